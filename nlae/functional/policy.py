@@ -1,0 +1,49 @@
+"""Group-relative policy gradient: advantages, the clipped surrogate, and a KL penalty that pulls.
+
+No value network: the rewards of one activation's explanations are compared with one another. The KL estimator is k3;
+the plain mean of log π − log π_ref is left out because as a *loss* its expected gradient is zero.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def group_advantages(reward_GN: Tensor, algorithm: str) -> Tensor:
+    """Advantages of N explanations of each of G activations; float32, zero mean in every group.
+
+    `grpo` divides the centred reward by the group's standard deviation; `rloo` compares each reward with the mean of
+    the *other* N − 1 (an unbiased baseline) and keeps its scale. A group whose rewards are all equal teaches nothing.
+
+    Raises:
+        ValueError: fewer than two samples a group, or an unknown algorithm.
+    """
+    reward_GN = reward_GN.float()
+    n = reward_GN.shape[1]
+    if n < 2:
+        raise ValueError("a group needs at least two samples: rewards are compared within it")
+    centred = reward_GN - reward_GN.mean(1, keepdim=True)
+    if algorithm == "grpo":
+        return centred / (reward_GN.std(1, keepdim=True, correction=0) + 1e-4)
+    if algorithm == "rloo":
+        return centred * n / (n - 1)
+    raise ValueError(f"algorithm {algorithm!r} is neither 'grpo' nor 'rloo'")
+
+
+def masked_mean(x_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    """Mean over the generated tokens of the whole batch (not per row: short rows must not weigh more)."""
+    return (x_BT * mask_BT).sum() / mask_BT.sum().clamp_min(1)
+
+
+def surrogate(logp_BT: Tensor, old_logp_BT: Tensor, advantage_B: Tensor, clip: float) -> Tensor:
+    """Clipped policy-gradient loss per token (PPO's pessimistic minimum), to be minimised; shape (B, T)."""
+    ratio_BT = (logp_BT - old_logp_BT).exp()
+    advantage_B1 = advantage_B[:, None]
+    return -torch.minimum(ratio_BT * advantage_B1, ratio_BT.clamp(1 - clip, 1 + clip) * advantage_B1)
+
+
+def k3(logp_BT: Tensor, reference_BT: Tensor) -> Tensor:
+    """Unbiased, non-negative estimate of KL(π ‖ π_ref) per token whose gradient pulls π to the reference; (B, T)."""
+    log_ratio_BT = reference_BT - logp_BT
+    return log_ratio_BT.exp() - 1 - log_ratio_BT
