@@ -1,0 +1,154 @@
+"""Fidelity of reconstructions: FVE, its calibrated and per-token forms, ranks and raw-space R².
+
+Every function takes tensors and gives tensors or floats; sums run in float64. Shape suffixes: N rows, M other rows, D width. Left out on
+purpose: intervals (``functional/bootstrap.py``), and cosine as a headline, which cannot be compared across models.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+UNIT_TOLERANCE = 1e-3
+
+
+def unit(x_ND: Tensor) -> Tensor:
+    """Rows of `x_ND` divided by their length; float32 or wider, a zero row stays zero."""
+    x_ND = x_ND if x_ND.dtype == torch.float64 else x_ND.float()
+    # scaled by the largest entry first: massive activations overflow a squared float32 sum only beyond 1e19, but tiny ones underflow
+    peak_N1 = x_ND.abs().amax(dim=-1, keepdim=True)
+    x_ND = x_ND / peak_N1.clamp_min(torch.finfo(x_ND.dtype).tiny)
+    return x_ND / x_ND.norm(dim=-1, keepdim=True).clamp_min(0.5)
+
+
+def squared_error(pred_ND: Tensor, true_ND: Tensor) -> Tensor:
+    """Squared distance of each row pair, float64 [N].
+
+    Raises:
+        ValueError: the shapes differ or an entry is not finite.
+    """
+    _check_pair(pred_ND, true_ND)
+    return (pred_ND.double() - true_ND.double()).square().sum(dim=-1)
+
+
+def spread(true_ND: Tensor, mean_D: Tensor) -> Tensor:
+    """Squared distance of each unit vector from the un-normalised training mean, float64 [N]: one term of the FVE's denominator."""
+    _check_unit(true_ND, "true_ND")
+    return (true_ND.double() - mean_D.double()).square().sum(dim=-1)
+
+
+def fve(pred_ND: Tensor, true_ND: Tensor, mean_D: Tensor) -> float:
+    """Fraction of variance explained: 1 − Σ‖ĥ−ĥ'‖² / Σ‖ĥ−μ‖².
+
+    Args:
+        pred_ND: reconstructions ĥ', unit norm.
+        true_ND: activations ĥ, unit norm.
+        mean_D: μ, the un-normalised mean of the *training* unit vectors.
+
+    Returns:
+        1 is perfect; 0 is *not* chance: a unit constant scores below 0 and a shuffled pairing about −1.
+
+    Raises:
+        ValueError: shapes differ, an input is not unit-norm, or all rows equal μ.
+    """
+    _check_unit(pred_ND, "pred_ND")
+    return _explained(pred_ND, true_ND, mean_D)
+
+
+def per_token_fve(pred_ND: Tensor, true_ND: Tensor, variance: float) -> Tensor:
+    """1 − ‖ĥ−ĥ'‖² / `variance` for each row, float64 [N]; `variance` is the training mean of ‖ĥ−μ‖², the same for every token."""
+    _check_unit(pred_ND, "pred_ND")
+    _check_unit(true_ND, "true_ND")
+    if not variance > 0:
+        raise ValueError(f"variance must be positive, got {variance}")
+    return 1 - squared_error(pred_ND, true_ND) / variance
+
+
+def fit_shrink(pred_ND: Tensor, true_ND: Tensor, mean_D: Tensor) -> float:
+    """The s in [0, 1] for which μ + s(ĥ' − μ) has the least squared error to ĥ; fitted on validation rows only."""
+    _check_pair(pred_ND, true_ND)
+    mean_D = mean_D.double()
+    towards_ND, wanted_ND = pred_ND.double() - mean_D, true_ND.double() - mean_D
+    length = float(towards_ND.square().sum())
+    if length == 0:
+        return 0.0
+    return min(1.0, max(0.0, float((towards_ND * wanted_ND).sum()) / length))
+
+
+def shrink(pred_ND: Tensor, mean_D: Tensor, factor: float) -> Tensor:
+    """μ + `factor`·(ĥ' − μ), float64 [N, D]; not normalised again, since shortening is the point."""
+    mean_D = mean_D.double()
+    return mean_D + factor * (pred_ND.double() - mean_D)
+
+
+def fve_calibrated(pred_ND: Tensor, true_ND: Tensor, mean_D: Tensor, factor: float) -> float:
+    """FVE of μ + `factor`·(ĥ' − μ), with `factor` from `fit_shrink` on validation rows; here 0 is predicting the mean."""
+    _check_unit(pred_ND, "pred_ND")
+    return _explained(shrink(pred_ND, mean_D, factor), true_ND, mean_D)
+
+
+def rank(pred_ND: Tensor, true_ND: Tensor, others: Tensor) -> Tensor:
+    """Place of the true activation among others by distance to the reconstruction, float64 [N]; 1 is first.
+
+    Args:
+        pred_ND: reconstructions, unit norm.
+        true_ND: the activations they stand for, unit norm.
+        others: other activations, unit norm, [M, D] for all rows or [N, M, D] for each.
+
+    Returns:
+        1 + number of others strictly closer + half the number exactly as close, so 1 … M+1.
+    """
+    _check_pair(pred_ND, true_ND)
+    pred_ND = pred_ND.double()
+    own_N = (pred_ND - true_ND.double()).square().sum(dim=-1)
+    wide_others = others.double() if others.dim() == 3 else others.double().expand(len(pred_ND), -1, -1)
+    other_NM = (wide_others - pred_ND.unsqueeze(1)).square().sum(dim=-1)
+    own_N1 = own_N.unsqueeze(1)
+    return 1 + (other_NM < own_N1).sum(dim=1).double() + 0.5 * (other_NM == own_N1).sum(dim=1).double()
+
+
+def fit_scale(pred_ND: Tensor, raw_ND: Tensor) -> float:
+    """The scalar c for which c·ĥ' has the least squared error to the raw activations; fitted on training rows only."""
+    _check_pair(pred_ND, raw_ND)
+    length = float(pred_ND.double().square().sum())
+    return float((pred_ND.double() * raw_ND.double()).sum()) / length if length else 0.0
+
+
+def raw_r2(pred_ND: Tensor, raw_ND: Tensor, raw_mean_D: Tensor, norm: Tensor | float) -> float:
+    """R² in raw space: 1 − Σ‖h − norm·ĥ'‖² / Σ‖h − mean‖².
+
+    Args:
+        pred_ND: reconstructed directions, unit norm.
+        raw_ND: raw activations.
+        raw_mean_D: mean of the raw *training* activations.
+        norm: the magnitude head's prediction [N], or the one scalar of `fit_scale`.
+    """
+    size_N1 = norm.double().reshape(-1, 1) if isinstance(norm, Tensor) else norm
+    return _explained_raw(pred_ND.double() * size_N1, raw_ND, raw_mean_D)
+
+
+def _explained(pred_ND: Tensor, true_ND: Tensor, mean_D: Tensor) -> float:
+    total = float(spread(true_ND, mean_D).sum())
+    if total == 0:
+        raise ValueError("every true row equals the mean: the fraction of variance explained is undefined")
+    return 1 - float(squared_error(pred_ND, true_ND).sum()) / total
+
+
+def _explained_raw(pred_ND: Tensor, raw_ND: Tensor, raw_mean_D: Tensor) -> float:
+    total = float((raw_ND.double() - raw_mean_D.double()).square().sum())
+    if total == 0:
+        raise ValueError("every raw row equals the mean: R² is undefined")
+    return 1 - float(squared_error(pred_ND, raw_ND).sum()) / total
+
+
+def _check_pair(pred_ND: Tensor, true_ND: Tensor) -> None:
+    if pred_ND.shape != true_ND.shape or pred_ND.dim() != 2 or not len(pred_ND):
+        raise ValueError(f"expected two [N, D] tensors of one shape with N >= 1, got {tuple(pred_ND.shape)} and {tuple(true_ND.shape)}")
+    if not (torch.isfinite(pred_ND).all() and torch.isfinite(true_ND).all()):
+        raise ValueError("found values that are not finite among the vectors to compare")
+
+
+def _check_unit(x_ND: Tensor, name: str) -> None:
+    off = (x_ND.double().norm(dim=-1) - 1).abs()
+    if off.numel() and not float(off.max()) <= UNIT_TOLERANCE:
+        raise ValueError(f"{name} must be unit-norm rows: use unit() first; the worst row is off by {float(off.max()):.3g}")
