@@ -9,16 +9,23 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from nlae.functional.scaling import unit
+
+__all__ = [
+    "fit_scale",
+    "fit_shrink",
+    "fve",
+    "fve_calibrated",
+    "per_token_fve",
+    "rank",
+    "raw_r2",
+    "shrink",
+    "spread",
+    "squared_error",
+    "unit",
+]
+
 UNIT_TOLERANCE = 1e-3
-
-
-def unit(x_ND: Tensor) -> Tensor:
-    """Rows of `x_ND` divided by their length; float32 or wider, a zero row stays zero."""
-    x_ND = x_ND if x_ND.dtype == torch.float64 else x_ND.float()
-    # scaled by the largest entry first: massive activations overflow a squared float32 sum only beyond 1e19, but tiny ones underflow
-    peak_N1 = x_ND.abs().amax(dim=-1, keepdim=True)
-    x_ND = x_ND / peak_N1.clamp_min(torch.finfo(x_ND.dtype).tiny)
-    return x_ND / x_ND.norm(dim=-1, keepdim=True).clamp_min(0.5)
 
 
 def squared_error(pred_ND: Tensor, true_ND: Tensor) -> Tensor:
@@ -143,7 +150,9 @@ def _explained_raw(pred_ND: Tensor, raw_ND: Tensor, raw_mean_D: Tensor) -> float
 
 def _check_pair(pred_ND: Tensor, true_ND: Tensor) -> None:
     if pred_ND.shape != true_ND.shape or pred_ND.dim() != 2 or not len(pred_ND):
-        raise ValueError(f"expected two [N, D] tensors of one shape with N >= 1, got {tuple(pred_ND.shape)} and {tuple(true_ND.shape)}")
+        raise ValueError(
+            f"expected two [N, D] tensors of one shape with N >= 1, got {tuple(pred_ND.shape)} and {tuple(true_ND.shape)}"
+        )
     if not (torch.isfinite(pred_ND).all() and torch.isfinite(true_ND).all()):
         raise ValueError("found values that are not finite among the vectors to compare")
 
@@ -151,4 +160,6 @@ def _check_pair(pred_ND: Tensor, true_ND: Tensor) -> None:
 def _check_unit(x_ND: Tensor, name: str) -> None:
     off = (x_ND.double().norm(dim=-1) - 1).abs()
     if off.numel() and not float(off.max()) <= UNIT_TOLERANCE:
-        raise ValueError(f"{name} must be unit-norm rows: use unit() first; the worst row is off by {float(off.max()):.3g}")
+        raise ValueError(
+            f"{name} must be unit-norm rows: use unit() first; the worst row is off by {float(off.max()):.3g}"
+        )

