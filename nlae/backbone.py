@@ -1,0 +1,218 @@
+"""One set of weights, several roles.
+
+By default target, verbalizer, KL reference and reconstructor are the same frozen weights under different LoRA adapters;
+a role without adapter settings gets a full copy of its own (full fine-tuning). Adapters are routed per call by
+`Backbone.use`, which never touches `requires_grad`, so a joint backward reaches every role. Activation checkpointing
+is left out: recomputation would run under whichever role is active by then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+from collections.abc import Iterator
+
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.lora import LoraLayer
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from nlae.errors import NlaeError
+from nlae.target import Site, Target, Trunk
+
+VERBALIZER, REFERENCE, RECONSTRUCTOR = "verbalizer", "reference", "reconstructor"
+PRECISIONS = ("fp32", "bf16-mixed", "bf16-base")
+
+
+@dataclasses.dataclass(frozen=True)
+class AdapterSettings:
+    """A LoRA adapter on every linear map of the blocks a role runs through.
+
+    Attributes:
+        rank: inner dimension.
+        alpha: the update is scaled by alpha / rank.
+    """
+
+    rank: int = 16
+    alpha: float = 16.0
+
+    def config(self, modules: list[str]) -> LoraConfig:
+        """The peft configuration for exactly these modules (dotted names)."""
+        return LoraConfig(r=self.rank, lora_alpha=self.alpha, lora_dropout=0.0, target_modules=modules, bias="none")
+
+
+class Backbone(nn.Module):
+    """Weights of all roles of one autoencoder, and which of them is active.
+
+    Args:
+        target: the frozen model; with adapters its weights are shared by all roles.
+        site: where activations are read; the reconstructor runs up to and including this hook.
+        verbalizer_adapter: None trains a full copy of the model.
+        reconstructor_adapter: None trains a full copy of the trunk.
+        precision: `fp32`, `bf16-mixed` (fp32 weights under autocast) or `bf16-base` (bf16 weights, fp32 adapters).
+        seed: of the adapters' random initialisation.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        site: Site,
+        *,
+        verbalizer_adapter: AdapterSettings | None,
+        reconstructor_adapter: AdapterSettings | None,
+        precision: str = "fp32",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if precision not in PRECISIONS:
+            raise NlaeError(f"trainer.precision is {precision!r}; choose one of {', '.join(PRECISIONS)}")
+        if precision == "bf16-base" and (verbalizer_adapter is None or reconstructor_adapter is None):
+            # bf16 parameters under AdamW round most updates to zero
+            raise NlaeError("trainer.precision=bf16-base trains adapters only; use bf16-mixed for full fine-tuning")
+        self.target, self.site, self.precision, self.seed = target, site, precision, seed
+        self.adapters: dict[str, AdapterSettings] = {}
+        self.model: PreTrainedModel = target.model
+        self.full_verbalizer: PreTrainedModel | None = None
+        self.full_reference: PreTrainedModel | None = None
+        self.full_trunks = nn.ModuleDict()
+        if verbalizer_adapter is None:
+            self.full_verbalizer = self._clean_copy().requires_grad_(True)
+        else:
+            self._add_adapter(VERBALIZER, verbalizer_adapter, self._linear_names(target.n_layers))
+        self.add_reader(RECONSTRUCTOR, reconstructor_adapter)
+        self._shared_trunk = Trunk(self.model, site)
+
+    def add_reader(self, role: str, adapter: AdapterSettings | None, seed: int | None = None) -> None:
+        """Add a role that reads text into vectors: an adapter on the blocks up to the site, or a copy of the trunk."""
+        if adapter is None:
+            self.full_trunks[role] = Trunk(self._clean_copy(), self.site).requires_grad_(True)
+        else:
+            self._add_adapter(role, adapter, self._linear_names(self.site.layer + 1), seed)
+
+    def add_reference(self) -> None:
+        """Freeze a copy of everything the verbalizer's weights have learned so far, under the role `reference`."""
+        if self.full_verbalizer is not None:
+            self.full_reference = copy.deepcopy(self.full_verbalizer).requires_grad_(False)
+            return
+        self._add_adapter(REFERENCE, self.adapters[VERBALIZER], self._linear_names(self.target.n_layers))
+        self.load_state(REFERENCE, self.state(VERBALIZER))
+        for parameter in self.parameters_of(REFERENCE):
+            parameter.requires_grad_(False)
+
+    def remove(self, role: str) -> None:
+        """Drop a role and its weights."""
+        self.adapters.pop(role, None)
+        if role in self.full_trunks:
+            del self.full_trunks[role]
+        for _, layer in self._lora_layers():
+            if role in layer.lora_A:
+                layer.delete_adapter(role)
+
+    @contextlib.contextmanager
+    def use(self, role: str | None) -> Iterator[None]:
+        """Run forwards as `role`; None is the bare target. Nesting restores the outer role."""
+        layers = [layer for _, layer in self._lora_layers()]
+        before = [layer._active_adapter for layer in layers]
+        active = [role] if role in self.adapters else []
+        for layer in layers:
+            # not peft's set_adapter: it would freeze every other role, whose gradient would then be silently zero
+            layer._active_adapter = active
+        mixed = self.precision != "fp32"
+        try:
+            with torch.autocast(self.target.device.type, torch.bfloat16, enabled=mixed):
+                yield
+        finally:
+            for layer, adapter in zip(layers, before, strict=True):
+                layer._active_adapter = adapter
+
+    def language_model(self, role: str) -> PreTrainedModel:
+        """The model that `role` (verbalizer or reference) generates with; call it inside `use(role)`."""
+        if role == VERBALIZER and self.full_verbalizer is not None:
+            return self.full_verbalizer
+        if role == REFERENCE and self.full_reference is not None:
+            return self.full_reference
+        return self.model
+
+    def trunk(self, role: str) -> Trunk:
+        """The truncated trunk that `role` reads with; call it inside `use(role)`."""
+        return self.full_trunks[role] if role in self.full_trunks else self._shared_trunk
+
+    def parameters_of(self, role: str) -> list[nn.Parameter]:
+        """All weights that belong to `role` alone, in a stable order."""
+        return list(self._named(role).values())
+
+    def state(self, role: str) -> dict[str, Tensor]:
+        """Weights of `role` by names that do not contain the role, detached."""
+        return {name: parameter.detach() for name, parameter in self._named(role).items()}
+
+    def load_state(self, role: str, state: dict[str, Tensor]) -> None:
+        """Copy `state` into `role`.
+
+        Raises:
+            NlaeError: names or shapes do not match exactly.
+        """
+        own = self._named(role)
+        if own.keys() != state.keys():
+            odd = sorted(own.keys() ^ state.keys())[:2]
+            raise NlaeError(f"weights of the {role} do not fit this model (first differences: {', '.join(odd)})")
+        with torch.no_grad():
+            for name, parameter in own.items():
+                if parameter.shape != state[name].shape:
+                    raise NlaeError(f"weight {name} of the {role} is {tuple(state[name].shape)}, not {parameter.shape}")
+                parameter.copy_(state[name])
+
+    def merged_state(self, role: str) -> dict[str, Tensor]:
+        """State dict of the whole causal LM with the adapter of `role` merged, without any adapter keys."""
+        if role == VERBALIZER and self.full_verbalizer is not None:
+            return self.full_verbalizer.state_dict()
+        if role in self.full_trunks:
+            return self.full_trunks[role].model_state()
+        state = {k.replace(".base_layer.", "."): v for k, v in self.model.state_dict().items() if ".lora_" not in k}
+        for name, layer in self._lora_layers():
+            if role in layer.lora_A:
+                key = f"{name}.weight"
+                state[key] = (state[key].float() + layer.get_delta_weight(role).float()).to(state[key].dtype)
+        return state
+
+    def _clean_copy(self) -> PreTrainedModel:
+        """The target's weights in a model of their own, without the adapters that other roles put into it."""
+        copied = type(self.model)(copy.deepcopy(self.model.config))
+        copied.load_state_dict(self.merged_state("target"))
+        return copied.to(self.target.device, self.target.dtype).train(self.model.training)
+
+    def _add_adapter(self, role: str, settings: AdapterSettings, modules: list[str], seed: int | None = None) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed if seed is None else seed)
+            inject_adapter_in_model(settings.config(modules), self.model, adapter_name=role)
+        self.adapters[role] = settings
+        self.model.requires_grad_(False)
+        for name in self.adapters:
+            if name != REFERENCE:
+                for parameter in self.parameters_of(name):
+                    # the base may be bf16; an adapter in bf16 would not move
+                    parameter.data = parameter.data.float().to(self.target.device)
+                    parameter.requires_grad_(True)
+
+    def _linear_names(self, n_blocks: int) -> list[str]:
+        """Dotted names of the adaptable linear maps of the first `n_blocks` blocks."""
+        blocks = self.target.architecture.blocks(self.target.model)
+        inside = {id(module) for block in blocks[:n_blocks] for module in block.modules()}
+        wanted = tuple(f".{leaf}" for leaf in self.target.architecture.lora_modules)
+        return [n for n, m in self.target.model.named_modules() if id(m) in inside and n.endswith(wanted)]
+
+    def _lora_layers(self) -> list[tuple[str, LoraLayer]]:
+        return [(name, module) for name, module in self.model.named_modules() if isinstance(module, LoraLayer)]
+
+    def _named(self, role: str) -> dict[str, nn.Parameter]:
+        if role == VERBALIZER and self.full_verbalizer is not None:
+            return dict(self.full_verbalizer.named_parameters())
+        if role in self.full_trunks:
+            return dict(self.full_trunks[role].named_parameters())
+        end = f".{role}.weight"
+        return {
+            name.removesuffix(end) + ".weight": parameter
+            for name, parameter in self.model.named_parameters()
+            if ".lora_" in name and name.endswith(end)
+        }

@@ -1,0 +1,71 @@
+"""The NL decoder: the target's own first blocks, reading an explanation, and a linear head on the last token.
+
+The head starts as the identity: an untrained reconstructor answers with the activation of its prompt's last token, in
+the right space. The final norm is left out as in the paper; a separate head for the norm is optional, since direction
+and magnitude are scored apart.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from nlae.backbone import RECONSTRUCTOR, Backbone
+from nlae.functional.scaling import unit
+from nlae.prompt import Prompt
+
+
+class Reconstructor(nn.Module):
+    """Rebuilds activations from words.
+
+    Args:
+        backbone: weights of all roles.
+        prompt: the reconstructor's template.
+        max_tokens: explanations are cut so that template and text fit.
+        magnitude: add a head for log ‖h‖.
+        role: the backbone's role to read with.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        prompt: Prompt,
+        *,
+        max_tokens: int = 160,
+        magnitude: bool = False,
+        role: str = RECONSTRUCTOR,
+    ) -> None:
+        super().__init__()
+        self.backbone, self.prompt, self.max_tokens, self.role = backbone, prompt, max_tokens, role
+        width = backbone.trunk(role).width
+        self.head = nn.Linear(width, width, bias=False, device=backbone.target.device)
+        with torch.no_grad():
+            self.head.weight.copy_(torch.eye(width))
+        self.norm_head = nn.Linear(width, 1, device=backbone.target.device) if magnitude else None
+        if self.norm_head is not None:
+            nn.init.zeros_(self.norm_head.weight)
+            nn.init.zeros_(self.norm_head.bias)
+
+    def forward(self, explanations: list[str]) -> tuple[Tensor, Tensor | None]:
+        """Unit vectors (B, D) in float32, and log-norm offsets (B,) relative to the site's median norm, or None."""
+        ids_BT, mask_BT = self.encode(explanations)
+        with self.backbone.use(self.role):
+            hidden_BTD = self.backbone.trunk(self.role)(input_ids=ids_BT, attention_mask=mask_BT)
+            # by the mask, not by index −1: rows are padded on the right
+            last_BD = hidden_BTD[torch.arange(len(ids_BT)), mask_BT.sum(1) - 1].float()
+        direction_BD = unit(last_BD)
+        log_norm_B = self.norm_head(direction_BD).squeeze(-1) if self.norm_head is not None else None
+        return unit(self.head(direction_BD)), log_norm_B
+
+    def encode(self, explanations: list[str]) -> tuple[Tensor, Tensor]:
+        """Ids and mask of the filled-in template, right-padded; both (B, T)."""
+        ids_BT, mask_BT = self.prompt.render_reconstructor(
+            self.backbone.target.tokenizer, explanations, max_length=self.max_tokens
+        )
+        device = self.backbone.target.device
+        return ids_BT.to(device), mask_BT.to(device)
+
+    def trainable(self) -> list[nn.Parameter]:
+        """Parameters of this reader alone, heads included."""
+        heads = [*self.head.parameters(), *(self.norm_head.parameters() if self.norm_head is not None else [])]
+        return [*self.backbone.parameters_of(self.role), *heads]
