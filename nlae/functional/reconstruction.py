@@ -1,7 +1,8 @@
 """Fidelity of reconstructions: FVE, its calibrated and per-token forms, ranks and raw-space R².
 
-Every function takes tensors and gives tensors or floats; sums run in float64. Shape suffixes: N rows, M other rows, D width. Left out on
-purpose: intervals (``functional/bootstrap.py``), and cosine as a headline, which cannot be compared across models.
+Every function takes tensors and gives tensors or floats; sums run in float64. Shape suffixes: N rows, M other rows, D
+width. Left out on purpose: intervals (``functional/bootstrap.py``), and cosine as a headline, which cannot be compared
+across models.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ __all__ = [
 ]
 
 UNIT_TOLERANCE = 1e-3
+RANK_CHUNK = 64  # rows a block: [64, M, D] doubles stay within tens of megabytes
 
 
 def squared_error(pred_ND: Tensor, true_ND: Tensor) -> Tensor:
@@ -39,7 +41,7 @@ def squared_error(pred_ND: Tensor, true_ND: Tensor) -> Tensor:
 
 
 def spread(true_ND: Tensor, mean_D: Tensor) -> Tensor:
-    """Squared distance of each unit vector from the un-normalised training mean, float64 [N]: one term of the FVE's denominator."""
+    """Squared distance of each unit vector from the un-normalised training mean, float64 [N]: the FVE's denominator."""
     _check_unit(true_ND, "true_ND")
     return (true_ND.double() - mean_D.double()).square().sum(dim=-1)
 
@@ -63,7 +65,7 @@ def fve(pred_ND: Tensor, true_ND: Tensor, mean_D: Tensor) -> float:
 
 
 def per_token_fve(pred_ND: Tensor, true_ND: Tensor, variance: float) -> Tensor:
-    """1 − ‖ĥ−ĥ'‖² / `variance` for each row, float64 [N]; `variance` is the training mean of ‖ĥ−μ‖², the same for every token."""
+    """1 − ‖ĥ−ĥ'‖² / `variance` for each row, float64 [N]; `variance` is the training mean of ‖ĥ−μ‖² for every token."""
     _check_unit(pred_ND, "pred_ND")
     _check_unit(true_ND, "true_ND")
     if not variance > 0:
@@ -89,7 +91,7 @@ def shrink(pred_ND: Tensor, mean_D: Tensor, factor: float) -> Tensor:
 
 
 def fve_calibrated(pred_ND: Tensor, true_ND: Tensor, mean_D: Tensor, factor: float) -> float:
-    """FVE of μ + `factor`·(ĥ' − μ), with `factor` from `fit_shrink` on validation rows; here 0 is predicting the mean."""
+    """FVE of μ + `factor`·(ĥ' − μ), `factor` from `fit_shrink` on validation rows; here 0 is predicting the mean."""
     _check_unit(pred_ND, "pred_ND")
     return _explained(shrink(pred_ND, mean_D, factor), true_ND, mean_D)
 
@@ -106,12 +108,14 @@ def rank(pred_ND: Tensor, true_ND: Tensor, others: Tensor) -> Tensor:
         1 + number of others strictly closer + half the number exactly as close, so 1 … M+1.
     """
     _check_pair(pred_ND, true_ND)
-    pred_ND = pred_ND.double()
-    own_N = (pred_ND - true_ND.double()).square().sum(dim=-1)
-    wide_others = others.double() if others.dim() == 3 else others.double().expand(len(pred_ND), -1, -1)
-    other_NM = (wide_others - pred_ND.unsqueeze(1)).square().sum(dim=-1)
-    own_N1 = own_N.unsqueeze(1)
-    return 1 + (other_NM < own_N1).sum(dim=1).double() + 0.5 * (other_NM == own_N1).sum(dim=1).double()
+    places = []
+    for start in range(0, len(pred_ND), RANK_CHUNK):
+        part = slice(start, start + RANK_CHUNK)
+        pred_n1D = pred_ND[part].double().unsqueeze(1)
+        other_nM = ((others[part] if others.dim() == 3 else others).double() - pred_n1D).square().sum(dim=-1)
+        own_n1 = (pred_n1D - true_ND[part].double().unsqueeze(1)).square().sum(dim=-1)
+        places.append(1 + (other_nM < own_n1).sum(dim=1).double() + 0.5 * (other_nM == own_n1).sum(dim=1).double())
+    return torch.cat(places)
 
 
 def fit_scale(pred_ND: Tensor, raw_ND: Tensor) -> float:
@@ -151,7 +155,7 @@ def _explained_raw(pred_ND: Tensor, raw_ND: Tensor, raw_mean_D: Tensor) -> float
 def _check_pair(pred_ND: Tensor, true_ND: Tensor) -> None:
     if pred_ND.shape != true_ND.shape or pred_ND.dim() != 2 or not len(pred_ND):
         raise ValueError(
-            f"expected two [N, D] tensors of one shape with N >= 1, got {tuple(pred_ND.shape)} and {tuple(true_ND.shape)}"
+            f"expected two [N, D] tensors of one shape, N >= 1, got {tuple(pred_ND.shape)} and {tuple(true_ND.shape)}"
         )
     if not (torch.isfinite(pred_ND).all() and torch.isfinite(true_ND).all()):
         raise ValueError("found values that are not finite among the vectors to compare")

@@ -77,7 +77,7 @@ def test_fve_refuses_raw_vectors_and_wrong_shapes() -> None:
         fve(PAIR, 2 * PAIR, torch.zeros(2))
     with pytest.raises(ValueError, match="one shape"):
         fve(PAIR[:1], PAIR, torch.zeros(2))
-    with pytest.raises(ValueError, match="unit-norm|finite"):
+    with pytest.raises(ValueError, match="unit-norm"):
         fve(torch.full((2, 2), float("nan")), PAIR, torch.zeros(2))
 
 
