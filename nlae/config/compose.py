@@ -1,0 +1,174 @@
+"""From overrides to one plain, resolved mapping.
+
+The only module that meets a DictConfig; what leaves it is dicts, lists, strings and numbers. The config folder is found at
+run time (`nlae/conf` in a wheel, `conf/` in a checkout) and handed to Hydra as an absolute path.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from nlae.config.argv import nearest
+from nlae.config.messages import explain_failure
+from nlae.config.schema import ROOT_KEYS, RootConfig
+from nlae.errors import NlaeError
+
+ConfigStore.instance().store(name="nlae_schema", node=RootConfig)
+
+
+@dataclass
+class Composed:
+    """A config that can be used without Hydra.
+
+    Attributes:
+        config: the whole tree, plain and resolved.
+        typed: config keys and groups that the user set on the command line, sweep values included.
+        choices: group -> option.
+        overrides: as typed.
+        multirun: a `sweep` group asked for several jobs.
+    """
+
+    config: dict[str, Any]
+    typed: tuple[str, ...] = ()
+    choices: dict[str, str] = field(default_factory=dict)
+    overrides: tuple[str, ...] = ()
+    multirun: bool = False
+
+    @property
+    def group(self) -> str:
+        """Name of the W&B group: set by hand, or the sweep's, or the experiment's."""
+        sweep = self.choices.get("sweep", "none")
+        named = sweep if sweep != "none" else self.choices.get("experiment", "default")
+        return str(self.config.get("group") or named)
+
+
+def conf_dir() -> Path:
+    """The shipped config folder.
+
+    Raises:
+        NlaeError: neither the wheel's nor the checkout's is there.
+    """
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "conf", package.parent / "conf"):
+        if (folder / "config.yaml").is_file():
+            return folder
+    raise NlaeError(f"no configs beside {package}: the installation is damaged; install nlae again")
+
+
+@contextmanager
+def hydra_session() -> Iterator[None]:
+    """Hydra initialised on the shipped folder; closed afterwards, also when it was open before (tests)."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3", job_name="nlae"):
+        yield
+
+
+def search_path(folder: str | None) -> list[str]:
+    """The override that makes Hydra look into the user's `--config-dir` as well."""
+    if folder is None:
+        return []
+    path = Path(folder).expanduser().resolve()
+    if not path.is_dir():
+        raise NlaeError(f"--config-dir {folder}: no such folder")
+    quoted = str(path).replace("\\", "\\\\").replace("'", "\\'")
+    return [f"hydra.searchpath=['file://{quoted}']"]
+
+
+def compose_raw(overrides: Sequence[str]) -> DictConfig:
+    """Compose with Hydra's own node kept; call inside `hydra_session`.
+
+    Raises:
+        NlaeError: one line that names the override at fault and the nearest valid one.
+    """
+    try:
+        return compose("config", list(overrides), return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise NlaeError(explain_failure(error, overrides)) from None
+
+
+def typed_keys(overrides: Sequence[str]) -> tuple[str, ...]:
+    """Keys and groups that overrides set, without the signs before and packages after them."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    return tuple(override.key_or_group for override in parsed)
+
+
+def to_plain(cfg: DictConfig) -> Composed:
+    """Resolve a composed config and leave Hydra behind.
+
+    Raises:
+        NlaeError: a value that is missing or cannot be resolved.
+    """
+    hydra = cfg.hydra
+    overrides = tuple(str(item) for item in hydra.overrides.task)
+    choices = {str(key): str(value) for key, value in hydra.runtime.choices.items()}
+    multirun = str(OmegaConf.to_container(hydra).get("mode")).endswith("MULTIRUN")
+    job = cfg.copy()
+    with open_dict(job):
+        del job["hydra"]
+    try:
+        config = OmegaConf.to_container(job, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise NlaeError(f"config: {_one_line(error)}") from None
+    assert isinstance(config, dict)
+    unknown = [f"unknown key '{key}'{nearest(str(key), ROOT_KEYS)}" for key in config if key not in ROOT_KEYS]
+    if unknown:
+        raise NlaeError("config: " + "; ".join(unknown))
+    typed = typed_keys(overrides)
+    return Composed(_choose_site(config, typed), typed, choices, overrides, multirun)
+
+
+def _choose_site(config: dict[str, Any], typed: Sequence[str]) -> dict[str, Any]:
+    """Layer or depth: the typed one replaces the default of the other; both typed stay, and are refused later."""
+    site = config.get("site", {})
+    for mine, other in (("layer", "depth"), ("depth", "layer")):
+        if f"site.{mine}" in typed and f"site.{other}" not in typed and site.get(mine) is not None:
+            site[other] = None
+    if site.get("layer") is not None and site.get("depth") is not None:
+        raise NlaeError(
+            f"site.layer={site['layer']} and site.depth={site['depth']} name two places: "
+            "set one (an integer block, or a fraction of the depth)"
+        )
+    return config
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def with_verbatim(config: dict[str, Any], verbatim: Mapping[str, str]) -> dict[str, Any]:
+    """Put in the texts that Hydra must never see."""
+    return {**config, **verbatim}
+
+
+def compose_plain(overrides: Sequence[str], verbatim: Mapping[str, str] | None = None) -> Composed:
+    """Compose one job from scratch; opens and closes Hydra.
+
+    Raises:
+        NlaeError: an unknown key, group or option, or a missing value.
+    """
+    with hydra_session():
+        composed = to_plain(compose_raw(overrides))
+    composed.config = with_verbatim(composed.config, verbatim or {})
+    return composed
+
+
+def as_yaml(overrides: Sequence[str], package: str, resolve: bool) -> str:
+    """What `--cfg job|hydra|all` prints."""
+    with hydra_session():
+        cfg = compose_raw(overrides)
+        if package == "job":
+            with open_dict(cfg):
+                del cfg["hydra"]
+        elif package == "hydra":
+            cfg = OmegaConf.create({"hydra": OmegaConf.to_container(cfg.hydra, resolve=False)})
+        return OmegaConf.to_yaml(cfg, resolve=resolve)

@@ -1,0 +1,76 @@
+"""One readable line for each way in which composing can fail.
+
+Hydra's own messages run over several lines and never suggest; what they mean is worked out again here from the overrides.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hydra import compose
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf import OmegaConf
+
+from nlae.config.argv import nearest
+
+
+def _flat(node: Any, prefix: str = "") -> list[str]:
+    keys = []
+    for key, value in node.items() if isinstance(node, Mapping) else ():
+        keys.append(f"{prefix}{key}")
+        keys += _flat(value, f"{prefix}{key}.")
+    return keys
+
+
+def _options(group: str) -> list[str]:
+    hydra = GlobalHydra.instance().hydra
+    assert hydra is not None
+    if not hydra.config_loader.group_exists(group):
+        return []
+    return list(hydra.config_loader.get_group_options(group))
+
+
+def _known(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Valid keys and groups of the default experiment, the user's own folder included."""
+    own = [override for override in overrides if override.startswith("hydra.searchpath")]
+    cfg = compose("config", own, return_hydra_config=True)
+    groups = [str(name) for name in cfg.hydra.runtime.choices if not str(name).startswith("hydra")]
+    plain = OmegaConf.to_container(cfg, resolve=False)
+    return [key for key in _flat(plain) if not key.startswith("hydra.")], groups
+
+
+def _blame(overrides: Sequence[str]) -> str | None:
+    """The first override that names something unknown, explained."""
+    keys, groups = _known(overrides)
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        key = override.key_or_group
+        if key.startswith("hydra"):
+            continue
+        if key in groups and not override.is_delete():
+            options = _options(key)
+            chosen = override.get_value_element_as_str() if not override.is_sweep_override() else ""
+            if chosen and chosen not in options:
+                return f"{key}={chosen}: no such option{nearest(chosen, options)} (there are: {', '.join(options)})"
+        elif key not in keys and not any(known.startswith(f"{key}.") for known in keys):
+            return f"unknown key or group '{key}'{nearest(key, keys + groups) or '; `nlae report --cfg job` lists them'}"
+    return None
+
+
+def explain_failure(error: Exception, overrides: Sequence[str]) -> str:
+    """What went wrong in composing, in one line; call while Hydra is initialised."""
+    text = " ".join(str(error).split())
+    if isinstance(error, OverrideParseException):
+        word = error.override
+        return f"cannot read the override {word!r}: quote it, or use text= (verbatim) or a config file for free text"
+    if "Ambiguous value" in text:
+        word = text.partition("argument '")[2].partition("' ")[0]
+        return f"{word}: several values; add -m for one job each, or brackets for one list"
+    try:
+        blamed = _blame(overrides)
+    except HydraException:
+        blamed = None
+    if blamed is None and error.__cause__ is not None:
+        text += ": " + " ".join(str(error.__cause__).split())
+    return blamed or f"config: {text}"

@@ -1,0 +1,120 @@
+"""The typed root of the configuration.
+
+Stands first in the defaults list, so that a root key no dataclass field names is an error even in a YAML file. Group nodes
+are open mappings here on purpose: a node with `_target_` is checked against that callable's signature, one without against
+the shipped files of its group (`preflight`), which keeps one source of truth for each key.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+# Root keys that hold a group's node, in the order of config.yaml.
+GROUPS = (
+    "corpus",
+    "target",
+    "site",
+    "store",
+    "teacher",
+    "prompt",
+    "verbalizer",
+    "reconstructor",
+    "rollout",
+    "reward",
+    "objective",
+    "evaluation",
+    "explain",
+    "report",
+    "trainer",
+    "callbacks",
+    "logger",
+    "paths",
+)
+
+# Taken from the command line as they are, before Hydra's grammar sees them.
+VERBATIM = ("text", "query")
+
+
+def _node() -> Any:
+    return field(default_factory=dict)
+
+
+@dataclass
+class ObjectiveConfig:
+    """The two training stages; each is a group of its own (`objective/warmstart`, `objective/reinforce`)."""
+
+    warmstart: dict[str, Any] = _node()
+    reinforce: dict[str, Any] = _node()
+
+
+@dataclass
+class PathsConfig:
+    """Where things are written and kept; never part of a fingerprint."""
+
+    artifacts: str = "artifacts"
+    cache: str = "."
+    out: str | None = None
+
+
+@dataclass
+class RootConfig:
+    """Everything a goal or service may be told; `nlae report --cfg job` prints it composed.
+
+    Attributes:
+        goal: set by the command line's first word.
+        group: W&B group; null takes the name of the sweep or the experiment.
+        seed: governs training and sampling; splits and positions have `corpus.seed`.
+        checkpoint: folder or hub id of a trained pair; no goal trains when it is set.
+        file, text, messages, vector, query: what `explain` reads; `text` and `query` are taken verbatim.
+        tokens, stride, samples, generate: which positions `explain` reads, how often, and tokens to generate first.
+        out, format: where a service writes, and in which layout `export` does.
+    """
+
+    corpus: dict[str, Any] = _node()
+    target: dict[str, Any] = _node()
+    site: dict[str, Any] = _node()
+    store: dict[str, Any] = _node()
+    teacher: dict[str, Any] = _node()
+    prompt: dict[str, Any] = _node()
+    verbalizer: dict[str, Any] = _node()
+    reconstructor: dict[str, Any] = _node()
+    rollout: dict[str, Any] = _node()
+    reward: dict[str, Any] = _node()
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    evaluation: dict[str, Any] = _node()
+    explain: dict[str, Any] = _node()
+    report: dict[str, Any] = _node()
+    trainer: dict[str, Any] = _node()
+    callbacks: dict[str, Any] = _node()
+    logger: dict[str, Any] = _node()
+    paths: PathsConfig = field(default_factory=PathsConfig)
+    goal: str | None = None
+    group: str | None = None
+    seed: int = 0
+    checkpoint: str | None = None
+    file: Any = None
+    text: str | None = None
+    messages: Any = None
+    vector: Any = None
+    query: str | None = None
+    tokens: Any = None
+    stride: int | None = None
+    samples: int | None = None
+    generate: int | None = None
+    out: str | None = None
+    format: str | None = None
+
+
+ROOT_KEYS = tuple(RootConfig.__dataclass_fields__)
+SERVICE_KEYS = (
+    "file",
+    "text",
+    "messages",
+    "vector",
+    "query",
+    "tokens",
+    "stride",
+    "samples",
+    "generate",
+    "out",
+    "format",
+)
