@@ -1,0 +1,58 @@
+"""The frozen language model whose activations are explained, and the place where they are read.
+
+Names are loaded on first use, so that naming a target in a config imports neither torch nor transformers.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nlae.target.architecture import Architecture
+    from nlae.target.hooks import capture, splice
+    from nlae.target.hub import HubTarget
+    from nlae.target.model import Target
+    from nlae.target.selfcheck import self_check
+    from nlae.target.site import Site
+    from nlae.target.source import TargetSource, source_from_description
+    from nlae.target.tiny import TinyTarget
+    from nlae.target.trunk import Trunk, read_last
+    from nlae.target.wheel import WheelTarget
+
+__all__ = [
+    "Architecture",
+    "HubTarget",
+    "Site",
+    "Target",
+    "TargetSource",
+    "TinyTarget",
+    "Trunk",
+    "WheelTarget",
+    "capture",
+    "read_last",
+    "self_check",
+    "source_from_description",
+    "splice",
+]
+
+_HOME = {
+    "Architecture": "architecture",
+    "HubTarget": "hub",
+    "Site": "site",
+    "Target": "model",
+    "TargetSource": "source",
+    "TinyTarget": "tiny",
+    "Trunk": "trunk",
+    "WheelTarget": "wheel",
+    "capture": "hooks",
+    "read_last": "trunk",
+    "self_check": "selfcheck",
+    "source_from_description": "source",
+    "splice": "hooks",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from the module that defines it."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -1,0 +1,74 @@
+"""Where activations are read: a kind of hook and a layer.
+
+Layer K always means the *output of block K*, counted from 0, which Hugging Face calls `hidden_states[K+1]`.
+No torch here: sites are named, compared and checked before any model is loaded.
+"""
+
+from dataclasses import dataclass, replace
+
+from nlae.errors import NlaeError
+
+KINDS = {"resid": "blocks.{}.output", "mlp_out": "blocks.{}.mlp.output", "mlp_neurons": "blocks.{}.mlp.down_proj.input"}
+DEFAULT_DEPTH = 2 / 3
+
+
+@dataclass(frozen=True)
+class Site:
+    """A kind of activation at one layer.
+
+    Attributes:
+        kind: `resid` (output of the block), `mlp_out` (output of its MLP) or `mlp_neurons` (input of its down-projection).
+        layer: Block index K, counted from 0.
+        depth: Instead of `layer`, a fraction: 0 is the first block, 1 the last. With neither, two thirds.
+        min_position: Token positions below this one are reported apart (massive early activations).
+    """
+
+    kind: str = "resid"
+    layer: int | None = None
+    depth: float | None = None
+    min_position: int = 8
+
+    def __post_init__(self) -> None:
+        """Refuse kinds, layers and depths that no model could have."""
+        if self.kind not in KINDS:
+            raise NlaeError(f"site.kind={self.kind}: unknown; choose one of {', '.join(KINDS)}")
+        if self.layer is not None and self.depth is not None:
+            raise NlaeError(f"site.layer={self.layer} and site.depth={self.depth} are both set; give one of them")
+        if self.depth is not None and not 0 <= self.depth <= 1:
+            raise NlaeError(f"site.depth={self.depth} is outside 0 to 1; 0 is the first block, 1 the last")
+        if self.layer is not None and self.layer < 0:
+            raise NlaeError(f"site.layer={self.layer} is negative; layers count from 0")
+        if self.min_position < 0:
+            raise NlaeError(f"site.min_position={self.min_position} is negative; positions count from 0")
+
+    def resolve(self, n_layers: int) -> "Site":
+        """The same site with an explicit layer, so that equal places compare equal.
+
+        Raises:
+            NlaeError: The layer does not exist in a model of `n_layers` blocks.
+        """
+        if self.layer is None:
+            depth = DEFAULT_DEPTH if self.depth is None else self.depth
+            return replace(self, layer=round(depth * (n_layers - 1)), depth=None)
+        if self.layer >= n_layers:
+            raise NlaeError(
+                f"site.layer={self.layer} is out of range: this target has layers 0 to {n_layers - 1}; choose one of them"
+            )
+        return self
+
+    @property
+    def index(self) -> int:
+        """Block index K of a resolved site."""
+        if self.layer is None:
+            raise NlaeError("the site has no layer yet: call Site.resolve(n_layers) first")
+        return self.layer
+
+    @property
+    def name(self) -> str:
+        """Short name, e.g. `resid.19`."""
+        return f"{self.kind}.{self.index}"
+
+    @property
+    def hook(self) -> str:
+        """Full name of the place, as stored in checkpoints, e.g. `blocks.19.output`."""
+        return KINDS[self.kind].format(self.index)
