@@ -89,7 +89,7 @@ class Backbone(nn.Module):
         if adapter is None:
             self.full_trunks[role] = Trunk(self._clean_copy(), self.site).requires_grad_(True)
         else:
-            self._add_adapter(role, adapter, self._linear_names(self.site.layer + 1), seed)
+            self._add_adapter(role, adapter, self._linear_names(self.site.index + 1), seed)
 
     def add_reference(self) -> None:
         """Freeze a copy of everything the verbalizer's weights have learned so far, under the role `reference`."""
@@ -199,7 +199,7 @@ class Backbone(nn.Module):
         """Dotted names of the adaptable linear maps of the first `n_blocks` blocks."""
         blocks = self.target.architecture.blocks(self.target.model)
         inside = {id(module) for block in blocks[:n_blocks] for module in block.modules()}
-        wanted = tuple(f".{leaf}" for leaf in self.target.architecture.lora_modules)
+        wanted = tuple(f".{leaf}" for leaf in self.target.lora_modules)
         return [n for n, m in self.target.model.named_modules() if id(m) in inside and n.endswith(wanted)]
 
     def _lora_layers(self) -> list[tuple[str, LoraLayer]]:

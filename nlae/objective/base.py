@@ -1,0 +1,238 @@
+"""What both objectives share: optimizers, the schedule, guarded steps, validation, resuming.
+
+Steps are manual in both, because two roles with two clips and two optimizers are what is trained. Lightning's own
+checkpoints are left out: an update needs weights, optimizer states and its number, and those are written as safetensors
+and plain tensors. Everything random is derived from (seed, objective, update, row).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from nlae.autoencoder import Autoencoder
+from nlae.functional.reconstruction import fve
+from nlae.functional.scaling import unit
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """Learning rates and the like.
+
+    Attributes:
+        updates: in all.
+        verbalizer_lr: peak.
+        reconstructor_lr: peak.
+        warmup: updates of linear rise.
+        decay: share of the peak that is left at the last update (linear fall).
+        clip_norm: largest gradient norm, per role.
+        weight_decay: of AdamW.
+    """
+
+    updates: int
+    verbalizer_lr: float = 5e-4
+    reconstructor_lr: float = 5e-4
+    warmup: int = 10
+    decay: float = 0.1
+    clip_norm: float = 1.0
+    weight_decay: float = 0.0
+
+    def factor(self, update: int) -> float:
+        """Share of the peak at 0-based `update`: a function of the update alone, so that a resume needs no state."""
+        rise = min(1.0, (update + 1) / max(1, self.warmup))
+        fall = 1 - (1 - self.decay) * update / max(1, self.updates)
+        return rise * fall
+
+
+@dataclasses.dataclass(frozen=True)
+class ValidationSet:
+    """Held-out rows that curves are drawn on; never the test split.
+
+    Attributes:
+        activation_ND: raw activations.
+        explanation: the teacher's text, or None where there is none.
+        other_N: for each row, the index of a row of another document (the shuffled pairing).
+        row_N: row numbers, which seed the samples.
+    """
+
+    activation_ND: Tensor
+    explanation: list[str] | None
+    other_N: Tensor
+    row_N: list[int]
+
+
+class Objective(pl.LightningModule):
+    """Base of both objectives.
+
+    Args:
+        build: makes the autoencoder when weights may be loaded (`configure_model`).
+        schedule: learning rates.
+        validation: held-out rows, or None.
+        validate_every: updates between two validations.
+        seed: of everything drawn while training.
+    """
+
+    name = "objective"
+
+    def __init__(
+        self,
+        build: Callable[[], Autoencoder],
+        *,
+        schedule: Schedule,
+        validation: ValidationSet | None = None,
+        validate_every: int = 50,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self._build, self.schedule, self.validation = build, schedule, validation
+        self.validate_every, self.seed = validate_every, seed
+        self.update = 0
+        self.skipped = 0
+        self.metrics: dict[str, float] = {}
+        self.pair: Autoencoder | None = None
+        self.verbalizer: nn.Module | None = None
+        self.reconstructor: nn.Module | None = None
+
+    @property
+    def autoencoder(self) -> Autoencoder:
+        """The pair being trained.
+
+        Raises:
+            RuntimeError: before `configure_model`.
+        """
+        if self.pair is None:
+            raise RuntimeError("weights are not loaded yet: call configure_model() first")
+        return self.pair
+
+    def configure_model(self) -> None:
+        """Load weights, once."""
+        if self.pair is None:
+            self.pair = self._build()
+            self.verbalizer, self.reconstructor = self.pair.verbalizer, self.pair.reconstructor
+            # from_pretrained leaves eval mode and fit does not flip children
+            self.pair.backbone.train()
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """AdamW for the verbalizer, AdamW for the reconstructor; fused kernels on a GPU."""
+        pair, schedule = self.autoencoder, self.schedule
+        fused = pair.target.device.type == "cuda"
+        settings = {"weight_decay": schedule.weight_decay, "betas": (0.9, 0.98), "fused": fused}
+        return [
+            torch.optim.AdamW(pair.verbalizer.trainable(), lr=schedule.verbalizer_lr, **settings),
+            torch.optim.AdamW(pair.reconstructor.trainable(), lr=schedule.reconstructor_lr, **settings),
+        ]
+
+    def on_train_start(self) -> None:
+        """Set `requires_grad` once more and assert that dropout cannot act."""
+        assert self.autoencoder.target.model.training
+        if self.validation is not None and self.update == 0:
+            self.metrics = self.validate()
+
+    def finish_update(self, metrics: dict[str, float]) -> None:
+        """Count the update, validate when it is time, publish the metrics."""
+        self.update += 1
+        metrics["skipped"] = float(self.skipped)
+        last = self.update == self.schedule.updates
+        if self.validation is not None and (last or self.update % self.validate_every == 0):
+            metrics |= self.validate()
+        self.metrics = metrics
+
+    def guarded_step(self, optimizer: Any, parameters: list[nn.Parameter], peak: float) -> float:
+        """Clip and step; a non-finite gradient is counted and thrown away, never stepped on. Returns the norm."""
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.schedule.clip_norm)
+        if torch.isfinite(norm):
+            for group in optimizer.param_groups:
+                group["lr"] = peak * self.schedule.factor(self.update)
+            optimizer.step()
+        else:
+            self.skipped += 1
+        optimizer.zero_grad(set_to_none=True)
+        return float(norm)
+
+    def step_both(self) -> dict[str, float]:
+        """One guarded step of each role, on gradients that are already there."""
+        for_verbalizer, for_reconstructor = self.optimizers()  # type: ignore[misc]
+        pair, schedule = self.autoencoder, self.schedule
+        return {
+            "verbalizer/grad_norm": self.guarded_step(
+                for_verbalizer, pair.verbalizer.trainable(), schedule.verbalizer_lr
+            ),
+            "reconstructor/grad_norm": self.guarded_step(
+                for_reconstructor, pair.reconstructor.trainable(), schedule.reconstructor_lr
+            ),
+            "lr_factor": schedule.factor(self.update),
+        }
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Held-out curves: the round trip at temperature 1, its shuffled pairing, and both halves on the teacher's text."""
+        held, pair = self.validation, self.autoencoder
+        assert held is not None
+        true_ND, mean_D = unit(held.activation_ND), pair.statistics.mean_D
+        seeds = pair.row_seeds(self.seed, "validate", held.row_N)
+        written = pair.verbalize(held.activation_ND, seeds=seeds)
+        rebuilt_ND = pair.reconstruct([e.text for e in written])
+        metrics = {
+            "val/fve": fve(rebuilt_ND, true_ND, mean_D),
+            "val/fve_shuffled": fve(rebuilt_ND[held.other_N], true_ND, mean_D),
+            "val/closed_rate": sum(e.closed for e in written) / len(written),
+            "val/tokens": sum(e.n_tokens for e in written) / len(written),
+        }
+        if held.explanation is not None:
+            metrics["val/fve_teacher"] = fve(pair.reconstruct(held.explanation), true_ND, mean_D)
+            nll = pair.nll(held.activation_ND, held.explanation)
+            shuffled = pair.nll(held.activation_ND[held.other_N], held.explanation)
+            metrics |= {"val/nll": nll, "val/nll_gap": shuffled - nll}
+        return {key: float(value) for key, value in metrics.items()}
+
+    def save_resume(self, folder: Path) -> None:
+        """Write weights, optimizer states and the update to `folder`, whole or not at all."""
+        new, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True)
+        save_file({k: v.contiguous().cpu() for k, v in self.autoencoder.trained_state().items()}, str(new / "weights.safetensors"))
+        states = [optimizer.state_dict() for optimizer in self._plain_optimizers()]
+        torch.save(states, new / "optimizers.pt")
+        (new / "update.json").write_text(json.dumps({"update": self.update, "skipped": self.skipped}))
+        shutil.rmtree(old, ignore_errors=True)
+        if folder.exists():
+            os.rename(folder, old)
+        os.rename(new, folder)
+        shutil.rmtree(old, ignore_errors=True)
+
+    def load_resume(self, folder: Path) -> None:
+        """Go on from `folder`; call it after the optimizers exist (`on_fit_start` of the stage's callback)."""
+        self.autoencoder.load_trained_state(load_file(str(folder / "weights.safetensors")))
+        states = torch.load(folder / "optimizers.pt", weights_only=True)
+        for optimizer, state in zip(self._plain_optimizers(), states, strict=True):
+            optimizer.load_state_dict(state)
+        counts = json.loads((folder / "update.json").read_text())
+        self.update, self.skipped = counts["update"], counts["skipped"]
+
+    def _plain_optimizers(self) -> list[torch.optim.Optimizer]:
+        return [getattr(o, "optimizer", o) for o in self.optimizers()]  # type: ignore[union-attr]
+
+
+def resume_folder(folder: Path) -> Path | None:
+    """The newest whole resume folder in a stage's `folder`: `resume`, or `resume.old` if a kill fell between renames."""
+    for name in ("resume", "resume.old"):
+        if (folder / name / "update.json").exists():
+            return folder / name
+    return None
+
+
+def resume_update(folder: Path) -> int:
+    """The update to go on at; 0 when nothing was saved."""
+    found = resume_folder(folder)
+    return 0 if found is None else int(json.loads((found / "update.json").read_text())["update"])
