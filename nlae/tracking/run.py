@@ -1,0 +1,248 @@
+"""One run per executed stage: curves over `update`, tables, pages, and lineage by fingerprints.
+
+A run is a record, never an input: no stage reads one back.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from nlae.errors import NlaeError
+from nlae.tracking.redaction import redact
+
+if TYPE_CHECKING:
+    from pytorch_lightning.loggers.logger import Logger
+    from wandb import Run as WandbHandle
+
+__all__ = ["NullRun", "Run", "TrackingSettings", "WandbRun", "open_run"]
+
+logger = logging.getLogger(__name__)
+Status = Literal["complete", "failed", "interrupted"]
+PACKAGES = ("nlae", "torch", "transformers", "pytorch-lightning", "peft", "datasets")
+
+
+@dataclass(frozen=True)
+class TrackingSettings:
+    """What the `logger` config node says.
+
+    Args:
+        mode: `offline` (no key, no network), `online` (needs `wandb login`), or `none`.
+        project: W&B project.
+        entity: W&B user or team; None is the key's default.
+        dir: folder that gets the `wandb/` folder; None is the working directory.
+    """
+
+    mode: str = "offline"
+    project: str = "nlae"
+    entity: str | None = None
+    dir: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("offline", "online", "none"):
+            raise NlaeError(f"logger.mode={self.mode!r} is unknown: use offline, online or none")
+
+
+class Run:
+    """Where a stage writes down what happens; the base class records nothing and is what `logger=none` gives."""
+
+    directory: Path | None = None
+    """Folder of the W&B run on this machine; None when nothing is recorded."""
+
+    def log(self, metrics: Mapping[str, float], update: int | None = None) -> None:
+        """Add one point to each named curve; `update` is the x-axis."""
+
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Store a table, for example of explanations."""
+
+    def html(self, name: str, path: Path) -> None:
+        """Store a self-contained HTML page."""
+
+    def summary(self, metrics: Mapping[str, float]) -> None:
+        """Set the figures that stand for the whole run."""
+
+    def finish(self, status: Status) -> None:
+        """Close the run; calling it again does nothing."""
+
+    def lightning_logger(self) -> "Logger | Literal[False]":
+        """What goes to `Trainer(logger=…)`: curves of a fit land in this run."""
+        return False
+
+
+class NullRun(Run):
+    """Records nothing."""
+
+
+class WandbRun(Run):
+    """Writes to one W&B run.
+
+    Args:
+        handle: the open run, not shared with any other stage.
+        lineage: stage, fingerprint and parents; they become the metadata of the artifact that stands for the stage's
+            folder (the folder itself is not uploaded).
+    """
+
+    def __init__(self, handle: "WandbHandle", lineage: Mapping[str, Any]) -> None:
+        self._handle = handle
+        self._lineage = dict(lineage)
+        self._figures: dict[str, float] = {}
+        self._finished = False
+        self.directory = Path(handle.dir).parent
+        handle.define_metric("update")
+        handle.define_metric("*", step_metric="update")
+
+    def log(self, metrics: Mapping[str, float], update: int | None = None) -> None:
+        """Add one point to each named curve; `update` is the x-axis."""
+        point: dict[str, float] = {name: _number(value) for name, value in metrics.items()}
+        if update is not None:
+            point["update"] = int(update)
+        self._handle.log(point)
+
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Store a table, for example of explanations."""
+        import wandb
+
+        self._handle.log({name: wandb.Table(columns=list(columns), data=[list(row) for row in rows])})
+
+    def html(self, name: str, path: Path) -> None:
+        """Store a self-contained HTML page as it is (W&B adds no style of its own)."""
+        import wandb
+
+        self._handle.log({name: wandb.Html(path.read_text(encoding="utf-8"), inject=False, data_is_not_path=True)})
+
+    def summary(self, metrics: Mapping[str, float]) -> None:
+        """Set the figures that stand for the whole run."""
+        figures = {name: _number(value) for name, value in metrics.items()}
+        self._figures.update(figures)
+        self._handle.summary.update(figures)
+
+    def finish(self, status: Status) -> None:
+        """Close the run; a complete one leaves an artifact that names its fingerprint and its parents'."""
+        if self._finished:
+            return
+        self._finished = True
+        try:
+            self._handle.summary.update({"status": status})
+            if status == "complete":
+                self._log_artifact()
+        finally:
+            self._handle.finish(exit_code=0 if status == "complete" else 1)
+
+    def lightning_logger(self) -> "Logger | Literal[False]":
+        """What goes to `Trainer(logger=…)`: curves of a fit land in this run."""
+        from nlae.tracking.lightning import RunLogger
+
+        return RunLogger(self)
+
+    def _log_artifact(self) -> None:
+        import wandb
+
+        stage, fingerprint = self._lineage["stage"], self._lineage["fingerprint"]
+        artifact = wandb.Artifact(f"{stage}-{fingerprint}", type=stage, metadata={**self._lineage, **self._figures})
+        if not self._handle.offline:
+            for parent, parent_fingerprint in self._lineage["parents"].items():
+                try:
+                    self._handle.use_artifact(f"{parent}-{parent_fingerprint}:latest")
+                except (wandb.Error, ValueError):
+                    # the parent may have been made offline: its fingerprint stands in the metadata all the same
+                    logger.info("W&B does not hold %s-%s: lineage link left out", parent, parent_fingerprint)
+        self._handle.log_artifact(artifact)
+
+
+@contextmanager
+def open_run(
+    *,
+    settings: TrackingSettings | Mapping[str, Any],
+    stage: str,
+    group: str,
+    fingerprint: str,
+    parents: Mapping[str, str] | None = None,
+    config: Mapping[str, Any] | None = None,
+) -> Iterator[Run]:
+    """Open a run for one executed stage and finish it whatever happens.
+
+    Args:
+        settings: the `logger` config node.
+        stage: name of the stage; becomes the job type.
+        group: experiment or sweep that the run belongs to.
+        fingerprint: the stage's own.
+        parents: parent stage → fingerprint.
+        config: the whole resolved config; secrets are replaced by `***` before anything is written.
+
+    Raises:
+        NlaeError: W&B refuses to open the run (no key, no network while `mode=online`).
+    """
+    if not isinstance(settings, TrackingSettings):
+        settings = TrackingSettings(**{str(name): value for name, value in settings.items()})
+    if settings.mode == "none":
+        yield NullRun()
+        return
+    lineage = {"stage": stage, "fingerprint": fingerprint, "parents": dict(parents or {})}
+    run = WandbRun(_init(settings, lineage, group, config or {}), lineage)
+    status: Status = "failed"
+    try:
+        yield run
+        status = "complete"
+    except (KeyboardInterrupt, SystemExit):
+        status = "interrupted"
+        raise
+    finally:
+        run.finish(status)
+
+
+def _init(
+    settings: TrackingSettings, lineage: Mapping[str, Any], group: str, config: Mapping[str, Any]
+) -> "WandbHandle":
+    import wandb
+
+    directory = Path(settings.dir) if settings.dir else None
+    if directory is not None:
+        directory.mkdir(parents=True, exist_ok=True)
+    quiet = wandb.Settings(
+        silent=True,
+        console="off",  # the console belongs to logging; a captured bar is noise
+        x_disable_meta=True,  # it would record the command line and the user's address; versions go to the config
+        disable_job_creation=True,
+        init_timeout=60,
+    )
+    mode: Literal["offline", "online"] = "online" if settings.mode == "online" else "offline"
+    if mode == "offline":
+        # the process-wide settings too: otherwise wandb's own telemetry looks for a server at exit
+        wandb.setup(settings=wandb.Settings(mode="offline", silent=True))
+    try:
+        return wandb.init(
+            mode=mode,
+            project=settings.project,
+            entity=settings.entity,
+            dir=directory,
+            name=f"{lineage['stage']}-{lineage['fingerprint'][:8]}",
+            group=group,
+            job_type=lineage["stage"],
+            config={**redact(config), **lineage, "versions": _versions()},
+            reinit="create_new",
+            settings=quiet,
+        )
+    except (wandb.Error, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise NlaeError(
+            f"W&B opened no run (logger.mode={mode}): {reason}; run `wandb login`, or set logger.mode=offline"
+        ) from error
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _number(value: Any) -> float:
+    """Plain Python numbers: a tensor or numpy scalar would be stored as an object."""
+    number = value.item() if hasattr(value, "item") else value
+    return int(number) if isinstance(number, bool | int) else float(number)
