@@ -1,0 +1,75 @@
+"""What every teacher has in common: the question (`TeacherContext`), what it may use (`Material`), what it costs (`Estimate`).
+
+A teacher never sees the activation, only the text prefix that ends at the token; what it cannot know it cannot leak.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from nlae.teacher.words import DocumentFrequencies
+
+if TYPE_CHECKING:
+    from nlae.prompt import Prompt
+    from nlae.target import Target
+
+OnResult = Callable[[int, str | None], None]
+"""Called once per finished context with (row, text), text None where the teacher gave up on it, in any order, always from the thread that called `describe`."""
+
+
+@dataclass(frozen=True)
+class TeacherContext:
+    """One prefix to describe; `input_ids` ends at the described token and `text` is its decoded form."""
+
+    row: int
+    document: int
+    text: str
+    input_ids: list[int]
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a teacher may use besides the prefix; weights are loaded only by a teacher that calls `load_target`."""
+
+    prompt: Prompt
+    load_target: Callable[[], Target]
+    frequencies: Callable[[], DocumentFrequencies]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Expected cost; `usd` is None when the price is unknown and 0 when nothing is paid."""
+
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    usd: float | None = 0.0
+
+
+class Teacher(Protocol):
+    """Writes the explanations of the warm start from text prefixes."""
+
+    name: str
+
+    @property
+    def paid(self) -> bool:
+        """True if calls may cost money, so that the user must agree first."""
+        ...
+
+    def identity(self) -> dict[str, Any]:
+        """What the text depends on, as plain data: hashed into the cache key; never holds a secret."""
+        ...
+
+    def prepare(self, material: Material) -> None:
+        """Take what is needed for describing; called once, before `estimate` and `describe`."""
+        ...
+
+    def estimate(self, contexts: Sequence[TeacherContext]) -> Estimate:
+        """Expected cost of describing `contexts`."""
+        ...
+
+    def describe(self, contexts: Sequence[TeacherContext], on_result: OnResult) -> None:
+        """Describe every context, reporting each text as soon as it exists."""
+        ...

@@ -1,0 +1,135 @@
+"""Puts the findings about a prefix into sentences or bullets: always in the same order, the most local last.
+
+Order: register and topics, words of the current sentence, the word before, the kind of ending, the likely next words.
+A small reader weighs what stands last most, so the pieces that tell most about the next token stand there. The verbs
+follow the findings (how sure the target is, what the prefix ends on) instead of being drawn at random: variety that
+carries information costs the verbalizer nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from nlae.teacher.ending import Ending
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that is known about one prefix, each list with the most important first (`local` in reading order)."""
+
+    register: str
+    topics: tuple[str, ...]
+    local: tuple[str, ...]
+    inside: str | None
+    ending: Ending | None
+    near: tuple[str, ...]
+    next_items: tuple[str, ...]
+    confidence: float
+    quote: str | None = None
+
+
+def join(items: Sequence[str], last: str = "and") -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    if len(items) < 2:
+        return "".join(items)
+    return f"{', '.join(items[:-1])} {last} {items[-1]}"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _opening(found: Findings) -> str:
+    if not found.topics:
+        return f"{_capital(found.register)}."
+    return f"{_capital(found.register)} about {join(found.topics)}."
+
+
+def _where(found: Findings) -> str:
+    """The clause that leads up to the ending, e.g. `After an adjective`."""
+    place = f"{found.inside}, " if found.inside else ""
+    ending = found.ending
+    before = f"after {ending.previous}, " if ending is not None and ending.previous else ""
+    return place + before
+
+
+def _stop(found: Findings) -> str:
+    """The clause about the kind of token the prefix ends on."""
+    ending = found.ending
+    if ending is None:
+        return ""
+    near = f" akin to {join(found.near, 'or')}" if found.near else ""
+    if ending.family == "stop":
+        return f"{ending.kind} closes the sentence"
+    if ending.family == "comma":
+        return f"{ending.kind} makes a pause"
+    if ending.family == "break":
+        return f"{ending.kind} ends the line"
+    if ending.family == "fragment":
+        return f"it breaks off at {ending.kind}"
+    if ending.family in ("mark", "number"):
+        return f"it stands at {ending.kind}"
+    return f"it ends on {ending.kind}{near}"
+
+
+def _expectation(found: Findings) -> str:
+    """The clause about what the target expects, worded by how sure it is."""
+    if not found.next_items:
+        return ""
+    verb = "surely" if found.confidence > 0.6 else "probably" if found.confidence > 0.2 else "perhaps"
+    items = join(found.next_items, "or")
+    if found.ending is not None and found.ending.family in ("stop", "break"):
+        return f"{verb} followed by {items}"
+    return f"{verb} going on with {items}"
+
+
+def sentences(found: Findings) -> str:
+    """One to three sentences."""
+    parts = [_opening(found)]
+    if found.local:
+        parts.append(f"The sentence brings up {join(found.local)}.")
+    stop, expectation = _stop(found), _expectation(found)
+    if stop:
+        clause = _where(found) + stop
+        parts.append(_capital(f"{clause}, {expectation}." if expectation else f"{clause}."))
+    elif expectation:
+        parts.append(_capital(f"{expectation}."))
+    if found.quote:
+        parts[-1:] = [f"{parts[-1][:-1]}; the last words are “{found.quote}”."]
+    return " ".join(parts)
+
+
+def bullets(found: Findings) -> str:
+    """Up to five short lines, one finding each."""
+    lines = [f"{found.register}: {join(found.topics)}" if found.topics else found.register]
+    if found.local:
+        lines.append(f"named lately: {join(found.local)}")
+    stop = _stop(found)
+    if stop:
+        lines.append(_where(found) + stop)
+    if found.next_items:
+        lines.append(_expectation(found))
+    if found.quote:
+        lines.append(f"last words: “{found.quote}”")
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def shorten(found: Findings) -> Findings | None:
+    """`found` with the least telling piece left out, or None when nothing more can go."""
+    if len(found.topics) > 3:
+        return replace(found, topics=found.topics[:-1])
+    if len(found.local) > 2:
+        return replace(found, local=found.local[1:])
+    if len(found.next_items) > 3:
+        return replace(found, next_items=found.next_items[:-1])
+    if len(found.near) > 1:
+        return replace(found, near=found.near[:-1])
+    if len(found.topics) > 2:
+        return replace(found, topics=found.topics[:-1])
+    if found.ending is not None and found.ending.previous:
+        return replace(found, ending=replace(found.ending, previous=None))
+    for name in ("local", "next_items", "near", "topics"):
+        if len(getattr(found, name)) > 1:
+            return replace(found, **{name: getattr(found, name)[:-1]})
+    return None
