@@ -5,7 +5,6 @@ and resumed stage leaves the same file as one that ran through.
 """
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -34,10 +33,10 @@ class History:
         """Forget points after `update`, and a last line that a kill cut short."""
         if not self.path.exists():
             return
-        kept = [point for point in _points(self.path) if point["update"] <= update]
+        kept = [point for point in _points(self.path) if (point["update"] or 0) <= update]
         new = self.path.with_name(self.path.name + ".new")
         new.write_text("".join(json.dumps(point) + "\n" for point in kept), encoding="utf-8")
-        os.replace(new, self.path)
+        new.replace(self.path)
 
 
 def read_history(path: Path) -> list[dict[str, float | None]]:
