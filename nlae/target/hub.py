@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nlae.errors import NlaeError
+from nlae.target.loading import load_config, load_model, load_tokenizer, missing
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
@@ -60,7 +61,7 @@ class HubTarget:
         try:
             cached = hf_hub_download(self.model, "config.json", revision=self.revision, local_files_only=True)
         except Exception as error:
-            raise self._missing(error) from error
+            raise missing(self.model, error) from error
         return Path(cached).parent.name
 
     @cached_property
@@ -73,58 +74,31 @@ class HubTarget:
         """The commit of a hub model, or a hash of a folder's files."""
         return self._fingerprint
 
-    def _arguments(self) -> dict[str, Any]:
+    @property
+    def _place(self) -> tuple[str, dict[str, Any]]:
+        """What to load, and with which options: a folder as it is, a hub model at its commit."""
+        trust = {"trust_remote_code": self.trust_remote_code}
         if self.folder is not None:
-            return {"pretrained_model_name_or_path": str(self.folder), "trust_remote_code": self.trust_remote_code}
-        return {
-            "pretrained_model_name_or_path": self.model,
-            "revision": self._commit,
-            "trust_remote_code": self.trust_remote_code,
-        }
-
-    def _missing(self, error: Exception) -> NlaeError:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        return NlaeError(
-            f"target.model={self.model}: cannot be loaded ({reason}); check the name, the network and your access to it, "
-            "or choose target=smollm2_135m, which needs no hub"
-        )
+            return str(self.folder), trust
+        return self.model, {"revision": self._commit, **trust}
 
     def load_config(self) -> "PretrainedConfig":
         """The config of the text model."""
-        from transformers import AutoConfig
-
-        try:
-            config: PretrainedConfig = AutoConfig.from_pretrained(**self._arguments())
-        except (OSError, ValueError, KeyError) as error:
-            raise self._missing(error) from error
-        return config.get_text_config()
+        model, options = self._place
+        return load_config(model, **options)
 
     def load_tokenizer(self) -> "PreTrainedTokenizerBase":
         """The tokenizer."""
-        from transformers import AutoTokenizer
-
-        try:
-            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(**self._arguments())
-        except (OSError, ValueError, KeyError) as error:
-            raise self._missing(error) from error
-        return tokenizer
+        model, options = self._place
+        return load_tokenizer(model, **options)
 
     def load(self, dtype: str = "float32", device: str = "cpu") -> "Target":
         """Load the weights; `device=auto` spreads them over the devices at hand."""
-        from transformers import AutoModelForCausalLM
+        from nlae.target.model import Target
 
-        from nlae.target.model import Target, torch_dtype
-
-        placement = {"device_map": "auto"} if device == "auto" else {}
-        try:
-            model: Any = AutoModelForCausalLM.from_pretrained(
-                **self._arguments(), dtype=torch_dtype(dtype), use_safetensors=True, **placement
-            )
-        except (OSError, ValueError, KeyError) as error:
-            raise self._missing(error) from error
-        if not placement:
-            model = model.to(device)
-        return Target(model, self.load_tokenizer(), self.name, self.fingerprint())
+        model, options = self._place
+        loaded = load_model(model, dtype, device, **options)
+        return Target(loaded, self.load_tokenizer(), self.name, self.fingerprint())
 
 
 def folder_hash(folder: Path) -> str:

@@ -1,0 +1,120 @@
+"""Is this model read where we think it is? Checked on one short text whenever a target is loaded for work.
+
+An unsupported architecture must fail here, in one line, and not as a bad number after hours.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from nlae.errors import NlaeError
+from nlae.target.hooks import capture, splice
+from nlae.target.model import Target
+from nlae.target.site import Site
+from nlae.target.trunk import Trunk
+
+if TYPE_CHECKING:
+    from nlae.prompt import Prompt
+
+PROBE = "The keeper of the lighthouse wrote two letters, one to his sister and one to"
+_PROBE_SIZE = 8
+
+
+@torch.no_grad()
+def self_check(target: Target, site: Site, prompt: "Prompt | None" = None) -> None:
+    """Check that hooks, trunk, splicing and marker do what they say for this target.
+
+    Raises:
+        NlaeError: Something does not hold; the line says what.
+    """
+    site = site.resolve(target.n_layers)
+    ids_BT = _probe_ids(target)
+    resid = Site("resid", site.index)
+    try:
+        with capture(target.model, site) as seen, capture(target.model, resid) as residual:
+            out = target.model(ids_BT, output_hidden_states=True, use_cache=False)
+        trunk_BTD = Trunk(target.model, site)(ids_BT)
+    except NlaeError:
+        raise
+    except Exception as error:
+        raise _unsupported(target, f"a forward pass fails ({type(error).__name__}: {error})") from error
+    _check_layer(target, site, residual.value, out.hidden_states)
+    if not _same(trunk_BTD, seen.value):
+        raise _unsupported(target, f"its first {site.index + 1} blocks alone do not give the activation at {site.hook}")
+    _check_splice(target, site, ids_BT, seen.value, out.logits)
+    if prompt is not None:
+        check_marker(target, prompt)
+
+
+def check_marker(target: Target, prompt: "Prompt") -> None:
+    """Check that the prompt's marker is one token which the embedding has a row for."""
+    rendered = prompt.render_verbalizer(target.tokenizer)
+    embedding: Any = target.architecture.embedding(target.model)
+    if rendered.slot_id >= embedding.weight.shape[0]:
+        raise NlaeError(f"prompt.marker has id {rendered.slot_id}, beyond the target's embedding; choose another marker")
+
+
+@torch.no_grad()
+def probe(target: Target, site: Site) -> list[float]:
+    """A fingerprint of the activations themselves: the first entries of a fixed text's last unit vector.
+
+    Kept in checkpoints, so that reading at another layer, or another model under the same name, is noticed.
+    """
+    activation_D = Trunk(target.model, site.resolve(target.n_layers))(_probe_ids(target))[0, -1].float()
+    unit_D = activation_D / activation_D.norm()
+    scaled = unit_D[:_PROBE_SIZE] * unit_D.numel() ** 0.5
+    return [round(float(x), 4) for x in scaled]
+
+
+def check_probe(target: Target, site: Site, stored: list[float]) -> None:
+    """Compare with a stored `probe`; the tolerance admits half precision.
+
+    Raises:
+        NlaeError: The activations are not those that the checkpoint was trained on.
+    """
+    found = torch.tensor(probe(target, site))
+    wanted = torch.tensor(stored)
+    if found.shape != wanted.shape or (found - wanted).norm() > 0.1 * max(1.0, float(wanted.norm())):
+        raise NlaeError(
+            f"target {target.source_name} at {site.resolve(target.n_layers).hook} does not give the activations that the "
+            "checkpoint was trained on; check target and site.layer (layer K is the output of block K)"
+        )
+
+
+def _probe_ids(target: Target) -> Tensor:
+    ids = target.tokenizer.encode(PROBE, add_special_tokens=True)
+    return torch.tensor([ids], device=target.device)
+
+
+def _check_layer(target: Target, site: Site, residual_BTD: Tensor, hidden_states: tuple[Tensor, ...]) -> None:
+    if len(hidden_states) != target.n_layers + 1:
+        raise _unsupported(target, f"it has {target.n_layers} blocks but {len(hidden_states)} hidden states")
+    if site.index == target.n_layers - 1:
+        decoder = target.architecture.decoder(target.model)
+        residual_BTD = getattr(decoder, target.architecture.final_norm_name)(residual_BTD)
+    if not _same(residual_BTD, hidden_states[site.index + 1]):
+        raise _unsupported(target, f"the output of block {site.index} is not hidden_states[{site.index + 1}]")
+
+
+def _check_splice(target: Target, site: Site, ids_BT: Tensor, activation_BTD: Tensor, logits_BTV: Tensor) -> None:
+    where_BT = torch.zeros_like(ids_BT, dtype=torch.bool)
+    where_BT[:, -1] = True
+    with splice(target.model, site, activation_BTD[where_BT], where_BT):
+        again = target.model(ids_BT, use_cache=False).logits
+    if not _same(again, logits_BTV):
+        raise _unsupported(target, f"putting the true activation back at {site.hook} changes the logits")
+    with splice(target.model, site, torch.zeros_like(activation_BTD[where_BT]), where_BT):
+        blank = target.model(ids_BT, use_cache=False).logits
+    if torch.equal(blank, logits_BTV):
+        raise _unsupported(target, f"writing to {site.hook} changes nothing")
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    tolerance = 1e-4 if a.dtype == torch.float32 else 2e-2
+    return bool((a - b).float().norm() <= tolerance * b.float().norm())
+
+
+def _unsupported(target: Target, reason: str) -> NlaeError:
+    kind = type(target.model).__name__
+    return NlaeError(f"target {target.source_name} ({kind}): {reason}; this architecture is not supported, choose another target")
