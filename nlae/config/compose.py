@@ -4,7 +4,7 @@ The only module that meets a DictConfig; what leaves it is dicts, lists, strings
 run time (`nlae/conf` in a wheel, `conf/` in a checkout) and handed to Hydra as an absolute path.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,19 +102,22 @@ def typed_keys(overrides: Sequence[str]) -> tuple[str, ...]:
     return tuple(override.key_or_group for override in parsed)
 
 
-def to_plain(cfg: DictConfig) -> Composed:
+def to_plain(cfg: DictConfig, hydra: Any) -> Composed:
     """Resolve a composed config and leave Hydra behind.
+
+    Args:
+        cfg: composed, with or without Hydra's own node.
+        hydra: that node.
 
     Raises:
         NlaeError: a value that is missing or cannot be resolved.
     """
-    hydra = cfg.hydra
     overrides = tuple(str(item) for item in hydra.overrides.task)
     choices = {str(key): str(value) for key, value in hydra.runtime.choices.items()}
     multirun = str(OmegaConf.to_container(hydra).get("mode")).endswith("MULTIRUN")
     job = cfg.copy()
     with open_dict(job):
-        del job["hydra"]
+        job.pop("hydra", None)
     try:
         config = OmegaConf.to_container(job, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
@@ -145,21 +148,15 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def with_verbatim(config: dict[str, Any], verbatim: Mapping[str, str]) -> dict[str, Any]:
-    """Put in the texts that Hydra must never see."""
-    return {**config, **verbatim}
-
-
-def compose_plain(overrides: Sequence[str], verbatim: Mapping[str, str] | None = None) -> Composed:
+def compose_plain(overrides: Sequence[str]) -> Composed:
     """Compose one job from scratch; opens and closes Hydra.
 
     Raises:
         NlaeError: an unknown key, group or option, or a missing value.
     """
     with hydra_session():
-        composed = to_plain(compose_raw(overrides))
-    composed.config = with_verbatim(composed.config, verbatim or {})
-    return composed
+        cfg = compose_raw(overrides)
+        return to_plain(cfg, cfg.hydra)
 
 
 def as_yaml(overrides: Sequence[str], package: str, resolve: bool) -> str:

@@ -27,8 +27,6 @@ def _flat(node: Any, prefix: str = "") -> list[str]:
 def _options(group: str) -> list[str]:
     hydra = GlobalHydra.instance().hydra
     assert hydra is not None
-    if not hydra.config_loader.group_exists(group):
-        return []
     return list(hydra.config_loader.get_group_options(group))
 
 

@@ -1,0 +1,226 @@
+"""The command line: `nlae [goal] [overrides]`.
+
+Nothing heavy is imported at the top, so that `--help` and `--cfg job` answer at once. Results go to standard output, the
+folder last; everything else goes to standard error.
+"""
+
+import logging
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nlae.config.argv import SERVICES, CommandLine, parse_argv
+from nlae.errors import NlaeError
+
+if TYPE_CHECKING:
+    from nlae.config.compose import Composed
+
+log = logging.getLogger("nlae")
+ERROR, INTERRUPTED = 2, 130
+
+HELP = """\
+nlae [goal] [overrides] [options]     natural language autoencoders
+
+Goals bring themselves and their parents up to date, reuse what is there, and resume what is half done:
+  corpus      documents, splits, positions
+  extract     activations of the target at the site
+  describe    the teacher's texts
+  warmstart   supervised training of verbalizer and reconstructor
+  reinforce   joint reinforcement
+  evaluate    held-out numbers beside their controls
+  report      a page to read            (bare `nlae` = nlae report experiment=quickstart)
+Services use a trained pair and never train:
+  explain     file=notes.txt | text=… (verbatim) | messages=chat.json | vector=v.safetensors   [tokens=all|-1|last_of_turn|regex]
+  export      format=reference out=DIR
+
+Overrides (every command reads one config; conf/README.md lists the groups):
+  target=qwen2_5_7b   site.layer=20   prompt=paper   corpus=files corpus.paths=[a.txt]   trainer=gpu   seed=1
+  checkpoint=DIR|hub-id      measure or use that pair; nothing trains
+  target=tiny debug=smoke    the whole chain in under a minute
+Options:
+  -m, --multirun     one job per combination:  nlae evaluate -m site.layer=6,13,20 prompt=paper,bullets
+  --cfg job          print the composed config and stop (--resolve: with interpolations resolved)
+  --config-dir DIR   look for your own config files there as well
+  --version, --help
+
+The last line of standard output is the folder that was brought up to date.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: words after the program's name; None takes the process's own.
+
+    Returns:
+        Exit status: 0, 2 for a problem told in one line, 130 when interrupted.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(parse_argv(words))
+    except NlaeError as error:
+        log.debug("where it came from", exc_info=True)
+        sys.stderr.write(f"nlae: error: {one_line(error)}\n")
+        return ERROR
+    except KeyboardInterrupt:
+        sys.stderr.write(f"\nnlae: interrupted; the same command goes on where it stopped: {command(words)}\n")
+        return INTERRUPTED
+
+
+def one_line(error: BaseException) -> str:
+    """An error's message without line breaks."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def command(words: Sequence[str]) -> str:
+    """Words as they could be typed into a shell."""
+    return shlex.join(["nlae", *words])
+
+
+def _dispatch(line: CommandLine) -> int:
+    if "help" in line.options:
+        sys.stdout.write(HELP)
+        return 0
+    if "version" in line.options:
+        from nlae import __version__
+
+        sys.stdout.write(f"nlae {__version__}\n")
+        return 0
+    from nlae.config import compose
+
+    overrides = [*compose.search_path(line.options.get("config_dir")), *line.overrides, f"goal={line.goal}"]
+    if "cfg" in line.options:
+        sys.stdout.write(compose.as_yaml(overrides, line.options["cfg"], "resolve" in line.options))
+        return 0
+    setup_logging()
+    composed = None if "multirun" in line.options else compose.compose_plain(overrides)
+    if composed is None or composed.multirun:
+        return _sweep(line, overrides)
+    folder, _ = run_one(composed, line.goal, line.verbatim)
+    sys.stdout.write(f"{folder}\n")
+    return 0
+
+
+def setup_logging() -> None:
+    """Our own messages to standard error; other packages only when they warn."""
+    root = logging.getLogger("nlae")
+    if root.handlers:
+        return
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    root.propagate = False
+    for name in ("pytorch_lightning", "httpx", "transformers"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def run_one(
+    composed: "Composed", goal: str, verbatim: Mapping[str, str], group: str | None = None
+) -> tuple[Path, dict[str, float]]:
+    """Bring one goal up to date, or run one service.
+
+    Args:
+        composed: the config of this job.
+        goal: goal or service.
+        verbatim: texts that Hydra must not see.
+        group: tracking group; None takes the config's.
+
+    Returns:
+        The folder, and the goal's metrics (empty for a service).
+    """
+    from nlae.config.compose import conf_dir
+    from nlae.config.preflight import preflight
+
+    config: dict[str, Any] = {**composed.config, **verbatim}
+    devices = int((config.get("trainer") or {}).get("devices") or 1)
+    if devices > 1:
+        raise NlaeError(f"trainer.devices={devices}: a stage runs on one device for now; set trainer.devices=1")
+    checkpoint = None
+    if config.get("checkpoint"):
+        from nlae.config.sidecar import adopt_checkpoint
+
+        config, checkpoint = adopt_checkpoint(config, composed.typed)
+    preflight(config, conf_dir())
+    from nlae.pipeline.plan import Plan
+    from nlae.pipeline.run import bring_up_to_date, use
+
+    plan, name = Plan(config, checkpoint), group or composed.group
+    if goal in SERVICES:
+        rest = [word for word in composed.overrides if not word.startswith("goal=")]
+        return use(plan, goal, command([plan.subject, *rest]), name), {}
+    artifact = bring_up_to_date(plan, goal, name)
+    return artifact.folder, artifact.metrics()
+
+
+@dataclass
+class SweepJob:
+    """Runs one job of a sweep and writes down how it ended; only an interruption gets out.
+
+    Attributes:
+        goal: of every job.
+        group: tracking group that all jobs share.
+        verbatim: as typed.
+    """
+
+    goal: str
+    group: str
+    verbatim: dict[str, str] = field(default_factory=dict)
+
+    def __call__(self, composed: "Composed", folder: Path) -> float | None:
+        """Run the job; None when it failed, else its FVE where it has one."""
+        from nlae.config.sweep import write_status
+
+        setup_logging()
+        words = [word for word in composed.overrides if not word.startswith(("goal=", "hydra."))]
+        status: dict[str, Any] = {"goal": self.goal, "overrides": words, "group": self.group}
+        write_status(folder, {**status, "status": "running"})
+        log.info("job %s: %s", folder.name, command([self.goal, *words]))
+        try:
+            made, metrics = run_one(composed, self.goal, self.verbatim, self.group)
+        except KeyboardInterrupt:
+            write_status(folder, {**status, "status": "interrupted"})
+            raise
+        except Exception as error:  # a job that fails must not stop the others
+            if isinstance(error, NlaeError):
+                log.error("job %s: error: %s", folder.name, one_line(error))
+            else:
+                log.exception("job %s failed", folder.name)
+            kind = "" if isinstance(error, NlaeError) else f"{type(error).__name__}: "
+            write_status(folder, {**status, "status": "failed", "error": kind + one_line(error)})
+            return None
+        write_status(folder, {**status, "status": "complete", "folder": str(made), "metrics": metrics})
+        return metrics.get("fve")
+
+
+def _sweep(line: CommandLine, overrides: list[str]) -> int:
+    from nlae.config.sweep import probe, read_statuses, run_sweep, write_status
+    from nlae.fingerprint import digest
+
+    shared = probe(overrides)
+    devices = [word for word in overrides if word.startswith("trainer.devices=")] or shared.config["trainer"]
+    count = devices.get("devices") if isinstance(devices, dict) else devices[-1].partition("=")[2]
+    if str(count or 1) != "1":
+        raise NlaeError(
+            f"trainer.devices={count} with -m: jobs of a sweep share one process, which cannot hold several devices; "
+            "set trainer.devices=1, or start one command per job"
+        )
+    artifacts = Path(shared.config["paths"]["artifacts"]).expanduser().absolute()
+    folder = artifacts / "sweeps" / f"{shared.group}-{digest([line.goal, *line.overrides, line.verbatim])[:8]}"
+    for old in read_statuses(folder):
+        write_status(folder / old.pop("job"), {**old, "status": "waiting"})
+    run_sweep(overrides, folder, SweepJob(line.goal, shared.group, line.verbatim))
+    statuses = read_statuses(folder)
+    for status in statuses:
+        end = status.get("folder") or status.get("error") or ""
+        sys.stdout.write(f"{status['job']:>3} {status['status']:<9} {' '.join(status['overrides'])}  {end}\n")
+    sys.stdout.write(f"{folder}\n")
+    failed = [status["job"] for status in statuses if status["status"] != "complete"]
+    if failed:
+        sys.stderr.write(f"nlae: error: {len(failed)} of {len(statuses)} jobs failed: {', '.join(failed)}\n")
+        return ERROR
+    return 0

@@ -1,0 +1,150 @@
+"""From a config to artifacts: fingerprints of a goal and its ancestors, without building anything heavy.
+
+Only the target's and the corpus's *sources* are built here (cheap constructors); weights load inside stages.
+"""
+
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from nlae.config.build import build
+from nlae.errors import NlaeError
+from nlae.fingerprint import declared, digest, hash_checkpoint
+from nlae.pipeline.artifact import Artifact
+from nlae.pipeline.context import base_dtype
+from nlae.pipeline.table import STAGES, SUBJECT, subject_of
+
+
+def stage_module(name: str) -> Any:
+    """The module of a stage: `VERSION` and `run(context)`."""
+    return import_module(f"nlae.stages.{name}")
+
+
+class Plan:
+    """Everything that one config implies.
+
+    Args:
+        config: whole resolved config, plain.
+        checkpoint: folder of a trained pair that replaces the trained stages.
+    """
+
+    def __init__(self, config: dict[str, Any], checkpoint: Path | None = None) -> None:
+        self.config = dict(config)
+        self.checkpoint = checkpoint
+        self._artifacts: dict[str, Artifact] = {}
+        self._resolve_site()
+
+    @cached_property
+    def source(self) -> Any:
+        """The target's source; no weights."""
+        return build(self.config["target"], "target")
+
+    @cached_property
+    def _outside(self) -> dict[str, str]:
+        return {}
+
+    def outside(self, name: str) -> str:
+        """Fingerprint of something that comes from elsewhere.
+
+        Args:
+            name: `target`, `tokenizer`, `corpus` or `dtype`.
+        """
+        if name not in self._outside:
+            self._outside[name] = self._fingerprint_outside(name)
+        return self._outside[name]
+
+    def _fingerprint_outside(self, name: str) -> str:
+        if name == "target":
+            return str(self.source.fingerprint())
+        if name == "tokenizer":
+            own = getattr(self.source, "tokenizer_fingerprint", self.source.fingerprint)
+            return str(own())
+        if name == "corpus":
+            return str(build(self.config["corpus"], "corpus").fingerprint())
+        assert name == "dtype", name
+        return base_dtype(self.config)
+
+    def _resolve_site(self) -> None:
+        """Depth becomes a layer, so that equal places have equal fingerprints."""
+        node = self.config.get("site")
+        if not node or "_target_" not in node:
+            return
+        site = build(node, "site").resolve(int(self.source.load_config().num_hidden_layers))
+        self.config["site"] = {**node, "layer": site.layer, "depth": None}
+
+    @property
+    def subject(self) -> str:
+        """The trained stage that is measured."""
+        return subject_of((self.config.get("evaluation") or {}).get("subject"))
+
+    @cached_property
+    def checkpoint_hash(self) -> str:
+        """Hash of the given checkpoint's files."""
+        assert self.checkpoint is not None
+        return hash_checkpoint(self.checkpoint)
+
+    def parents(self, stage: str) -> list[str]:
+        """Stages that `stage` reads, the subject by its own name, or `subject` when it is a given checkpoint."""
+        names = []
+        for name in STAGES[stage].parents:
+            if name == SUBJECT and self.checkpoint is None:
+                name = self.subject
+            names.append(name)
+        return names
+
+    def artifact(self, stage: str) -> Artifact:
+        """The artifact of one stage.
+
+        Raises:
+            NlaeError: the stage trains, and a checkpoint was given to be used instead.
+        """
+        if stage not in self._artifacts:
+            self._artifacts[stage] = self._make(stage)
+        return self._artifacts[stage]
+
+    def _make(self, stage: str) -> Artifact:
+        row = STAGES[stage]
+        if row.trained and self.checkpoint is not None:
+            raise NlaeError(f"{stage} trains, and checkpoint={self.checkpoint} is only measured or used; leave one out")
+        parents = {
+            name: self.checkpoint_hash if name == SUBJECT else self.artifact(name).fingerprint
+            for name in self.parents(stage)
+        }
+        hashed = {
+            "stage": stage,
+            "version": stage_module(stage).VERSION,
+            "config": declared(self.config, row.nodes),
+            "outside": {name: self.outside(name) for name in row.outside},
+            "parents": parents,
+        }
+        fingerprint = digest(hashed)
+        folder = Path(self.config["paths"]["artifacts"]).expanduser().absolute() / stage / fingerprint
+        return Artifact(stage, fingerprint, folder, parents, hashed)
+
+    def order(self, goal: str) -> list[str]:
+        """Stages to bring up to date for `goal`, parents first."""
+        order: list[str] = []
+
+        def visit(stage: str) -> None:
+            for parent in self.parents(stage):
+                if parent != SUBJECT:
+                    visit(parent)
+            if stage not in order:
+                order.append(stage)
+
+        visit(goal)
+        return order
+
+    def parent_folders(self, stage: str) -> dict[str, Path]:
+        """Folders that `stage` reads; the measured checkpoint is there as `subject` too."""
+        folders: dict[str, Path] = {}
+        for name in self.parents(stage):
+            if name == SUBJECT:
+                assert self.checkpoint is not None
+                folders[SUBJECT] = self.checkpoint
+            else:
+                folders[name] = self.artifact(name).folder
+        if SUBJECT in STAGES[stage].parents and SUBJECT not in folders:
+            folders[SUBJECT] = folders[self.subject]
+        return folders

@@ -1,0 +1,149 @@
+"""Bring a goal up to date: reuse, resume or run each stage that it needs, one process, parents first."""
+
+import errno
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nlae.errors import NlaeError
+from nlae.fingerprint import digest
+from nlae.pipeline.artifact import Artifact
+from nlae.pipeline.context import StageContext
+from nlae.pipeline.plan import Plan, stage_module
+from nlae.pipeline.table import SUBJECT
+from nlae.store.arrow import write_text
+from nlae.tracking import open_run, redact
+
+log = logging.getLogger(__name__)
+
+
+def bring_up_to_date(plan: Plan, goal: str, group: str) -> Artifact:
+    """Make everything that `goal` needs and does not have yet.
+
+    Args:
+        plan: what the config implies.
+        goal: a stage.
+        group: tracking group of the runs.
+
+    Returns:
+        The goal's complete artifact.
+
+    Raises:
+        NlaeError: a stage cannot do its work; what it had done is kept for the next time.
+    """
+    for stage in plan.order(goal):
+        artifact = plan.artifact(stage)
+        if artifact.complete:
+            log.info("%s %s: up to date", stage, artifact.fingerprint)
+            continue
+        with artifact.locked():
+            if artifact.complete:  # the job that was waited for has made it
+                log.info("%s %s: made meanwhile", stage, artifact.fingerprint)
+                continue
+            run_stage(plan, artifact, group)
+    return plan.artifact(goal)
+
+
+def run_stage(plan: Plan, artifact: Artifact, group: str) -> None:
+    """Run one stage into its folder and seal it; the caller holds the lock."""
+    resumed = artifact.folder.is_dir()
+    log.info("%s %s: %s", artifact.stage, artifact.fingerprint, "going on" if resumed else "starting")
+    started = time.time()
+    with one_line_failures(artifact.folder):
+        write_config(artifact.folder, plan.config)
+        settings = {key: value for key, value in plan.config["logger"].items() if key != "_target_"}
+        with open_run(
+            settings=settings,
+            stage=artifact.stage,
+            group=group,
+            fingerprint=artifact.fingerprint,
+            parents=artifact.parents,
+            config=plan.config,
+        ) as run:
+            folders = plan.parent_folders(artifact.stage)
+            context = StageContext(plan.config, artifact.folder, folders, run, artifact.fingerprint, group)
+            metrics = stage_module(artifact.stage).run(context)
+            run.summary(metrics)
+        artifact.seal(metrics, started, {"target": plan.outside("target"), "tracking": tracked(run.directory)})
+    log.info("%s %s: done in %.1f s", artifact.stage, artifact.fingerprint, time.time() - started)
+
+
+def tracked(directory: Path | None) -> str | None:
+    """Folder of the W&B run, for the manifest."""
+    return None if directory is None else str(directory)
+
+
+def write_config(folder: Path, config: dict[str, Any]) -> None:
+    """The resolved config beside what it made; secrets are blotted out."""
+    text = yaml.safe_dump(redact(config), sort_keys=False, allow_unicode=True, width=120)
+    write_text(folder / "config.yaml", text)
+
+
+@contextmanager
+def one_line_failures(folder: Path) -> Iterator[None]:
+    """Turn what a user can mend, and what libraries phrase in their own ways, into one line.
+
+    Raises:
+        NlaeError: the disk is full.
+        KeyboardInterrupt: also where a library turned one into an exit.
+    """
+    try:
+        yield
+    except SystemExit as error:  # Lightning ends the process when it is interrupted
+        raise KeyboardInterrupt from error
+    except NlaeError:
+        raise
+    except Exception as error:
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if full or "No space left on device" in str(error):
+            raise NlaeError(
+                f"the disk of {folder} is full; free some space (or set paths.artifacts to another disk) "
+                "and run the same command again: it goes on where it stopped"
+            ) from error
+        raise
+
+
+def use(plan: Plan, service: str, command: str, group: str) -> Path:
+    """Run a service on a checkpoint or on the finished artifact of the config; nothing is ever trained.
+
+    Args:
+        plan: what the config implies.
+        service: `explain` or `export`.
+        command: what makes a missing artifact, for the message.
+        group: tracking group.
+
+    Returns:
+        The folder that was written.
+
+    Raises:
+        NlaeError: there is no trained pair yet.
+    """
+    parents, subject = _subject(plan, service, command)
+    config = plan.config
+    keys = ("file", "text", "messages", "vector", "query", "tokens", "stride", "samples", "generate", "format", "seed")
+    wanted = {key: config.get(key) for key in keys} | {"explain": config.get("explain"), "subject": subject}
+    fingerprint = digest(wanted)
+    given = config.get("out") or config["paths"].get("out")
+    folder = Path(given) if given else Path(config["paths"]["artifacts"]) / service / fingerprint
+    folder = folder.expanduser().absolute()
+    with one_line_failures(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        context = StageContext(config, folder, parents, fingerprint=fingerprint, group=group)
+        stage_module(service).run(context)
+    return folder
+
+
+def _subject(plan: Plan, service: str, command: str) -> tuple[dict[str, Path], str]:
+    if plan.checkpoint is not None:
+        return {SUBJECT: plan.checkpoint}, plan.checkpoint_hash
+    artifact = plan.artifact(plan.subject)
+    if not artifact.complete:
+        raise NlaeError(
+            f"{service}: nothing is trained for this config yet; run `{command}` first, or give checkpoint=FOLDER"
+        )
+    return {**plan.parent_folders("evaluate"), SUBJECT: artifact.folder}, artifact.fingerprint

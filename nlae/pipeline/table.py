@@ -1,0 +1,62 @@
+"""The one table of stages: parents, config nodes read, and what they need from outside.
+
+A stage's fingerprint hashes exactly its row, so a node that a stage starts to read must be added here (and the stage's
+`VERSION` raised when its numbers change). `site` stands for the resolved site, depth turned into a layer.
+"""
+
+from dataclasses import dataclass
+
+from nlae.errors import NlaeError
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One row.
+
+    Attributes:
+        parents: stages whose folders it reads.
+        nodes: dotted config paths that it reads; keys in `fingerprint.NEVER_HASHED` are left out.
+        outside: content that comes from elsewhere: `target`, `tokenizer`, `corpus`, `dtype` (of the base weights).
+        trained: its result is a checkpoint, which `checkpoint=` replaces.
+    """
+
+    parents: tuple[str, ...]
+    nodes: tuple[str, ...]
+    outside: tuple[str, ...] = ()
+    trained: bool = False
+
+
+SUBJECT = "subject"  # stands for the trained stage that evaluation.subject names, or for checkpoint=
+
+STAGES: dict[str, Stage] = {
+    "corpus": Stage((), ("corpus",), ("corpus", "tokenizer")),
+    "extract": Stage(("corpus",), ("site", "store"), ("target", "dtype")),
+    "describe": Stage(("corpus",), ("teacher", "prompt.text", "prompt.style"), ("target",)),
+    "warmstart": Stage(
+        ("corpus", "extract", "describe"),
+        ("prompt", "verbalizer", "reconstructor", "objective.warmstart", "trainer.precision", "site", "seed"),
+        trained=True,
+    ),
+    "reinforce": Stage(
+        ("corpus", "extract", "describe", "warmstart"),
+        ("rollout", "reward", "objective.reinforce", "trainer.precision", "prompt", "seed"),
+        trained=True,
+    ),
+    "evaluate": Stage(("corpus", "extract", "describe", SUBJECT), ("evaluation", "site.min_position", "seed")),
+    "report": Stage(("corpus", "extract", "describe", SUBJECT, "evaluate"), ("report",)),
+}
+
+SERVICES = ("explain", "export")
+
+
+def subject_of(evaluation_subject: object) -> str:
+    """The trained stage that is measured and used.
+
+    Raises:
+        NlaeError: `evaluation.subject` names no trained stage.
+    """
+    name = str(evaluation_subject or "reinforce")
+    if name not in STAGES or not STAGES[name].trained:
+        trained = " or ".join(stage for stage, row in STAGES.items() if row.trained)
+        raise NlaeError(f"evaluation.subject={name}: choose {trained}")
+    return name
