@@ -48,7 +48,7 @@ class Plan:
         """Fingerprint of something that comes from elsewhere.
 
         Args:
-            name: `target`, `tokenizer`, `corpus` or `dtype`.
+            name: one that `table.Stage.outside` lists.
         """
         if name not in self._outside:
             self._outside[name] = self._fingerprint_outside(name)
@@ -62,6 +62,9 @@ class Plan:
             return str(own())
         if name == "corpus":
             return str(build(self.config["corpus"], "corpus").fingerprint())
+        if name == "teacher_target":
+            asks = str(self.config["teacher"].get("_target_", "")).endswith("ContextTeacher")
+            return self.outside("target") if asks else ""
         assert name == "dtype", name
         return base_dtype(self.config)
 

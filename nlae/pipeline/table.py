@@ -16,7 +16,8 @@ class Stage:
     Attributes:
         parents: stages whose folders it reads.
         nodes: dotted config paths that it reads; keys in `fingerprint.NEVER_HASHED` are left out.
-        outside: content that comes from elsewhere: `target`, `tokenizer`, `corpus`, `dtype` (of the base weights).
+        outside: content that comes from elsewhere: `target`, `tokenizer`, `corpus`, `dtype` (of the base weights),
+            `teacher_target` (the target where the teacher asks it).
         trained: its result is a checkpoint, which `checkpoint=` replaces.
     """
 
@@ -31,7 +32,7 @@ SUBJECT = "subject"  # stands for the trained stage that evaluation.subject name
 STAGES: dict[str, Stage] = {
     "corpus": Stage((), ("corpus",), ("corpus", "tokenizer")),
     "extract": Stage(("corpus",), ("site", "store"), ("target", "dtype")),
-    "describe": Stage(("corpus",), ("teacher", "prompt.text", "prompt.style"), ("target",)),
+    "describe": Stage(("corpus",), ("teacher", "prompt.text", "prompt.style", "prompt.max_tokens"), ("teacher_target",)),
     "warmstart": Stage(
         ("corpus", "extract", "describe"),
         ("prompt", "verbalizer", "reconstructor", "objective.warmstart", "trainer.precision", "site", "seed"),

@@ -1,0 +1,18 @@
+"""Goal `extract`: activations of the target at the site, on the corpus's rows."""
+
+from nlae.stages.context import StageContext
+
+VERSION = 1
+
+
+def run(context: StageContext) -> dict[str, float]:
+    """Read every row's activation; returns norms and the rate of extraction."""
+    from nlae.corpus import Corpus
+    from nlae.extraction import extract
+    from nlae.target import self_check
+
+    target = context.build("target").load(dtype=context.dtype, device=context.device)
+    site = context.build("site")
+    self_check(target, site)
+    corpus = Corpus.open(context.parents["corpus"])
+    return extract(target, site, corpus, context.folder, run=context.run, **context.node("store"))

@@ -1,0 +1,329 @@
+"""The pipeline on a table of fake stages: reuse, resume, locks, rows of the real table."""
+
+import json
+import multiprocessing
+import time
+from copy import deepcopy
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from nlae.errors import NlaeError
+from nlae.pipeline import plan as plan_module
+from nlae.pipeline import run as run_module
+from nlae.pipeline.plan import Plan
+from nlae.pipeline.run import bring_up_to_date, use
+from nlae.pipeline.table import STAGES
+
+CONFIG = {
+    "corpus": {"_target_": "nlae.corpus.StdlibCorpus", "seed": 0, "max_tokens": 128},
+    "target": {"_target_": "nlae.target.TinyTarget", "name": "tiny"},
+    "site": {"_target_": "nlae.target.site.Site", "kind": "resid", "layer": None, "depth": 0.5, "min_position": 8},
+    "store": {"dtype": "float16", "batch_tokens": 100},
+    "teacher": {"_target_": "nlae.teacher.ContextTeacher", "tail": "described", "batch_tokens": 5},
+    "prompt": {"name": "short", "text": "t", "style": {"form": "sentences"}, "max_tokens": 64, "verbalizer": "v {slot}"},
+    "verbalizer": {"adapter": {"rank": 16}},
+    "reconstructor": {"magnitude": False},
+    "rollout": {"temperature": 1.0},
+    "reward": {"fidelity": 1.0},
+    "objective": {
+        "warmstart": {"updates": 3, "checkpoint_every": 5},
+        "reinforce": {"updates": 3, "algorithm": "grpo"},
+    },
+    "evaluation": {"subject": "reinforce", "max_rows": 10},
+    "report": {"samples": 3},
+    "trainer": {"precision": "fp32", "device": "cpu", "devices": 1, "threads": None},
+    "logger": {"mode": "none"},
+    "callbacks": {},
+    "paths": {"artifacts": "artifacts", "cache": ".", "out": None},
+    "seed": 0,
+}
+
+
+class Source:
+    """A target's source that knows two numbers."""
+
+    def __init__(self, layers=9, weights="w", tokens="t"):
+        self.layers, self.weights, self.tokens = layers, weights, tokens
+
+    def fingerprint(self):
+        return self.weights
+
+    def tokenizer_fingerprint(self):
+        return self.tokens
+
+    def load_config(self):
+        return SimpleNamespace(num_hidden_layers=self.layers)
+
+
+class Fake:
+    """Stage modules that count how often they ran, and can be made to fail half way."""
+
+    def __init__(self):
+        self.ran, self.fail, self.versions = [], {}, {}
+
+    def module(self, name):
+        def run(context):
+            self.ran.append(name)
+            done = context.folder / "half.txt"
+            if not done.exists():
+                done.write_text("half")
+            if name in self.fail:
+                raise self.fail[name]
+            (context.folder / "output.txt").write_text("output " + name)
+            return {"fve": 0.25}
+
+        return SimpleNamespace(VERSION=self.versions.get(name, 1), run=run)
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    fake = Fake()
+    monkeypatch.setattr(plan_module, "stage_module", fake.module)
+    monkeypatch.setattr(run_module, "stage_module", fake.module)
+    return fake
+
+
+@pytest.fixture
+def make(monkeypatch, fake, tmp_path):
+    outside = {"target": Source(), "corpus": SimpleNamespace(fingerprint=lambda: "text")}
+    real = plan_module.build
+
+    def build(node, where, **extra):
+        return outside[where] if where in outside else real(node, where, **extra)
+
+    monkeypatch.setattr(plan_module, "build", build)
+
+    def make(changes=None, checkpoint=None, **sources):
+        outside.update(sources)
+        config = deepcopy(CONFIG)
+        config["paths"]["artifacts"] = str(tmp_path / "artifacts")
+        for path, value in (changes or {}).items():
+            node = config
+            *parents, last = path.split(".")
+            for part in parents:
+                node = node[part]
+            node[last] = value
+        return Plan(config, checkpoint)
+
+    return make
+
+
+def fingerprints(plan):
+    return {name: plan.artifact(name).fingerprint for name in STAGES}
+
+
+LATER = {
+    "corpus": set(STAGES),
+    "extract": {"extract", "warmstart", "reinforce", "evaluate", "report"},
+    "describe": {"describe", "warmstart", "reinforce", "evaluate", "report"},
+    "warmstart": {"warmstart", "reinforce", "evaluate", "report"},
+    "reinforce": {"reinforce", "evaluate", "report"},
+    "evaluate": {"evaluate", "report"},
+    "report": {"report"},
+}
+
+ROWS = [
+    ("corpus.seed", 1, LATER["corpus"]),
+    ("corpus.max_tokens", 64, LATER["corpus"]),
+    ("site.depth", 1.0, LATER["extract"]),
+    ("site.kind", "mlp_out", LATER["extract"]),
+    ("store.dtype", "float32", LATER["extract"]),
+    ("teacher.tail", "verbatim", LATER["describe"]),
+    ("prompt.text", "other", LATER["describe"]),
+    ("prompt.style", {"form": "bullets"}, LATER["describe"]),
+    ("prompt.verbalizer", "w {slot}", LATER["warmstart"]),
+    ("verbalizer.adapter.rank", 8, LATER["warmstart"]),
+    ("reconstructor.magnitude", True, LATER["warmstart"]),
+    ("objective.warmstart.updates", 4, LATER["warmstart"]),
+    ("seed", 1, LATER["warmstart"]),
+    ("trainer.precision", "bf16-mixed", LATER["warmstart"]),
+    ("rollout.temperature", 0.5, LATER["reinforce"]),
+    ("reward.fidelity", 2.0, LATER["reinforce"]),
+    ("objective.reinforce.updates", 4, LATER["reinforce"]),
+    ("evaluation.max_rows", 11, LATER["evaluate"]),
+    ("report.samples", 4, LATER["report"]),
+    # never hashed
+    ("store.batch_tokens", 1, set()),
+    ("teacher.batch_tokens", 1, set()),
+    ("target.name", "other", set()),
+    ("prompt.name", "other", set()),
+    ("trainer.device", "cuda", set()),
+    ("trainer.threads", 3, set()),
+    ("objective.warmstart.checkpoint_every", 7, set()),
+    ("logger.mode", "offline", set()),
+    ("callbacks", {"x": 1}, set()),
+    ("paths.cache", "elsewhere", set()),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "changed"), ROWS, ids=[row[0] for row in ROWS])
+def test_a_setting_changes_exactly_its_stages(make, path, value, changed):
+    before, after = fingerprints(make()), fingerprints(make({path: value}))
+    assert {name for name in STAGES if before[name] != after[name]} == changed
+
+
+def test_every_stage_of_the_table_has_a_row_in_this_test():
+    covered = {min(changed, key=lambda name: list(STAGES).index(name)) for _, _, changed in ROWS if changed}
+    assert covered == set(STAGES)
+
+
+def test_depth_and_the_layer_it_means_are_the_same(make):
+    assert fingerprints(make({"site.depth": 0.5})) == fingerprints(make({"site.depth": None, "site.layer": 4}))
+
+
+@pytest.mark.parametrize(
+    ("sources", "changed"),
+    [
+        ({"target": Source(weights="v")}, set(STAGES) - {"corpus"}),
+        ({"target": Source(tokens="u")}, set(STAGES)),
+        ({"corpus": SimpleNamespace(fingerprint=lambda: "edited")}, set(STAGES)),
+    ],
+    ids=["weights", "tokenizer", "corpus files"],
+)
+def test_content_from_outside_is_hashed(make, sources, changed):
+    before, after = fingerprints(make()), fingerprints(make(**sources))
+    assert {name for name in STAGES if before[name] != after[name]} == changed
+
+
+def test_a_teacher_that_does_not_ask_the_target_is_not_asked_again(make):
+    remote = {"teacher": {"_target_": "nlae.teacher.OpenAITeacher", "model": "m", "concurrency": 2}}
+    one = make(remote).artifact("describe").fingerprint
+    other = make(remote, target=Source(weights="v")).artifact("describe").fingerprint
+    assert one == other
+
+
+def test_bf16_base_weights_are_another_extraction(make):
+    before, after = fingerprints(make()), fingerprints(make({"trainer.precision": "bf16-base"}))
+    assert before["extract"] != after["extract"]
+    assert before["corpus"] == after["corpus"]
+
+
+def test_a_stage_version_changes_it_and_what_follows(make, fake):
+    before = fingerprints(make())
+    fake.versions["warmstart"] = 2
+    after = fingerprints(make())
+    assert {name for name in STAGES if before[name] != after[name]} == LATER["warmstart"]
+
+
+def test_goal_runs_parents_first_and_a_rerun_runs_nothing(make, fake):
+    artifact = bring_up_to_date(make(), "report", "g")
+    assert fake.ran == ["corpus", "extract", "describe", "warmstart", "reinforce", "evaluate", "report"]
+    manifest = json.loads((artifact.folder / "manifest.json").read_text())
+    assert manifest["complete"]
+    assert manifest["parents"]["evaluate"] == make().artifact("evaluate").fingerprint
+    assert manifest["versions"]["python"]
+    assert manifest["peak_memory_bytes"] > 0
+    assert json.loads((artifact.folder / "metrics.json").read_text()) == {"fve": 0.25}
+    assert (artifact.folder / "config.yaml").is_file()
+    fake.ran.clear()
+    assert bring_up_to_date(make(), "report", "g").folder == artifact.folder
+    assert fake.ran == []
+
+
+def test_prompt_change_re_extracts_nothing_and_layer_change_does(make, fake):
+    bring_up_to_date(make(), "evaluate", "g")
+    fake.ran.clear()
+    bring_up_to_date(make({"prompt.verbalizer": "w {slot}"}), "evaluate", "g")
+    assert fake.ran == ["warmstart", "reinforce", "evaluate"]
+    fake.ran.clear()
+    bring_up_to_date(make({"site.depth": 0.0}), "extract", "g")
+    assert fake.ran == ["extract"]
+
+
+def test_a_failed_stage_keeps_its_half_and_goes_on(make, fake):
+    fake.fail["warmstart"] = NlaeError("no")
+    with pytest.raises(NlaeError):
+        bring_up_to_date(make(), "warmstart", "g")
+    artifact = make().artifact("warmstart")
+    assert (artifact.folder / "half.txt").exists()
+    assert not artifact.complete
+    fake.fail.clear()
+    fake.ran.clear()
+    bring_up_to_date(make(), "warmstart", "g")
+    assert fake.ran == ["warmstart"]
+    assert artifact.complete
+
+
+def test_a_full_disk_is_one_line(make, fake):
+    fake.fail["corpus"] = OSError(28, "No space left on device")
+    with pytest.raises(NlaeError, match="disk of .* is full"):
+        bring_up_to_date(make(), "corpus", "g")
+
+
+def test_an_exit_inside_a_stage_is_an_interruption(make, fake):
+    fake.fail["corpus"] = SystemExit(1)
+    with pytest.raises(KeyboardInterrupt):
+        bring_up_to_date(make(), "corpus", "g")
+
+
+def test_a_cut_output_is_told_and_not_reused(make, fake):
+    artifact = bring_up_to_date(make(), "corpus", "g")
+    (artifact.folder / "output.txt").write_text("out")
+    with pytest.raises(NlaeError, match=r"output\.txt has 3 bytes instead of"):
+        bring_up_to_date(make(), "extract", "g")
+
+
+def test_a_secret_does_not_reach_the_folder(make, fake):
+    artifact = bring_up_to_date(make({"teacher.api_key": "sk-secret"}), "describe", "g")
+    assert "sk-secret" not in "".join(path.read_text() for path in artifact.folder.iterdir())
+
+
+def test_checkpoint_replaces_the_trained_stages(make, fake, tmp_path):
+    pair = tmp_path / "pair"
+    pair.mkdir()
+    (pair / "model.safetensors").write_bytes(b"x")
+    plan = make(checkpoint=pair)
+    bring_up_to_date(plan, "report", "g")
+    assert fake.ran == ["corpus", "extract", "describe", "evaluate", "report"]
+    assert plan.parent_folders("evaluate")["subject"] == pair
+    for goal in ("warmstart", "reinforce"):
+        with pytest.raises(NlaeError, match="trains"):
+            bring_up_to_date(make(checkpoint=pair), goal, "g")
+
+
+def test_evaluation_subject_chooses_the_trained_stage(make, fake):
+    plan = make({"evaluation.subject": "warmstart"})
+    bring_up_to_date(plan, "evaluate", "g")
+    assert "reinforce" not in fake.ran
+    assert plan.parent_folders("evaluate")["subject"] == plan.artifact("warmstart").folder
+    with pytest.raises(NlaeError, match="choose warmstart or reinforce"):
+        make({"evaluation.subject": "corpus"}).artifact("evaluate")
+
+
+def test_a_service_never_trains(make, fake, tmp_path):
+    with pytest.raises(NlaeError, match=r"run `nlae reinforce` first"):
+        use(make(), "explain", "nlae reinforce", "g")
+    assert fake.ran == []
+    bring_up_to_date(make(), "reinforce", "g")
+    fake.ran.clear()
+    folder = use(make({"out": str(tmp_path / "here")}), "explain", "nlae reinforce", "g")
+    assert fake.ran == ["explain"]
+    assert folder == tmp_path / "here"
+
+
+def _hold(folder: str, seconds: float, ready) -> None:
+    from nlae.pipeline.artifact import Artifact
+
+    with Artifact("corpus", Path(folder).name, Path(folder)).locked():
+        ready.set()
+        time.sleep(seconds)
+
+
+def test_a_second_job_waits_and_says_for_whom(make, fake, caplog, monkeypatch):
+    import logging
+
+    monkeypatch.setattr(logging.getLogger("nlae"), "propagate", True)
+    plan = make()
+    artifact = plan.artifact("corpus")
+    spawn = multiprocessing.get_context("spawn")
+    ready = spawn.Event()
+    other = spawn.Process(target=_hold, args=(str(artifact.folder), 1.0, ready))
+    other.start()
+    assert ready.wait(60)
+    with caplog.at_level("INFO"):
+        bring_up_to_date(plan, "corpus", "g")
+    other.join()
+    assert f"waiting for process {other.pid}" in caplog.text
+    assert artifact.complete
