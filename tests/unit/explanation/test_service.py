@@ -1,0 +1,160 @@
+import json
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from rich.console import Console
+
+from nlae.errors import NlaeError
+from nlae.explanation import explain
+from nlae.explanation.inputs import DirectionInput
+from nlae.explanation.table import cost, marks, shown, table
+from nlae.explanation.vectors import probes
+
+TEXT = "the cat sat on the mat and the dog sat on the log"
+
+
+def test_a_perfect_round_trip_scores_one_and_ranks_first(reader) -> None:
+    reading = explain(reader, TEXT)
+    assert len(reading) == len(reading.passages[0].ids)
+    assert all(row.fve == pytest.approx(1.0, abs=1e-5) for row in reading)
+    assert all(row.rank == 1 for row in reading)
+    assert all(row.cosine == pytest.approx(1.0, abs=1e-5) for row in reading)
+    assert reading.others == 100
+
+
+def test_fve_of_a_wrong_reconstruction_by_hand(reader) -> None:
+    reader.reconstruct = lambda texts: torch.eye(16)[:1].expand(len(texts), -1)
+    row = explain(reader, TEXT, tokens=5).rows[0]
+    truth = reader.activations([list(explain(reader, TEXT, tokens=5).passages[0].ids)])[0][5]
+    truth = truth / truth.norm()
+    assert row.fve == pytest.approx(1 - float((truth - torch.eye(16)[0]).square().sum()) / 0.96, abs=1e-5)
+    assert row.rank > 1
+
+
+def test_an_explanation_depends_on_neither_batch_nor_selection(reader) -> None:
+    whole = {row.index: row.explanation for row in explain(reader, TEXT, batch_size=5)}
+    few = {row.index: row.explanation for row in explain(reader, TEXT, tokens="dog", batch_size=1)}
+    assert few.items() <= whole.items()
+    assert explain(reader, TEXT, tokens="dog", seed=1).rows[0].explanation not in whole.values()
+
+
+def test_samples_differ_and_are_numbered(reader) -> None:
+    rows = explain(reader, TEXT, tokens=3, samples=3).rows
+    assert [row.sample for row in rows] == [0, 1, 2]
+    assert len({row.explanation for row in rows}) == 3
+
+
+def test_cost_is_known_after_the_first_few(reader) -> None:
+    seen, done = [], []
+    reading = explain(reader, TEXT, on_estimate=seen.append, on_progress=lambda a, b: done.append((a, b)))
+    assert reader.calls[0][0] == 4
+    assert seen[0].rows == len(reading)
+    assert done[-1] == (len(reading), len(reading))
+    assert str(len(reading)) in cost(seen[0])
+    explain(reader, TEXT, tokens=0, on_estimate=seen.append)
+    assert len(seen) == 1
+
+
+def test_positions_outside_training_are_marked(reader) -> None:
+    rows = explain(reader, TEXT * 6).rows
+    assert "start at 2" in rows[1].mark
+    assert rows[2].mark == ""
+    assert "end at 40" in rows[41].mark
+    reader.table[:] *= 100
+    assert "massive" in explain(reader, TEXT, tokens=5).rows[0].mark
+
+
+def test_text_beyond_the_context_window_is_cut_and_said(reader) -> None:
+    reading = explain(reader, TEXT * 60, tokens=-1)
+    assert reading.rows[0].index == 255
+    assert "at most 256 tokens" in reading.notes[0]
+
+
+def test_generate_reads_the_models_own_answer(reader) -> None:
+    reading = explain(reader, messages=[{"role": "user", "content": "the cat"}], generate=5)
+    own = [row for row in reading if row.generated]
+    assert own
+    assert {row.role for row in own} == {"assistant"}
+    assert reading.passages[0].turns[-1].generated
+    plain = explain(reader, "the cat", generate=3)
+    assert [row.generated for row in plain].count(True) in (1, 2, 3)
+
+
+def test_directions_stand_beside_random_ones_and_the_mean(reader) -> None:
+    direction = torch.randn(16)
+    reading = explain(reader, directions=direction, strengths=[1.0, 2.0], random_directions=2)
+    labels = [row.token for row in reading]
+    assert len(labels) == 2 * 2 * 3 + 1
+    assert labels[0].startswith("+1")
+    assert labels[1].startswith("\N{MINUS SIGN}1")
+    assert labels[-1] == "the mean alone"
+    assert reading.rows[0].alignment > 0.5
+    assert reading.rows[-1].alignment is None
+
+
+def test_random_directions_are_as_far_from_the_mean(reader) -> None:
+    found = probes(DirectionInput("d", 37 * torch.randn(16)), reader.statistics)
+    centre = reader.statistics.norm_median * reader.statistics.mean_D
+    away = [float((probe.activation_D - centre).norm()) for probe in found[:-1]]
+    assert away == pytest.approx([4.0 * 0.96**0.5] * len(away), rel=1e-5)
+
+
+def test_raw_activations_are_read_as_they_are(reader) -> None:
+    given = torch.randn(3, 16)
+    reading = explain(reader, vectors=given)
+    assert [row.norm for row in reading] == pytest.approx(given.norm(dim=1).tolist())
+    assert all(row.alignment is None for row in reading)
+
+
+def test_a_foreign_checkpoint_shows_cosine_and_says_why(foreign) -> None:
+    reading = explain(foreign, TEXT, tokens=5)
+    assert reading.rows[0].fve is None
+    assert reading.rows[0].rank is None
+    assert reading.rows[0].cosine == pytest.approx(1.0, abs=1e-5)
+    assert "cosine" in reading.notes[0]
+    assert "cosine" in reading.to_html()
+    with pytest.raises(NlaeError, match="no training mean"):
+        explain(foreign, directions=torch.ones(16))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "found none"),
+        ({"text": "a", "vectors": torch.ones(16)}, "found text and vectors"),
+        ({"text": ""}, "empty"),
+        ({"directions": torch.ones(5)}, "5 entries"),
+        ({"vectors": torch.full((16,), float("nan"))}, "finite"),
+        ({"text": "the cat", "samples": 0}, "samples"),
+        ({"text": TEXT, "generate": 300}, "256 at most"),
+        ({"source": 3}, "give a text"),
+    ],
+)
+def test_bad_input(reader, given: dict[str, object], message: str) -> None:
+    with pytest.raises(NlaeError, match=message):
+        explain(reader, **given)
+
+
+def test_every_form_holds_the_rows(reader, tmp_path) -> None:
+    reading = explain(reader, TEXT + " 🙂", samples=2, tokens="dog|🙂")
+    paths = reading.save(tmp_path / "deep")
+    assert sorted(p.name for p in (tmp_path / "deep").iterdir()) == ["reading.html", "reading.json", "reading.parquet"]
+    whole = json.loads(paths["json"].read_text())
+    assert [row["explanation"] for row in whole["rows"]] == [row.explanation for row in reading]
+    assert pq.read_table(paths["parquet"]).to_pylist() == reading.to_dicts()
+    assert "<iframe" in reading._repr_html_()
+    assert "Reading(" in repr(reading)
+
+
+def test_the_table_shows_markup_as_text(reader) -> None:
+    reading = explain(reader, TEXT)
+    console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(table(reading, limit=3))
+    console.file.close()
+    text = console.export_text()
+    assert "[b]" in text
+    assert f"and {len(reading) - 3} more" in text
+    assert marks(reading)[0].startswith("* 2 ×")
+    assert shown(" a\n") == "␣a↵"
+    assert shown("\x1b[31m") == "\N{REPLACEMENT CHARACTER}[31m"
