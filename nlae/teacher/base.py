@@ -1,4 +1,4 @@
-"""What every teacher has in common: the question (`TeacherContext`), what it may use (`Material`), what it costs (`Estimate`).
+"""What every teacher has in common: the question, what it may use for it, what that costs.
 
 A teacher never sees the activation, only the text prefix that ends at the token; what it cannot know it cannot leak.
 """
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from nlae.target import Target
 
 OnResult = Callable[[int, str | None], None]
-"""Called once per finished context with (row, text), text None where the teacher gave up on it, in any order, always from the thread that called `describe`."""
+"""Called once per finished context with (row, text) in any order, from the thread that called `describe`.
+
+The text is None where the teacher gave up on the prefix."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Answers kept by content, append-only, so that a kill loses nothing and a resume asks nothing twice.
 
 One JSON object per line: {"key", "text"} or {"key", "failed"}. A half-written last line (a kill in the middle of it) is
-ignored and overwritten. Keys are hashes of settings, instructions and prefix; no prompt, no header, no secret is stored.
+ignored and overwritten. Keys are hashes of settings, instructions and prefix; no prompt, no header, no secret is
+stored.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class AnswerCache:
     """A dictionary key → text (None for a recorded failure) in a file that only grows."""
 
     def __init__(self, path: Path, *, sync_every: int = 50) -> None:
-        """`path` is created on the first answer; every `sync_every` answers are forced to disk (a process kill loses none)."""
+        """Every `sync_every` answers are forced to disk; a killed process loses none, a power cut at most these."""
         self.path = path
         self.sync_every = sync_every
         self._known: dict[str, str | None] = {}
@@ -99,4 +100,6 @@ class AnswerCache:
             return  # a damaged line only costs one more question
 
     def _unwritable(self, problem: OSError) -> NlaeError:
-        return NlaeError(f"cannot write {self.path}: {problem.strerror or problem}; free some space and run the command again")
+        return NlaeError(
+            f"cannot write {self.path}: {problem.strerror or problem}; free some space and run the command again"
+        )

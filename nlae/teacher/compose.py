@@ -24,6 +24,7 @@ class Findings:
     inside: str | None
     ending: Ending | None
     near: tuple[str, ...]
+    near_before: tuple[str, ...]
     next_items: tuple[str, ...]
     confidence: float
     quote: str | None = None
@@ -50,7 +51,8 @@ def _where(found: Findings) -> str:
     """The clause that leads up to the ending, e.g. `After an adjective`."""
     place = f"{found.inside}, " if found.inside else ""
     ending = found.ending
-    before = f"after {ending.previous}, " if ending is not None and ending.previous else ""
+    akin = f" akin to {join(found.near_before, 'or')}" if found.near_before else ""
+    before = f"after {ending.previous}{akin}, " if ending is not None and ending.previous else ""
     return place + before
 
 
@@ -77,18 +79,19 @@ def _expectation(found: Findings) -> str:
     """The clause about what the target expects, worded by how sure it is."""
     if not found.next_items:
         return ""
-    verb = "surely" if found.confidence > 0.6 else "probably" if found.confidence > 0.2 else "perhaps"
+    verb = "surely" if found.confidence > 0.6 else "likely" if found.confidence > 0.2 else "perhaps"
     items = join(found.next_items, "or")
-    if found.ending is not None and found.ending.family in ("stop", "break"):
-        return f"{verb} followed by {items}"
-    return f"{verb} going on with {items}"
+    if found.ending is None:
+        return f"{items} {verb} {'come' if len(found.next_items) > 1 else 'comes'} next"
+    return f"{verb} before {items}"
 
 
 def sentences(found: Findings) -> str:
     """One to three sentences."""
     parts = [_opening(found)]
     if found.local:
-        parts.append(f"The sentence brings up {join(found.local)}.")
+        verb = "names" if all(word[:1].isupper() for word in found.local) else "brings up"
+        parts.append(f"The sentence {verb} {join(found.local)}.")
     stop, expectation = _stop(found), _expectation(found)
     if stop:
         clause = _where(found) + stop
@@ -127,9 +130,13 @@ def shorten(found: Findings) -> Findings | None:
         return replace(found, near=found.near[:-1])
     if len(found.topics) > 2:
         return replace(found, topics=found.topics[:-1])
-    if found.ending is not None and found.ending.previous:
+    if len(found.near_before) > 1:
+        return replace(found, near_before=found.near_before[:-1])
+    if len(found.local) > 1:
+        return replace(found, local=found.local[1:])
+    if found.ending is not None and found.ending.previous and not found.near_before:
         return replace(found, ending=replace(found.ending, previous=None))
-    for name in ("local", "next_items", "near", "topics"):
+    for name in ("next_items", "near", "topics"):
         if len(getattr(found, name)) > 1:
             return replace(found, **{name: getattr(found, name)[:-1]})
     return None

@@ -39,7 +39,9 @@ def require_consent(name: str, estimate: Estimate, *, yes: bool, ask: Callable[[
             raise NlaeError(f"{line}: nobody is there to confirm; set teacher.yes=true to go ahead")
         ask = _ask_on_terminal
     if not ask(line):
-        raise NlaeError(f"teacher {name}: not confirmed, nothing was asked; set teacher.yes=true or choose teacher=context")
+        raise NlaeError(
+            f"teacher {name}: not confirmed, nothing was asked; set teacher.yes=true or choose teacher=context"
+        )
 
 
 def _ask_on_terminal(line: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 from nlae.errors import NlaeError
 from nlae.teacher.base import Estimate, Material, OnResult, TeacherContext
 from nlae.teacher.compose import Findings, bullets, sentences, shorten
-from nlae.teacher.ending import MARKS, Ending, describe_ending
+from nlae.teacher.ending import MARKS, Ending, describe_ending, part_of_speech
 from nlae.teacher.form import current_sentence, register
 from nlae.teacher.predictions import Prediction, Predictor, mark_share, next_words
 from nlae.teacher.words import DocumentFrequencies, is_key, pick_distinct, topic_words, words
@@ -22,6 +22,7 @@ TAILS = ("verbatim", "described", "none")
 _SHORT_WORDS = 32
 _LONG_WORDS = 70
 _CLOSING = 8  # room for the closing tag within prompt.max_tokens
+_PASSING = frozenset({"adverb", "past verb", "verb", "bare verb", "adjective", "present participle"})  # named last
 _EXPECTED_MARKS = (".", ",", ":", ";", "(", ")", '"', "-", "\n", "=")
 
 
@@ -42,11 +43,13 @@ class ContextTeacher:
         relatives: int | None = None,
         batch_tokens: int = 2048,
     ) -> None:
-        """`tail`: how the end is given. `max_words` and the three counts default to what the prompt's style asks for."""
+        """`tail`: how the end is given. `max_words` and the counts default to what the prompt's style asks for."""
         if tail not in TAILS:
             raise NlaeError(f"teacher.tail={tail!r} is unknown; use one of {', '.join(TAILS)}")
         if quote_tokens < 1:
-            raise NlaeError(f"teacher.quote_tokens={quote_tokens} must be at least 1; use teacher.tail=described for no quote")
+            raise NlaeError(
+                f"teacher.quote_tokens={quote_tokens} must be at least 1; use teacher.tail=described for no quote"
+            )
         self.tail = tail
         self.quote_tokens = quote_tokens
         self.max_words = max_words
@@ -93,7 +96,7 @@ class ContextTeacher:
         self._predictor.predict(plan, finish)
 
     def write(self, context: TeacherContext, prediction: Prediction) -> str:
-        """The text for one context; what tells least is left out until it fits `max_words` and the prompt's token cap."""
+        """The text for one context; what tells least is left out until it fits `max_words` and the token cap."""
         form = self._style.get("form", "sentences")
         limit = self._max_words()
         found = self.find(context, prediction)
@@ -109,6 +112,7 @@ class ContextTeacher:
     def find(self, context: TeacherContext, prediction: Prediction) -> Findings:
         """Everything worth saying about one prefix, chosen from the end backwards so that no key word comes twice."""
         rich = self._max_words() > 50
+        known = self._frequencies.knows
         ending = describe_ending(context.text, prediction)
         kind = register(context.text)
         quote = self._quote(context) if self.tail == "verbatim" else None
@@ -116,11 +120,17 @@ class ContextTeacher:
         barred = [*used, *ending.forbidden]
         next_items, top = self._next_items(prediction, barred, self.continuations or (5 if rich else 3))
         barred += [word for item in next_items for word in words(item)]
-        near = pick_distinct(ending.near, barred, self.relatives if self.relatives is not None else (3 if rich else 2))
+        near = pick_distinct(
+            filter(known, ending.near), barred, self.relatives if self.relatives is not None else (3 if rich else 2)
+        )
         barred += near
+        near_before = (
+            pick_distinct(filter(known, ending.near_before), barred, 2 if rich else 1) if self.relatives != 0 else []
+        )
+        barred += near_before
         sentence = current_sentence(context.text)
         spoken = [self._frequencies.spell(word) for word in sentence.words[-40:] if is_key(word)]
-        spoken.sort(key=lambda word: -self._frequencies.weight(word))
+        spoken.sort(key=lambda word: (part_of_speech(word, None) in _PASSING, -self._frequencies.weight(word)))
         local = set(pick_distinct(spoken, barred, 4 if rich else 2))
         barred += sorted(local)
         topics = pick_distinct(topic_words(context.text, self._frequencies), barred, self.topics or (5 if rich else 3))
@@ -134,6 +144,7 @@ class ContextTeacher:
             inside=inside,
             ending=shown,
             near=tuple(near) if shown else (),
+            near_before=tuple(near_before) if shown else (),
             next_items=tuple(next_items),
             confidence=top,
             quote=quote,
@@ -159,7 +170,7 @@ class ContextTeacher:
 
     def _next_items(self, prediction: Prediction, barred: Sequence[str], limit: int) -> tuple[list[str], float]:
         """Likely continuations, words and marks together, best first, with the probability of the first."""
-        ranked = list(next_words(prediction))
+        ranked = [item for item in next_words(prediction) if self._frequencies.knows(item[0])]
         for mark in _EXPECTED_MARKS:
             name = "a line break" if mark == "\n" else MARKS[mark]
             ranked.append((name, mark_share(prediction, mark)))
@@ -180,7 +191,11 @@ def group_by_document(contexts: Sequence[TeacherContext]) -> list[list[TeacherCo
     groups: list[list[TeacherContext]] = []
     for context in sorted(contexts, key=lambda c: (c.document, len(c.input_ids), c.row)):
         last = groups[-1] if groups else None
-        if last and last[-1].document == context.document and context.input_ids[: len(last[-1].input_ids)] == last[-1].input_ids:
+        if (
+            last
+            and last[-1].document == context.document
+            and context.input_ids[: len(last[-1].input_ids)] == last[-1].input_ids
+        ):
             last.append(context)
         else:
             groups.append([context])

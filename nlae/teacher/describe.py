@@ -1,7 +1,7 @@
 """Describes every row of a corpus with a teacher and writes `descriptions.arrow`.
 
-Resumable at any point: answers lie in an append-only cache beside the result, keyed by content. Rows with the same prefix
-are asked once. Rows a teacher failed on are absent from the result and counted in the metrics.
+Resumable at any point: answers lie in an append-only cache beside the result, keyed by content. Rows with the same
+prefix are asked once. Rows a teacher failed on are absent from the result and counted in the metrics.
 """
 
 from __future__ import annotations
@@ -74,16 +74,18 @@ def describe_corpus(
         return loaded[0]
 
     def frequencies() -> DocumentFrequencies:
-        columns = corpus.documents
-        pairs = zip(columns["text"], columns["split"], strict=True)
-        return DocumentFrequencies.fit(text for text, split in pairs if str(split) == "train")
+        train = (document for document, split in enumerate(corpus.split) if split == "train")
+        return DocumentFrequencies.fit(corpus.text(document) for document in train)
 
     tokenizer = tokenizer if tokenizer is not None else load().tokenizer
     contexts = read_contexts(corpus, tokenizer)
     material = Material(prompt=prompt, load_target=load, frequencies=frequencies)
     texts = describe_contexts(teacher, contexts, material, cache or folder / CACHE, ask=ask)
     if not texts:
-        raise NlaeError(f"teacher {teacher.name} described none of {len(contexts)} rows; look at the log above, or set teacher=context")
+        raise NlaeError(
+            f"teacher {teacher.name} described none of {len(contexts)} rows; "
+            "look at the log above, or choose teacher=context"
+        )
     Descriptions.write(folder, list(texts), list(texts.values()))
     metrics = _metrics(texts, len(contexts), tokenizer)
     run.table("descriptions", ["row", "text before", "description"], _samples(contexts, texts))
@@ -93,11 +95,10 @@ def describe_corpus(
 
 def read_contexts(corpus: Corpus, tokenizer: PreTrainedTokenizerBase) -> list[TeacherContext]:
     """One context per row of the corpus, in its order."""
-    rows = [int(row) for row in corpus.rows["row"]]
-    documents = [int(document) for document in corpus.rows["document"]]
+    pairs = zip(corpus.rows.row.tolist(), corpus.rows.document.tolist(), strict=True)
     return [
-        TeacherContext(row, document, corpus.prefix_text(row, tokenizer), [int(i) for i in corpus.context_ids(row)])
-        for row, document in zip(rows, documents, strict=True)
+        TeacherContext(row, document, corpus.prefix_text(row, tokenizer), corpus.context_ids(row))
+        for row, document in pairs
     ]
 
 
@@ -113,9 +114,8 @@ def describe_contexts(
     with AnswerCache(cache_path) as cache:
         if getattr(teacher, "retry_failed", False):
             cache.forget_failures()
-        # prepared lazily: a finished cache needs no weights, unless the identity depends on what preparing loads
         teacher.prepare(material)
-        identity = teacher.identity()
+        identity = teacher.identity()  # after preparing: a text may depend on what was loaded
         keys = {c.row: content_key(identity, instructions(material.prompt), c.text) for c in contexts}
         asked: dict[str, TeacherContext] = {}
         for context in contexts:

@@ -51,8 +51,48 @@ MARKS: dict[str, str] = {
     "|": "a vertical bar",
 }
 _PAST_VERBS = frozenset(
-    "said went came took made gave found began became wrote won lost led held kept brought built left felt saw knew thought "
-    "stood sent spent met ran grew rose fell drew drove broke chose wore sang sold told put set".split()
+    [
+        "said",
+        "went",
+        "came",
+        "took",
+        "made",
+        "gave",
+        "found",
+        "began",
+        "became",
+        "wrote",
+        "won",
+        "lost",
+        "led",
+        "held",
+        "kept",
+        "brought",
+        "built",
+        "left",
+        "felt",
+        "saw",
+        "knew",
+        "thought",
+        "stood",
+        "sent",
+        "spent",
+        "met",
+        "ran",
+        "grew",
+        "rose",
+        "fell",
+        "drew",
+        "drove",
+        "broke",
+        "chose",
+        "wore",
+        "sang",
+        "sold",
+        "told",
+        "put",
+        "set",
+    ]
 )
 _SUFFIXES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("ly",), "adverb"),
@@ -62,24 +102,33 @@ _SUFFIXES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("ous", "ful", "ive", "able", "ible", "al", "ic", "less", "ish", "ary", "ant", "ent"), "adjective"),
     (("er", "or", "ist", "ian", "eer"), "agent noun"),
 )
-_ADJECTIVE_FIELDS = frozenset({"colour", "size", "age", "evaluation", "nationality", "ordinal number"})
+_ADJECTIVE_FIELDS = frozenset({"colour", "size", "age", "judging", "nationality", "ordinal"})
 _NAME_FIELDS = frozenset({"month", "weekday", "country", "compass direction"})
 _VERB_FIELDS = frozenset({"speech", "motion", "thought", "perception"})
-_SUBJECTS = frozenset("i you he she it we they who which that".split())
-_BEFORE_VERB = frozenset("to can could will would shall should may might must do does did not".split())
+_SUBJECTS = frozenset(["i", "you", "he", "she", "it", "we", "they", "who", "which", "that"])
+_BEFORE_VERB = frozenset(
+    ["to", "can", "could", "will", "would", "shall", "should", "may", "might", "must", "do", "does", "did", "not"]
+)
 
 
 @dataclass(frozen=True)
 class Ending:
-    """`kind`: a noun phrase with article. `previous`: the same for the word before, or None. `family` decides the sentence.
+    """What the last token of a prefix is.
 
-    `family` is one of `word`, `fragment`, `number`, `comma`, `stop`, `mark`, `break`.
+    Attributes:
+        kind: noun phrase with article.
+        family: `word`, `fragment`, `number`, `comma`, `stop`, `mark` or `break`; decides the sentence.
+        previous: noun phrase for the word before, or None.
+        near: relatives in meaning of the last word.
+        near_before: relatives in meaning of the word before.
+        forbidden: the last words themselves, which no description may name.
     """
 
     kind: str
     family: str
     previous: str | None
     near: tuple[str, ...]
+    near_before: tuple[str, ...]
     forbidden: tuple[str, ...]
 
 
@@ -118,13 +167,15 @@ def word_kind(word: str, before: str | None, *, sentence_start: bool = False) ->
         return article(f"{field} name" if field != "compass direction" else field)
     if word.isupper() and len(word) > 1:
         return "an acronym"
-    if word[:1].isupper() and field != "nationality" and not sentence_start:
+    if word[:1].isupper() and field not in ("nationality", "counting") and not sentence_start:
         return article(f"capitalised {field} name" if field else "proper name")
     if len(word) == 1:
         return "a single letter"
     if not word.isascii() and not is_key(word):
         return "a foreign word"
     speech = part_of_speech(word, before)
+    if field and speech == "plural noun":
+        return f"a plural {field} noun"
     return article(f"{field} {speech}" if field else speech)
 
 
@@ -137,7 +188,9 @@ def _number_kind(digits: str, going_on: bool) -> str:
         return f"a year of {century}"
     if "." in plain.strip("."):
         return "a decimal number"
-    return {1: "a one-digit number", 2: "a two-digit number", 3: "a three-digit number"}.get(len(plain), "a large number")
+    return {1: "a one-digit number", 2: "a two-digit number", 3: "a three-digit number"}.get(
+        len(plain), "a large number"
+    )
 
 
 def _previous(found: list[str]) -> str | None:
@@ -153,20 +206,29 @@ def describe_ending(text: str, prediction: Prediction) -> Ending:
     forbidden = tuple(found[-2:])
     if text.endswith("\n"):
         kind = "a blank line" if text.endswith("\n\n") else "a line break"
-        return Ending(kind, "break", None, (), forbidden)
+        return Ending(kind, "break", None, (), (), forbidden)
     bare = text.rstrip()
     if not bare:
-        return Ending("white space", "break", None, (), forbidden)
+        return Ending("white space", "break", None, (), (), forbidden)
+    if "\n" in text[len(bare) :]:
+        return Ending("the indentation of a new line", "mark", None, (), (), forbidden)
     last = bare[-1]
     if last.isdigit():
         digits = re.search(r"[\d.,]*\d$", bare)
         going_on = prediction.pieces[:1] != () and prediction.pieces[0][:1].isdigit()
         before = word_kind(found[-1], None) if found else None
-        return Ending(_number_kind(digits.group() if digits else last, going_on), "number", before, (), forbidden)
+        return Ending(
+            _number_kind(digits.group() if digits else last, going_on),
+            "number",
+            before,
+            (),
+            prediction.before,
+            forbidden,
+        )
     if not last.isalpha() or not found:
         before = _previous([*found, ""]) if found else None
         family = "stop" if last in ".!?" else "comma" if last in ",;" else "mark"
-        return Ending(MARKS.get(last, "an unusual symbol"), family, before, (), forbidden)
+        return Ending(MARKS.get(last, "an unusual symbol"), family, before, (), prediction.before, forbidden)
     return _word_ending(bare, found, forbidden, prediction)
 
 
@@ -175,10 +237,10 @@ def _word_ending(bare: str, found: list[str], forbidden: tuple[str, ...], predic
     previous = _previous(found)
     if glued_share(prediction) > 0.5:
         kind = "the start of a capitalised name" if word[:1].isupper() else "the start of a longer word"
-        return Ending(kind, "fragment", previous, (), forbidden)
+        return Ending(kind, "fragment", previous, (), prediction.before, forbidden)
     opener = bare[: -len(word)].rstrip()
-    start = not opener or opener[-1] in ".!?:“\"" or bare[: -len(word)].endswith("\n")
+    start = not opener or opener[-1] in '.!?:“"' or bare[: -len(word)].endswith("\n")
     before = found[-2].lower() if len(found) > 1 and not start else None
     kind = word_kind(word, before, sentence_start=start)
     near = prediction.neighbours if is_key(word) else ()
-    return Ending(kind, "word", None if start else previous, near, forbidden)
+    return Ending(kind, "word", None if start else previous, near, () if start else prediction.before, forbidden)

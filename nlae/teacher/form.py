@@ -1,4 +1,4 @@
-"""What sort of text a prefix is (register) and what the current line and sentence look like (structure), by surface cues.
+"""What sort of text a prefix is (register) and how its current line and sentence are built, by surface cues.
 
 Cues are read near the end of the prefix, where they say most about the activation. A classifier would need a model.
 """
@@ -12,12 +12,72 @@ from nlae.teacher.words import words
 
 _WINDOW = 700
 _SENTENCE_END = re.compile(r"[.!?][\"'”’)\]]*\s+|\n\s*\n")
-_CODE = re.compile(r"^\s*(>>>|\.\.\.|def |class |import |from \w+ import|return\b|[\w.\[\]]+ = |@\w+|[{}]|#include|if .*:$|for .*:$)")
-_DOCUMENTATION = frozenset(
-    "returns return argument arguments parameter parameters raises raised method function module attribute object instance "
-    "default deprecated callable exception optional keyword".split()
+_CODE = re.compile(
+    r"^\s*(>>>|\.\.\.|def |class |import |from \w+ import|return\b|[\w.\[\]]+ = |@\w+|[{}]|#include|if .*:$|for .*:$)"
 )
-_PAST = frozenset("was were had did said went came took made gave began became wrote won lost led".split())
+_DOCUMENTATION = frozenset(
+    [
+        "returns",
+        "return",
+        "argument",
+        "arguments",
+        "parameter",
+        "parameters",
+        "raises",
+        "raised",
+        "method",
+        "function",
+        "module",
+        "attribute",
+        "object",
+        "instance",
+        "default",
+        "deprecated",
+        "callable",
+        "exception",
+        "optional",
+        "keyword",
+        "expression",
+        "expressions",
+        "operator",
+        "operators",
+        "syntax",
+        "string",
+        "strings",
+        "class",
+        "classes",
+        "statement",
+        "literal",
+        "type",
+        "types",
+        "bytes",
+        "integer",
+        "value",
+        "values",
+        "code",
+        "python",
+    ]
+)
+_PAST = frozenset(
+    [
+        "was",
+        "were",
+        "had",
+        "did",
+        "said",
+        "went",
+        "came",
+        "took",
+        "made",
+        "gave",
+        "began",
+        "became",
+        "wrote",
+        "won",
+        "lost",
+        "led",
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -75,9 +135,10 @@ def register(text: str) -> str:
         return "code with remarks"
     low = [word.lower() for word in words(tail)]
     n = max(len(low), 1)
-    if sum(word in _DOCUMENTATION for word in low) / n > 0.05:
+    if sum(word in _DOCUMENTATION for word in low) / n > 0.06:
         return "technical reference"
-    if tail.count('"') + tail.count("“") + tail.count("”") >= 6:
+    spoken = re.findall(r"[\"“][A-Z][^\"”]{12,}[,.!?][\"”]", tail)
+    if len(spoken) >= 2:
         return "quoted speech"
     if sum(word in {"i", "me", "my"} for word in low) / n > 0.04:
         return "personal account"
@@ -92,4 +153,9 @@ def register(text: str) -> str:
         return "biography" if past > 0.06 else "story"
     if past > 0.09:
         return "past narrative"
-    return "general exposition"
+    names = sum(word[:1].isupper() for word in words(tail)) / n
+    if names > 0.22:
+        return "prose full of names"
+    if sum(word in {"is", "are", "has", "can", "may"} for word in low) / n > 0.05:
+        return "present-tense explanation"
+    return "narrative prose" if past > 0.05 else "descriptive prose"

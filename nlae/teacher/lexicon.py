@@ -12,7 +12,7 @@ FUNCTION_WORDS: dict[str, str] = {
     "in": "the preposition of containment",
     "on": "the preposition of surface",
     "at": "the preposition of exact place",
-    "to": "the infinitive or directional particle",
+    "to": "the particle of aim",
     "for": "the preposition of purpose",
     "with": "the preposition of company",
     "by": "the preposition of agency",
@@ -35,7 +35,7 @@ FUNCTION_WORDS: dict[str, str] = {
     "since": "a conjunction of starting point",
     "unless": "the exceptive conjunction",
     "whether": "the conjunction of indirect question",
-    "that": "the demonstrative or complementiser",
+    "that": "the complementiser",
     "this": "the near demonstrative",
     "these": "the near plural demonstrative",
     "those": "the far plural demonstrative",
@@ -54,8 +54,8 @@ FUNCTION_WORDS: dict[str, str] = {
     "be": "the bare copula",
     "been": "the copula's past participle",
     "being": "the copula's present participle",
-    "has": "a singular present auxiliary of possession",
-    "have": "a plural auxiliary of possession",
+    "has": "the singular auxiliary of possession",
+    "have": "the plural auxiliary of possession",
     "had": "the past auxiliary of possession",
     "having": "the participle of possession",
     "do": "the plural supporting auxiliary",
@@ -85,7 +85,7 @@ FUNCTION_WORDS: dict[str, str] = {
     "him": "the masculine object",
     "his": "the masculine possessive",
     "she": "the feminine pronoun",
-    "her": "the feminine possessive or object",
+    "her": "the feminine possessive",
     "it": "the neuter pronoun",
     "its": "the neuter possessive",
     "they": "the plural pronoun",
@@ -95,7 +95,7 @@ FUNCTION_WORDS: dict[str, str] = {
     "herself": "the feminine reflexive",
     "itself": "the neuter reflexive",
     "themselves": "the plural reflexive",
-    "there": "the existential or locative adverb",
+    "there": "the existential adverb",
     "here": "the adverb of this place",
     "then": "the adverb of sequence",
     "now": "the adverb of the present",
@@ -148,7 +148,7 @@ FUNCTION_WORDS: dict[str, str] = {
     "off": "the particle of separation",
     "back": "the particle of return",
     "however": "the adverb of contrast",
-    "one": "a singular numeral or pronoun",
+    "one": "the numeral of unity",
     "two": "a dual numeral",
     "first": "the initial ordinal",
     "second": "the next ordinal",
@@ -160,31 +160,83 @@ CLASSES: dict[str, str] = {
     "weekday": "monday tuesday wednesday thursday friday saturday sunday",
     "season": "spring summer autumn winter",
     "colour": "red orange yellow green blue purple violet black white grey gray brown pink golden silver",
-    "cardinal number": "three four five six seven eight nine ten eleven twelve twenty thirty forty fifty hundred thousand million billion dozen",
-    "ordinal number": "third fourth fifth sixth seventh eighth ninth tenth",
-    "compass direction": "north south east west northern southern eastern western northeast northwest southeast southwest",
-    "span of time": "year years month months week weeks day days hour hours minute minutes second seconds century centuries decade decades moment period",
-    "family": "mother father brother sister son daughter wife husband parents children uncle aunt cousin family child baby",
+    "counting": (
+        "three four five six seven eight nine ten eleven twelve twenty thirty forty fifty hundred thousand "
+        "million billion dozen"
+    ),
+    "ordinal": "third fourth fifth sixth seventh eighth ninth tenth",
+    "compass direction": (
+        "north south east west northern southern eastern western northeast northwest southeast southwest"
+    ),
+    "time": (
+        "year years month months week weeks day days hour hours minute minutes second seconds century "
+        "centuries decade decades moment period"
+    ),
+    "family": (
+        "mother father brother sister son daughter wife husband parents children uncle aunt cousin family child baby"
+    ),
     "person": "man men woman women boy girl people person persons guy lady gentleman friend friends stranger",
-    "office or rank": "king queen prince president minister governor mayor senator general captain colonel major lieutenant commander admiral emperor bishop judge director chairman secretary officer",
-    "profession": "doctor teacher lawyer writer author actor singer player coach engineer scientist farmer soldier painter artist poet historian student professor driver nurse",
-    "body": "head hand hands eye eyes face arm arms leg legs foot feet heart body hair skin bone bones blood mouth back neck shoulder brain tail",
-    "animal": "dog cat horse horses bird birds fish lion tiger bear wolf sheep cow cattle pig snake mouse rat insect spider bee species",
+    "rank": (
+        "king queen prince president minister governor mayor senator general captain colonel major lieutenant "
+        "commander admiral emperor bishop judge director chairman secretary officer"
+    ),
+    "profession": (
+        "doctor teacher lawyer writer author actor singer player coach engineer scientist farmer soldier "
+        "painter artist poet historian student professor driver nurse"
+    ),
+    "body": (
+        "head hand hands eye eyes face arm arms leg legs foot feet heart body hair skin bone bones blood "
+        "mouth back neck shoulder brain tail"
+    ),
+    "animal": (
+        "dog cat horse horses bird birds fish lion tiger bear wolf sheep cow cattle pig snake mouse rat "
+        "insect spider bee species"
+    ),
     "plant": "tree trees flower flowers grass leaf leaves forest wood plant plants seed seeds fruit root",
-    "food": "bread meat milk cheese rice sugar salt wine beer coffee tea water soup cake egg eggs dinner lunch breakfast meal food",
-    "building": "house home church castle school hospital hotel palace temple tower station museum library bridge room hall building wall door window",
-    "settlement": "city town village capital street road avenue district county state province country nation kingdom empire borough suburb",
-    "landscape": "river mountain mountains sea ocean lake island islands coast valley hill hills desert beach bay field ground",
+    "food": (
+        "bread meat milk cheese rice sugar salt wine beer coffee tea water soup cake egg eggs dinner lunch "
+        "breakfast meal food"
+    ),
+    "building": (
+        "house home church castle school hospital hotel palace temple tower station museum library bridge "
+        "room hall building wall door window"
+    ),
+    "settlement": (
+        "city town village capital street road avenue district county state province country nation kingdom "
+        "empire borough suburb"
+    ),
+    "landscape": (
+        "river mountain mountains sea ocean lake island islands coast valley hill hills desert beach bay field ground"
+    ),
     "weather": "rain snow storm wind cloud clouds hurricane cyclone tropical flood ice heat cold sun",
     "vehicle": "car ship ships boat train truck aircraft plane airplane bus bicycle vessel tank helicopter",
-    "war": "war battle army navy troops attack forces regiment weapon guns gun enemy soldiers fleet division military invasion defence victory",
-    "sport": "game games team match season league club goal goals score coach championship tournament football baseball cricket basketball race",
-    "music": "song songs album music band guitar piano concert singer orchestra opera melody lyrics drum single track chorus",
-    "film and stage": "film movie television episode scene actor theatre series character show drama play script audience",
-    "writing": "book novel poem story letter chapter page paper article magazine newspaper journal author text line word sentence",
-    "government": "government law court party election vote parliament congress policy tax act rights constitution council committee",
-    "money": "money price cost dollar dollars pound pounds bank market trade business company industry profit budget pay",
-    "science": "theory energy cell cells atom mass temperature experiment study research physics chemistry gene protein acid species",
+    "war": (
+        "war battle army navy troops attack forces regiment weapon guns gun enemy soldiers fleet division "
+        "military invasion defence victory"
+    ),
+    "sport": (
+        "game games team match season league club goal goals score coach championship tournament football "
+        "baseball cricket basketball race"
+    ),
+    "music": (
+        "song songs album music band guitar piano concert singer orchestra opera melody lyrics drum single track chorus"
+    ),
+    "stage": "film movie television episode scene actor theatre series character show drama play script audience",
+    "writing": (
+        "book novel poem story letter chapter page paper article magazine newspaper journal author text line "
+        "word sentence"
+    ),
+    "government": (
+        "government law court party election vote parliament congress policy tax act rights constitution "
+        "council committee"
+    ),
+    "money": (
+        "money price cost dollar dollars pound pounds bank market trade business company industry profit budget pay"
+    ),
+    "science": (
+        "theory energy cell cells atom mass temperature experiment study research physics chemistry gene "
+        "protein acid species"
+    ),
     "religion": "god church faith prayer saint holy bible temple religion priest spirit soul heaven",
     "education": "school university college student students degree class course education lesson",
     "medicine": "disease patient patients treatment hospital drug symptoms infection health surgery medicine pain",
@@ -193,15 +245,27 @@ CLASSES: dict[str, str] = {
     "motion": "go went gone come came run ran walk walked move moved left returned arrived entered travelled fell",
     "thought": "think thought know knew believe believed understand remember felt feel idea mind decided considered",
     "perception": "see saw seen look looked watch watched hear heard sound view appeared seems",
-    "program data": "string integer list tuple dict dictionary array object value values type float bytes byte number boolean sequence buffer",
-    "program structure": "class function method module package argument arguments parameter parameters attribute exception error instance variable interface import",
-    "file system": "file files directory path folder filename archive descriptor",
+    "data": (
+        "string integer list tuple dict dictionary array object value values type float bytes byte number "
+        "boolean sequence buffer"
+    ),
+    "program": (
+        "class function method module package argument arguments parameter parameters attribute exception "
+        "error instance variable interface import"
+    ),
+    "file": "file files directory path folder filename archive descriptor",
     "network": "server client socket request response url http host address port connection protocol header",
     "size": "large small big tiny huge great little long short tall wide high low deep",
-    "evaluation": "good bad best worst better important beautiful popular successful famous poor fine main major",
+    "judging": "good bad best worst better important beautiful popular successful famous poor fine main major",
     "age": "new old young ancient modern recent early late former",
-    "nationality": "american british english french german italian spanish russian chinese japanese indian greek roman australian canadian irish european african",
-    "country": "america britain england france germany italy spain russia china japan india greece rome australia canada ireland europe africa",
+    "nationality": (
+        "american british english french german italian spanish russian chinese japanese indian greek roman "
+        "australian canadian irish european african"
+    ),
+    "country": (
+        "america britain england france germany italy spain russia china japan india greece rome australia "
+        "canada ireland europe africa"
+    ),
 }
 
 SEMANTIC: dict[str, str] = {}
@@ -211,13 +275,169 @@ for _name, _words in CLASSES.items():
 
 # words that carry no topic, beyond those that FUNCTION_WORDS describes
 EMPTY_WORDS = frozenset(
-    "ago almost already always among amp became become becomes began behind beside besides beyond came cannot come comes "
-    "couldn despite didn different doesn doing done don either else enough especially even ever example far form found "
-    "further gave get gets give given gives going got hadn hasn haven having hence however including indeed instead isn "
-    "kind know known large least let like little long look made make makes making maybe much must near nearly need "
-    "neither next none nothing often old once onto others otherwise part per perhaps place possible put quite rather "
-    "really said saw say says see seem seems set several sometimes soon still take taken takes tell thing things think "
-    "three though thus till together told took toward unk upon use used uses using usually various via want wasn way "
-    "well went weren whatever whenever wherever whole wouldn yes yet called calls given new also able another "
-    "something someone anything everything themselves yourself myself ourselves due early late later ones".split()
+    [
+        "ago",
+        "almost",
+        "already",
+        "always",
+        "among",
+        "amp",
+        "became",
+        "become",
+        "becomes",
+        "began",
+        "behind",
+        "beside",
+        "besides",
+        "beyond",
+        "came",
+        "cannot",
+        "come",
+        "comes",
+        "couldn",
+        "despite",
+        "didn",
+        "different",
+        "doesn",
+        "doing",
+        "done",
+        "don",
+        "either",
+        "else",
+        "enough",
+        "especially",
+        "even",
+        "ever",
+        "example",
+        "far",
+        "form",
+        "found",
+        "further",
+        "gave",
+        "get",
+        "gets",
+        "give",
+        "given",
+        "gives",
+        "going",
+        "got",
+        "hadn",
+        "hasn",
+        "haven",
+        "having",
+        "hence",
+        "however",
+        "including",
+        "indeed",
+        "instead",
+        "isn",
+        "kind",
+        "know",
+        "known",
+        "large",
+        "least",
+        "let",
+        "like",
+        "little",
+        "long",
+        "look",
+        "made",
+        "make",
+        "makes",
+        "making",
+        "maybe",
+        "much",
+        "must",
+        "near",
+        "nearly",
+        "need",
+        "neither",
+        "next",
+        "none",
+        "nothing",
+        "often",
+        "old",
+        "once",
+        "onto",
+        "others",
+        "otherwise",
+        "part",
+        "per",
+        "perhaps",
+        "place",
+        "possible",
+        "put",
+        "quite",
+        "rather",
+        "really",
+        "said",
+        "saw",
+        "say",
+        "says",
+        "see",
+        "seem",
+        "seems",
+        "set",
+        "several",
+        "sometimes",
+        "soon",
+        "still",
+        "take",
+        "taken",
+        "takes",
+        "tell",
+        "thing",
+        "things",
+        "think",
+        "three",
+        "though",
+        "thus",
+        "till",
+        "together",
+        "told",
+        "took",
+        "toward",
+        "unk",
+        "upon",
+        "use",
+        "used",
+        "uses",
+        "using",
+        "usually",
+        "various",
+        "via",
+        "want",
+        "wasn",
+        "way",
+        "well",
+        "went",
+        "weren",
+        "whatever",
+        "whenever",
+        "wherever",
+        "whole",
+        "wouldn",
+        "yes",
+        "yet",
+        "called",
+        "calls",
+        "given",
+        "new",
+        "also",
+        "able",
+        "another",
+        "something",
+        "someone",
+        "anything",
+        "everything",
+        "themselves",
+        "yourself",
+        "myself",
+        "ourselves",
+        "due",
+        "early",
+        "late",
+        "later",
+        "ones",
+    ]
 )

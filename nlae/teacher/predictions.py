@@ -18,6 +18,8 @@ from nlae.teacher.words import is_key, same_word
 if TYPE_CHECKING:
     from nlae.target import Target
 
+_REACH = 4  # tokens before the last among which the word before is looked for
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -26,11 +28,13 @@ class Prediction:
     pieces: tuple[str, ...]
     probabilities: tuple[float, ...]
     neighbours: tuple[str, ...] = ()
-    """Words whose input embedding lies nearest that of the prefix's last token, the word itself and its forms left out."""
+    """Words whose input embedding lies nearest that of the prefix's last token, its own forms left out."""
+    before: tuple[str, ...] = ()
+    """The same for the whole word before the last token, if one stands within the few tokens before it."""
 
 
 def plan_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Indices grouped into right-padded batches of at most `budget` tokens, longest first; a longer single stands alone."""
+    """Indices grouped into right-padded batches of at most `budget` tokens, longest first."""
     batches: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
         if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= budget:
@@ -44,7 +48,7 @@ class Predictor:
     """Next-token predictions and embedding neighbours of one target, in batches of whole documents."""
 
     def __init__(self, target: Target, *, top: int = 40, neighbours: int = 6, batch_tokens: int = 2048) -> None:
-        """`top` next tokens are kept per position, `neighbours` words per last token; `batch_tokens` bounds one forward."""
+        """`top` next tokens are kept per position, `neighbours` words per last token; `batch_tokens` per forward."""
         self.target = target
         self.top = top
         self.neighbours = neighbours
@@ -70,7 +74,7 @@ class Predictor:
         documents: Sequence[tuple[Sequence[int], Sequence[int]]],
         on_document: Callable[[int, list[Prediction]], None],
     ) -> None:
-        """For every (token ids, positions) call `on_document(index, predictions)`, one prediction per position, in order.
+        """For every (token ids, positions) call `on_document(index, predictions)`, one prediction per position.
 
         Positions are 0-based: the prediction at p has read the tokens 0..p.
         """
@@ -83,66 +87,80 @@ class Predictor:
             ids_BT = torch.zeros(len(batch), length, dtype=torch.long)
             mask_BT = torch.zeros(len(batch), length, dtype=torch.long)
             for at, index in enumerate(batch):
-                ids = torch.tensor(list(documents[index][0]), dtype=torch.long)
-                ids_BT[at, : len(ids)], mask_BT[at, : len(ids)] = ids, 1
+                ids_T = torch.tensor(list(documents[index][0]), dtype=torch.long)
+                ids_BT[at, : len(ids_T)], mask_BT[at, : len(ids_T)] = ids_T, 1
             output = decoder(input_ids=ids_BT.to(device), attention_mask=mask_BT.to(device), use_cache=False)
             hidden_BTD = output.last_hidden_state if hasattr(output, "last_hidden_state") else output[0]
             for at, index in enumerate(batch):
                 ids, positions = documents[index]
                 logits_PV = head(hidden_BTD[at, torch.as_tensor(list(positions), device=device)]).float()
-                on_document(index, self._read(logits_PV, [int(ids[p]) for p in positions]))
+                tails = [[int(i) for i in ids[max(0, p - _REACH) : p + 1]] for p in positions]
+                on_document(index, self._read(logits_PV, tails))
 
-    def _read(self, logits_PV: torch.Tensor, last_ids: list[int]) -> list[Prediction]:
+    def _read(self, logits_PV: torch.Tensor, tails: list[list[int]]) -> list[Prediction]:
         top = torch.softmax(logits_PV, dim=-1).topk(min(self.top, logits_PV.shape[-1]), dim=-1)
-        self._find_neighbours([index for index in last_ids if index not in self._near])
+        self._find_neighbours([index for tail in tails for index in tail if index not in self._near])
         return [
             Prediction(
                 pieces=tuple(self.text_of(int(index)) for index in indices),
                 probabilities=tuple(float(p) for p in probabilities),
-                neighbours=self._near.get(last, ()),
+                neighbours=self._near.get(tail[-1], ()),
+                before=self._before(tail),
             )
-            for indices, probabilities, last in zip(top.indices.tolist(), top.values.tolist(), last_ids, strict=True)
+            for indices, probabilities, tail in zip(top.indices.tolist(), top.values.tolist(), tails, strict=True)
         ]
 
+    def _before(self, tail: list[int]) -> tuple[str, ...]:
+        """Relatives of the last word before the final token; none if that word is made of several tokens."""
+        for at in range(len(tail) - 2, -1, -1):
+            piece = self.text_of(tail[at])
+            if not any(letter.isalpha() for letter in piece):
+                continue
+            following = self.text_of(tail[at + 1])
+            return () if following[:1].isalpha() else self._near.get(tail[at], ())
+        return ()
+
     def _word_table(self) -> tuple[torch.Tensor, list[str]]:
-        """Centred unit embeddings of the tokens that are whole lower-case words, and those words."""
+        """Centred unit embeddings of the tokens that are whole words (lower case or capitalised), and those words."""
         if self._words is None:
             weight_VD = self.target.model.get_input_embeddings().weight.detach()
             special = set(getattr(self.target.tokenizer, "all_special_ids", []))
             size = min(len(self.target.tokenizer), weight_VD.shape[0])
             texts = {index: self.text_of(index) for index in range(size) if index not in special}
-            table = {i: t.strip() for i, t in texts.items() if t.startswith(" ") and t.strip().isalpha() and t.strip().islower()}
-            kept = [index for index, text in table.items() if is_key(text)]
+            table = {index: text[1:] for index, text in texts.items() if _whole_word(text)}
             self._centre_D = weight_VD.float().mean(0)
-            chosen = weight_VD[torch.tensor(kept, dtype=torch.long, device=weight_VD.device)].float() - self._centre_D
-            unit_WD = chosen / chosen.norm(dim=1, keepdim=True).clamp_min(1e-8)
-            self._words = (unit_WD, [table[index] for index in kept])
+            kept = torch.tensor(list(table), dtype=torch.long, device=weight_VD.device)
+            chosen_WD = weight_VD[kept].float() - self._centre_D
+            unit_WD = chosen_WD / chosen_WD.norm(dim=1, keepdim=True).clamp_min(1e-8)
+            self._words = (unit_WD, list(table.values()))
         return self._words
 
     def _find_neighbours(self, indices: list[int]) -> None:
         """Fill the memory of embedding neighbours for token ids that are whole words; others get none."""
-        wanted = []
-        for index in dict.fromkeys(indices):
-            own = self.text_of(index)
-            if own.startswith(" ") and is_key(own.strip()) and own.strip().isalpha():
-                wanted.append(index)
-            else:
-                self._near[index] = ()
-        if not wanted or not self.neighbours:
-            self._near.update({index: () for index in wanted})
-            return
+        fresh = list(dict.fromkeys(indices))
+        wanted = [index for index in fresh if self.neighbours and _whole_word(self.text_of(index))]
+        self._near.update(dict.fromkeys(fresh, ()))
         unit_WD, table = self._word_table()
-        if not table:
-            self._near.update({index: () for index in wanted})
+        if not wanted or not table:
             return
         weight_VD = self.target.model.get_input_embeddings().weight.detach()
         rows_ND = weight_VD[torch.tensor(wanted, dtype=torch.long, device=weight_VD.device)].float() - self._centre_D
-        scores_NW = rows_ND @ unit_WD.T
-        best = scores_NW.topk(min(24, len(table)), dim=1).indices.tolist()
+        best = (rows_ND @ unit_WD.T).topk(min(32, len(table)), dim=1).indices.tolist()
         for index, near in zip(wanted, best, strict=True):
             own = self.text_of(index).strip()
-            others = [table[i] for i in near if not same_word(table[i], own)]
+            others = [table[i] for i in near if table[i].islower() == own.islower() and not _alike(table[i], own)]
             self._near[index] = tuple(others[: self.neighbours])
+
+
+def _alike(word: str, own: str) -> bool:
+    """True if `word` is a form or a piece of `own`."""
+    return same_word(word, own) or own.lower().startswith(word.lower()) or word.lower().startswith(own.lower())
+
+
+def _whole_word(text: str) -> bool:
+    """True for a token that is a space and a key word, lower case or capitalised."""
+    word = text[1:]
+    return text[:1] == " " and word.isalpha() and word[1:].islower() and is_key(word)
 
 
 def next_words(prediction: Prediction, limit: int = 12) -> list[tuple[str, float]]:

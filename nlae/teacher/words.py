@@ -13,10 +13,27 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from nlae.teacher.lexicon import EMPTY_WORDS, FUNCTION_WORDS
+from nlae.teacher.lexicon import EMPTY_WORDS, FUNCTION_WORDS, SEMANTIC
 
 WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
-_SUFFIXES = ("ations", "ation", "ingly", "ments", "ment", "ings", "ing", "edly", "ies", "ied", "ers", "ed", "es", "er", "ly", "s")
+_SUFFIXES = (
+    "ations",
+    "ation",
+    "ingly",
+    "ments",
+    "ment",
+    "ings",
+    "ing",
+    "edly",
+    "ies",
+    "ied",
+    "ers",
+    "ed",
+    "es",
+    "er",
+    "ly",
+    "s",
+)
 _MIN_KEY = 3
 _MAX_KEY = 16
 
@@ -52,7 +69,13 @@ def same_word(left: str, right: str) -> bool:
 def is_key(word: str) -> bool:
     """True for a word that can carry a topic: alphabetic, not a function word, neither tiny nor endless."""
     low = word.lower()
-    return _MIN_KEY <= len(word) <= _MAX_KEY and low not in FUNCTION_WORDS and low not in EMPTY_WORDS and "'" not in word and "’" not in word
+    return (
+        _MIN_KEY <= len(word) <= _MAX_KEY
+        and low not in FUNCTION_WORDS
+        and low not in EMPTY_WORDS
+        and "'" not in word
+        and "’" not in word
+    )
 
 
 @dataclass(frozen=True)
@@ -86,6 +109,11 @@ class DocumentFrequencies:
     def weight(self, word: str) -> float:
         """Smoothed inverse document frequency; a word that was never seen weighs as if it stood in one document."""
         return math.log((self.n + 1) / (self.count.get(word.lower(), 1) + 0.5)) + 0.1
+
+    def knows(self, word: str) -> bool:
+        """False for what looks like a piece of a word: short, and seen in no list and no training document."""
+        low = word.lower()
+        return len(low) > 5 or low in self.count or low in FUNCTION_WORDS or low in EMPTY_WORDS or low in SEMANTIC
 
     def spell(self, word: str) -> str:
         """The usual spelling: `lobster` for a `Lobster` that opened a sentence, `Danish` for a `DANISH`."""
