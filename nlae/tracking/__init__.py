@@ -1,8 +1,9 @@
 """Experiment tracking: one W&B run per executed stage, or a run that records nothing (`logger=none`).
 
 Offline is the default: it needs no key and no network, and `wandb sync` uploads it later. What is left out on
-purpose: resuming a W&B run (a resumed stage is a second run of the same group that goes on at its `update`), and any
-use of the process-wide `wandb.run`, so that two jobs of a sweep in one process never share a run.
+purpose: resuming a W&B run (a resumed stage is a second run of the same group that goes on at its `update`); any use of
+the process-wide `wandb.run`, so that two jobs of a sweep in one process never share a run; and Lightning's own W&B logger,
+which imports names that wandb is removing and counts optimizer steps: `nlae.callbacks.HistoryWriter` writes the curves.
 """
 
 from nlae.tracking.redaction import redact

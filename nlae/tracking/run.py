@@ -15,7 +15,6 @@ from nlae.errors import NlaeError
 from nlae.tracking.redaction import redact
 
 if TYPE_CHECKING:
-    from pytorch_lightning.loggers.logger import Logger
     from wandb import Run as WandbHandle
 
 __all__ = ["NullRun", "Run", "TrackingSettings", "WandbRun", "open_run"]
@@ -66,10 +65,6 @@ class Run:
 
     def finish(self, status: Status) -> None:
         """Close the run; calling it again does nothing."""
-
-    def lightning_logger(self) -> "Logger | Literal[False]":
-        """What goes to `Trainer(logger=…)`: curves of a fit land in this run."""
-        return False
 
 
 class NullRun(Run):
@@ -130,12 +125,6 @@ class WandbRun(Run):
                 self._log_artifact()
         finally:
             self._handle.finish(exit_code=0 if status == "complete" else 1)
-
-    def lightning_logger(self) -> "Logger | Literal[False]":
-        """What goes to `Trainer(logger=…)`: curves of a fit land in this run."""
-        from nlae.tracking.lightning import RunLogger
-
-        return RunLogger(self)
 
     def _log_artifact(self) -> None:
         import wandb
