@@ -2,7 +2,7 @@
 
 Offline is the default: it needs no key and no network, and `wandb sync` uploads it later. What is left out on
 purpose: resuming a W&B run (a resumed stage is a second run of the same group that goes on at its `update`); any use of
-the process-wide `wandb.run`, so that two jobs of a sweep in one process never share a run; and Lightning's own W&B logger,
+the process-wide `wandb.run`, so that two jobs of a sweep in one process never share a run; and Lightning's W&B logger,
 which imports names that wandb is removing and counts optimizer steps: `nlae.callbacks.HistoryWriter` writes the curves.
 """
 
