@@ -1,0 +1,109 @@
+"""Datasets of the hub, streamed: nothing is downloaded beyond what is read.
+
+The revision is resolved to a commit before anything else, so that the same command reads the same text tomorrow.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+from nlae.corpus.source import CorpusSource, Document
+from nlae.errors import NlaeError
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HubCorpus(CorpusSource):
+    """The first documents of a dataset.
+
+    Attributes:
+        dataset: hub id, or a local folder that `datasets` can load.
+        name: configuration of the dataset, or None.
+        subset: split of the dataset to read, such as `train`.
+        revision: branch, tag or commit; a full commit needs no network to be resolved.
+        text_key: field with the text.
+        messages_key: field with a conversation; where a record has it, it is used instead of the text.
+        id_key: field with an id; without it, the record's number.
+        source_key: field that names the source work (such as a domain or a book); without it, each record is a work.
+    """
+
+    dataset: str = ""
+    name: str | None = None
+    subset: str = "train"
+    revision: str | None = None
+    text_key: str = "text"
+    messages_key: str = "messages"
+    id_key: str = "id"
+    source_key: str = "source"
+
+    streaming: ClassVar[bool] = True
+
+    def documents(self) -> Iterator[Document]:
+        """Records in the order of the dataset."""
+        number = -1
+        for number, record in enumerate(self._records()):
+            given = record.get(self.id_key)
+            identity = f"{self.dataset}/{number}" if given is None else str(given)
+            text, messages = record.get(self.text_key), record.get(self.messages_key)
+            if messages is None and not isinstance(text, str):
+                raise NlaeError(
+                    f"dataset {self.dataset}: record {number} has no text under {self.text_key!r} (it has "
+                    f"{', '.join(sorted(record))}); set corpus.text_key or corpus.messages_key"
+                )
+            yield Document(identity, text or "", str(record.get(self.source_key) or identity), messages)
+        if number < 0:
+            raise NlaeError(f"dataset {self.dataset}, split {self.subset}: empty; choose another corpus.subset")
+
+    def fingerprint(self) -> str:
+        """The commit of the dataset, with what is chosen of it; asks the hub unless `revision` is a commit."""
+        return f"hub-{self.dataset}@{self._commit()}/{self.name}/{self.subset}"
+
+    def _commit(self) -> str:
+        if not self.dataset:
+            raise NlaeError("corpus=hub needs corpus.dataset=owner/name")
+        folder = Path(self.dataset)
+        if folder.is_dir():
+            return _folder_hash(folder)
+        if self.revision and _COMMIT.fullmatch(self.revision):
+            return self.revision
+        from huggingface_hub import HfApi
+
+        try:
+            commit = HfApi().dataset_info(self.dataset, revision=self.revision).sha
+        except Exception as problem:
+            raise self._unreachable(problem) from problem
+        return str(commit)
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        commit = self._commit()
+        from datasets import load_dataset
+
+        revision = None if Path(self.dataset).is_dir() else commit
+        try:
+            stream = load_dataset(self.dataset, self.name, split=self.subset, revision=revision, streaming=True)
+            yield from stream
+        except NlaeError:
+            raise
+        except Exception as problem:  # the library raises a different class for every way a network fails
+            raise self._unreachable(problem) from problem
+
+    def _unreachable(self, problem: Exception) -> NlaeError:
+        reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0][:160]
+        return NlaeError(
+            f"dataset {self.dataset} (revision {self.revision or 'latest'}) cannot be read: {reason}; check the name "
+            "and the network, or use corpus=stdlib or corpus=files"
+        )
+
+
+def _folder_hash(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:32]
