@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import warnings
 from collections.abc import Iterator
 
 import torch
@@ -82,7 +83,7 @@ class Backbone(nn.Module):
         else:
             self._add_adapter(VERBALIZER, verbalizer_adapter, self._linear_names(target.n_layers))
         self.add_reader(RECONSTRUCTOR, reconstructor_adapter)
-        self._shared_trunk = Trunk(self.model, site)
+        self.target_trunk = Trunk(self.model, site)
 
     def add_reader(self, role: str, adapter: AdapterSettings | None, seed: int | None = None) -> None:
         """Add a role that reads text into vectors: an adapter on the blocks up to the site, or a copy of the trunk."""
@@ -137,7 +138,7 @@ class Backbone(nn.Module):
 
     def trunk(self, role: str) -> Trunk:
         """The truncated trunk that `role` reads with; call it inside `use(role)`."""
-        return self.full_trunks[role] if role in self.full_trunks else self._shared_trunk
+        return self.full_trunks[role] if role in self.full_trunks else self.target_trunk
 
     def parameters_of(self, role: str) -> list[nn.Parameter]:
         """All weights that belong to `role` alone, in a stable order."""
@@ -183,8 +184,10 @@ class Backbone(nn.Module):
         return copied.to(self.target.device, self.target.dtype).train(self.model.training)
 
     def _add_adapter(self, role: str, settings: AdapterSettings, modules: list[str], seed: int | None = None) -> None:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             torch.manual_seed(self.seed if seed is None else seed)
+            # peft warns of a second adapter on one model, which is the very point here
+            warnings.filterwarnings("ignore", message="Already found a `peft_config`")
             inject_adapter_in_model(settings.config(modules), self.model, adapter_name=role)
         self.adapters[role] = settings
         self.model.requires_grad_(False)
@@ -199,7 +202,7 @@ class Backbone(nn.Module):
         """Dotted names of the adaptable linear maps of the first `n_blocks` blocks."""
         blocks = self.target.architecture.blocks(self.target.model)
         inside = {id(module) for block in blocks[:n_blocks] for module in block.modules()}
-        wanted = tuple(f".{leaf}" for leaf in self.target.lora_modules)
+        wanted = tuple(f".{leaf}" for leaf in self.target.architecture.lora_modules)
         return [n for n, m in self.target.model.named_modules() if id(m) in inside and n.endswith(wanted)]
 
     def _lora_layers(self) -> list[tuple[str, LoraLayer]]:

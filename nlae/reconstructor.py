@@ -7,12 +7,29 @@ and magnitude are scored apart.
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from torch import Tensor, nn
 
-from nlae.backbone import RECONSTRUCTOR, Backbone
+from nlae.backbone import RECONSTRUCTOR, AdapterSettings, Backbone
 from nlae.functional.scaling import unit
 from nlae.prompt import Prompt
+
+
+@dataclasses.dataclass(frozen=True)
+class ReconstructorSettings:
+    """The `reconstructor` node of a config.
+
+    Attributes:
+        adapter: LoRA settings; None trains a full copy of the trunk.
+        magnitude: predict the norm too.
+        max_tokens: most tokens read, template included.
+    """
+
+    adapter: AdapterSettings | None = AdapterSettings()
+    magnitude: bool = False
+    max_tokens: int = 160
 
 
 class Reconstructor(nn.Module):

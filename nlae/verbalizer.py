@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 from transformers import DynamicCache, PreTrainedTokenizerBase
 
-from nlae.backbone import REFERENCE, VERBALIZER, Backbone
+from nlae.backbone import REFERENCE, VERBALIZER, AdapterSettings, Backbone
 from nlae.errors import NlaeError
 from nlae.functional.injection import MODES, inject, to_scale
 from nlae.prompt import Prompt, VerbalizerPrompt
@@ -48,6 +48,19 @@ class InjectionSettings:
             raise NlaeError(
                 f"verbalizer.injection.point is {self.point!r}; choose 'embedding' or a block 0 … {n_layers - 1}"
             )
+
+
+@dataclasses.dataclass(frozen=True)
+class VerbalizerSettings:
+    """The `verbalizer` node of a config.
+
+    Attributes:
+        adapter: LoRA settings; None trains a full copy of the model.
+        injection: how vectors enter.
+    """
+
+    adapter: AdapterSettings | None = AdapterSettings()
+    injection: InjectionSettings = InjectionSettings()
 
 
 class Verbalizer(nn.Module):

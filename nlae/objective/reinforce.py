@@ -17,11 +17,10 @@ from nlae.functional.policy import group_advantages, k3, masked_mean, surrogate
 from nlae.functional.randomness import derive_seed
 from nlae.functional.scaling import unit
 from nlae.objective.base import Objective
+from nlae.objective.settings import ALGORITHMS
 from nlae.objective.warmstart import magnitude_loss, reconstructor_loss, verbalizer_loss
 from nlae.reward import Reward, Scored
 from nlae.rollout import RolloutEngine, Rollouts
-
-ALGORITHMS = ("grpo", "rloo", "frozen", "supervised")
 
 
 class Reinforce(Objective):

@@ -129,7 +129,9 @@ class _Decoding:
     def _result(self) -> Rollouts:
         width = int(self.mask_BT.sum(1).max())
         lengths = self.mask_BT.sum(1).long().tolist()
-        ids = [row[:n] for row, n in zip(self.token_BT.tolist(), lengths, strict=True)]
+        stops = self.stop_ids
+        rows = zip(self.token_BT.tolist(), lengths, strict=True)
+        ids = [[token for token in row[:n] if token not in stops] for row, n in rows]
         parsed = [self.verbalizer.prompt.parse(text) for text in self.verbalizer.tokenizer.batch_decode(ids)]
         return Rollouts(
             self.token_BT[:, :width],

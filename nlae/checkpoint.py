@@ -1,0 +1,240 @@
+"""A checkpoint is a folder a person can read: safetensors, a tokenizer, and `nla_meta.yaml`.
+
+```
+nla_meta.yaml              what it is, from what, on which site, with which prompt; a superset of the reference's sidecar
+verbalizer/ reconstructor/ adapter_config.json + adapter_model.safetensors (peft's layout), or model.safetensors
+heads.safetensors          head, norm head, injection map
+statistics.safetensors     μ, denominator, α      distractors.safetensors   100 training directions, for ranks
+training_documents.txt     hashes of the documents it was trained on
+tokenizer/
+```
+
+The base weights are named by source and fingerprint, not copied. Nothing is unpickled, and nothing runs remote code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from nlae.autoencoder import Autoencoder, PairSettings
+from nlae.backbone import RECONSTRUCTOR, VERBALIZER, AdapterSettings
+from nlae.errors import NlaeError
+from nlae.functional.scaling import SiteStatistics
+from nlae.prompt import Prompt
+from nlae.target import Site, source_from_description
+from nlae.verbalizer import InjectionSettings
+
+META = "nla_meta.yaml"
+PEFT_PREFIX = "base_model.model."
+CONTENT = (META, "heads.safetensors", "statistics.safetensors", "distractors.safetensors", "tokenizer", VERBALIZER, RECONSTRUCTOR)
+
+
+def save(pair: Autoencoder, folder: Path) -> None:
+    """Write `pair` into `folder`, each file under its final name only when whole, `nla_meta.yaml` last.
+
+    A stage's folder holds other files too; they are left alone.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    new = folder / "checkpoint.new"
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir()
+    state = {key: value.detach().cpu().contiguous() for key, value in pair.trained_state().items()}
+    for role in (VERBALIZER, RECONSTRUCTOR):
+        _save_role(pair, role, state, new / role)
+    save_file({k: v for k, v in state.items() if k.startswith(("head.", "map."))}, str(new / "heads.safetensors"))
+    if pair.has_statistics:
+        pair.statistics.save(new / "statistics.safetensors")
+    if pair.distractors_MD is not None:
+        save_file({"unit": pair.distractors_MD.half().contiguous().cpu()}, str(new / "distractors.safetensors"))
+    pair.target.tokenizer.save_pretrained(str(new / "tokenizer"))
+    (new / META).write_text(yaml.safe_dump(describe(pair), sort_keys=False, allow_unicode=True), encoding="utf-8")
+    for name in [*(n for n in CONTENT if n != META), META]:
+        if (new / name).exists():
+            if (folder / name).is_dir():
+                shutil.rmtree(folder / name)
+            os.replace(new / name, folder / name)
+    new.rmdir()
+
+
+def load(path: str | Path, *, device: str = "cpu", precision: str | None = None) -> Autoencoder:
+    """Read a checkpoint folder, an exported `av`/`ar` pair, or a hub id of either.
+
+    Args:
+        path: folder, or `owner/name` or `owner/name@revision` on the hub.
+        device: of the weights.
+        precision: overrides the stored one.
+
+    Raises:
+        NlaeError: nothing is there, or what is there does not fit together.
+    """
+    folder = locate(path)
+    if (folder / "av" / META).exists():
+        from nlae.reference_layout import load_reference
+
+        return load_reference(folder / "av", folder / "ar", device=device, precision=precision or "fp32")
+    meta = read_meta(folder)
+    if meta.get("role") != "pair":
+        raise NlaeError(
+            f"{folder} holds one half only (role {meta.get('role')!r}): put both halves into one folder as av/ and ar/"
+        )
+    settings = settings_from_meta(meta)
+    if precision is not None:
+        settings = dataclasses.replace(settings, precision=precision)
+    source = source_from_description(meta["target"])
+    if source.fingerprint() != meta["target_fingerprint"]:
+        raise NlaeError(f"{folder}: trained on {meta['base_checkpoint']}, whose weights have changed since; not loaded")
+    target = source.load(dtype=settings.dtype, device=device)
+    site = Site(**meta["site"]).resolve(target.n_layers)
+    statistics = _optional(folder / "statistics.safetensors", SiteStatistics.load)
+    distractors = _optional(folder / "distractors.safetensors", lambda p: load_file(str(p))["unit"].float())
+    pair = Autoencoder(target, site, statistics, settings, meta=meta, distractors_MD=distractors)
+    check_tokens(pair, meta, folder)
+    try:
+        pair.load_trained_state(_read_state(folder))
+    except (OSError, SafetensorError) as error:
+        raise NlaeError(f"{folder}: weights cannot be read ({error}); copy the checkpoint again") from error
+    return pair
+
+
+def locate(path: str | Path) -> Path:
+    """The folder of a checkpoint; a hub id is downloaded.
+
+    Raises:
+        NlaeError: there is no such folder, and the hub cannot be reached or does not know it.
+    """
+    folder = Path(path).expanduser()
+    if folder.exists() or str(path).count("/") != 1 or str(path).startswith((".", "/", "~")):
+        if not (folder / META).exists() and not (folder / "av" / META).exists():
+            raise NlaeError(f"checkpoint={path}: no {META} there; give a warmstart, reinforce or exported folder")
+        return folder
+    from huggingface_hub import snapshot_download
+
+    name, _, revision = str(path).partition("@")
+    try:
+        return Path(snapshot_download(name, revision=revision or None, ignore_patterns=["*.bin", "*.pt", "*.pkl", "*.py"]))
+    except Exception as error:
+        raise NlaeError(f"checkpoint={path}: neither a folder here nor to be had from the hub ({error})") from error
+
+
+def read_meta(folder: Path) -> dict[str, Any]:
+    """The sidecar of a checkpoint folder.
+
+    Raises:
+        NlaeError: missing, not YAML, or not of this kind.
+    """
+    try:
+        meta = yaml.safe_load((folder / META).read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise NlaeError(f"{folder / META} cannot be read: {error}") from error
+    if not isinstance(meta, dict) or meta.get("kind") != "nla_model":
+        raise NlaeError(f"{folder / META} does not describe a natural language autoencoder (kind is not nla_model)")
+    return meta
+
+
+def describe(pair: Autoencoder) -> dict[str, Any]:
+    """The sidecar: the reference's keys, then ours."""
+    settings, ids = pair.settings, pair.verbalizer.ids
+    tokenizer = pair.target.tokenizer
+    return {
+        "kind": "nla_model",
+        "schema_version": 2,
+        "role": "pair",
+        "stage": pair.meta.get("stage"),
+        "base_checkpoint": pair.meta.get("base_checkpoint", pair.target.source_name),
+        "d_model": pair.target.d_model,
+        "extraction_layer_index": pair.site.index,
+        "extraction": {"injection_scale": pair.verbalizer.scale, "mse_scale": None},
+        "tokens": {
+            "injection_char": tokenizer.decode([ids.slot_id]),
+            "injection_token_id": ids.slot_id,
+            "injection_left_neighbor_id": ids.neighbours[0],
+            "injection_right_neighbor_id": ids.neighbours[1],
+            "critic_suffix_ids": list(pair.prompt.reconstructor_suffix_ids(tokenizer)),
+        },
+        "target": pair.meta.get("target"),
+        "target_fingerprint": pair.target.fingerprint,
+        "site": {"kind": pair.site.kind, "layer": pair.site.index, "min_position": pair.site.min_position},
+        "hook": pair.site.hook,
+        "prompt": dataclasses.asdict(settings.prompt),
+        "injection": dataclasses.asdict(settings.injection),
+        "verbalizer_adapter": _asdict(settings.verbalizer_adapter),
+        "reconstructor_adapter": _asdict(settings.reconstructor_adapter),
+        "reconstructor": {"magnitude": settings.magnitude, "max_tokens": settings.max_tokens},
+        "precision": settings.precision,
+        "seed": settings.seed,
+        "training": pair.meta.get("training", {}),
+    }
+
+
+def settings_from_meta(meta: Mapping[str, Any]) -> PairSettings:
+    """Shape of the pair that a sidecar of ours describes."""
+    try:
+        return PairSettings(
+            prompt=Prompt(**meta["prompt"]),
+            injection=InjectionSettings(**meta["injection"]),
+            verbalizer_adapter=_adapter(meta["verbalizer_adapter"]),
+            reconstructor_adapter=_adapter(meta["reconstructor_adapter"]),
+            precision=meta["precision"],
+            seed=meta["seed"],
+            **meta["reconstructor"],
+        )
+    except (KeyError, TypeError) as error:
+        raise NlaeError(f"{META} lacks or misnames {error}: it was written by another version") from error
+
+
+def check_tokens(pair: Autoencoder, meta: Mapping[str, Any], folder: Path) -> None:
+    """The sidecar's ids against the live tokenizer; a silent disagreement would inject into the wrong place."""
+    stored, live = meta["tokens"], describe(pair)["tokens"]
+    for key in ("injection_token_id", "injection_left_neighbor_id", "injection_right_neighbor_id", "critic_suffix_ids"):
+        if stored.get(key) != live[key]:
+            raise NlaeError(
+                f"{folder / META}: tokens.{key} is {stored.get(key)}, but this tokenizer and prompt give {live[key]}"
+            )
+
+
+def _save_role(pair: Autoencoder, role: str, state: dict[str, Tensor], folder: Path) -> None:
+    folder.mkdir()
+    weights = {k.removeprefix(f"{role}."): v for k, v in state.items() if k.startswith(f"{role}.")}
+    if role not in pair.backbone.adapters:
+        save_file(weights, str(folder / "model.safetensors"))
+        return
+    save_file({PEFT_PREFIX + k: v for k, v in weights.items()}, str(folder / "adapter_model.safetensors"))
+    modules = sorted({k.rsplit(".lora_", 1)[0] for k in weights})
+    config = pair.backbone.adapters[role].config(modules).to_dict()
+    config["base_model_name_or_path"] = pair.meta.get("base_checkpoint", pair.target.source_name)
+    plain = {k: sorted(v) if isinstance(v, set) else v for k, v in config.items()}
+    (folder / "adapter_config.json").write_text(json.dumps(plain, indent=2, default=str), encoding="utf-8")
+
+
+def _read_state(folder: Path) -> dict[str, Tensor]:
+    state = load_file(str(folder / "heads.safetensors"))
+    for role in (VERBALIZER, RECONSTRUCTOR):
+        adapter = folder / role / "adapter_model.safetensors"
+        weights = load_file(str(adapter if adapter.exists() else folder / role / "model.safetensors"))
+        state |= {f"{role}.{k.removeprefix(PEFT_PREFIX)}": v for k, v in weights.items()}
+    return state
+
+
+def _adapter(values: Mapping[str, Any] | None) -> AdapterSettings | None:
+    return None if values is None else AdapterSettings(**values)
+
+
+def _asdict(settings: AdapterSettings | None) -> dict[str, Any] | None:
+    return None if settings is None else dataclasses.asdict(settings)
+
+
+def _optional(path: Path, read: Any) -> Any:
+    return read(path) if path.exists() else None
+
+

@@ -1,0 +1,70 @@
+"""A fresh reader of a pair's own architecture, trained on other texts: the fair way to judge what quotes would carry.
+
+It starts where the pair's reconstructor started (same adapter settings, identity head) and shares the frozen base; the
+pair itself is not touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from nlae.autoencoder import Autoencoder
+from nlae.functional.randomness import derive_seed
+from nlae.functional.scaling import unit
+from nlae.objective.base import Schedule
+from nlae.reconstructor import Reconstructor
+
+ROLE = "reader"
+
+
+def fit_reader(
+    autoencoder: Autoencoder,
+    texts: Callable[[int], list[str]],
+    activations: Callable[[int], Tensor],
+    *,
+    updates: int,
+    batch_size: int,
+    lr: float,
+    seed: int,
+    progress: Callable[[int], None] | None = None,
+) -> Callable[[Sequence[str]], Tensor]:
+    """Train a fresh reader and return it as a function from texts to unit vectors (N, D) on the CPU.
+
+    Args:
+        autoencoder: whose architecture is copied.
+        texts: texts of an update.
+        activations: their raw activations.
+        updates: optimizer steps.
+        batch_size: texts per forward when reading afterwards.
+        lr: peak learning rate, with the schedule of the objectives.
+        seed: of the adapter's initialisation.
+        progress: called with 1 after every update.
+    """
+    backbone, settings = autoencoder.backbone, autoencoder.settings
+    backbone.remove(ROLE)
+    backbone.add_reader(ROLE, settings.reconstructor_adapter, derive_seed(seed, ROLE) % 2**31)
+    reader = Reconstructor(backbone, autoencoder.prompt, max_tokens=settings.max_tokens, role=ROLE)
+    optimizer = torch.optim.AdamW(reader.trainable(), lr=lr, weight_decay=0.0, betas=(0.9, 0.98))
+    schedule = Schedule(updates=updates, reconstructor_lr=lr)
+    for update in range(updates):
+        with torch.enable_grad():
+            predicted_BD, _ = reader(texts(update))
+            error = (predicted_BD - unit(activations(update)).to(predicted_BD.device)).pow(2).sum(-1).mean()
+            error.backward()
+        torch.nn.utils.clip_grad_norm_(reader.trainable(), schedule.clip_norm)
+        for group in optimizer.param_groups:
+            group["lr"] = lr * schedule.factor(update)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if progress is not None:
+            progress(1)
+
+    @torch.no_grad()
+    def read(given: Sequence[str]) -> Tensor:
+        parts = [reader(list(given[i : i + batch_size]))[0].float().cpu() for i in range(0, len(given), batch_size)]
+        return torch.cat(parts)
+
+    return read

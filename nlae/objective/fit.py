@@ -1,0 +1,104 @@
+"""One fit: an objective, its data, its folder; resumed where a kill left it.
+
+Lightning runs the loop; its checkpoints, bars and loggers are off, since ours count updates. One device: several are
+started by the pipeline as a process group of their own.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from safetensors.torch import load_file
+
+from nlae.callbacks import HistoryWriter
+from nlae.data import ActivationDataModule
+from nlae.errors import NlaeError
+from nlae.objective.base import Objective, resume_folder
+from nlae.tracking import Run
+
+logger = logging.getLogger(__name__)
+
+
+class Resuming(pl.Callback):
+    """Loads the newest resume folder at the start, and writes one every so many updates.
+
+    Args:
+        folder: the stage's folder.
+        every: updates between two writes.
+    """
+
+    def __init__(self, folder: Path, every: int) -> None:
+        self.folder, self.every = folder, every
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Go on where a killed run stopped."""
+        found = resume_folder(self.folder)
+        if found is not None:
+            pl_module.load_resume(found)
+            logger.info("%s: resuming at update %d", pl_module.name, pl_module.update)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Write when it is time, and after the last update."""
+        if pl_module.update % self.every == 0 or pl_module.update == pl_module.schedule.updates:
+            pl_module.save_resume(self.folder / "resume")
+
+
+def fit(
+    module: Objective,
+    data: ActivationDataModule,
+    folder: Path,
+    *,
+    run: Run,
+    checkpoint_every: int,
+    device: str = "cpu",
+    callbacks: Sequence[pl.Callback] = (),
+) -> None:
+    """Train `module` to its last update.
+
+    Args:
+        module: the objective; afterwards its `autoencoder` is the trained pair.
+        data: serves updates from `data.start_update` on, which must be where `folder` can be resumed.
+        folder: the stage's folder; gets `history.jsonl` and `resume/`.
+        run: gets the curves.
+        checkpoint_every: updates that a kill can cost.
+        device: `cpu` or `cuda`.
+        callbacks: further Lightning callbacks.
+
+    Raises:
+        NlaeError: the device does not exist.
+    """
+    if device != "cpu" and not torch.cuda.is_available():
+        raise NlaeError(f"trainer.device is {device!r} but torch sees no GPU here; use trainer=cpu")
+    if data.start_update >= module.schedule.updates:
+        _finished(module, folder)
+        return
+    trainer = pl.Trainer(
+        accelerator="cpu" if device == "cpu" else "gpu",
+        devices=1,
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        limit_val_batches=0,
+        callbacks=[Resuming(folder, checkpoint_every), HistoryWriter(folder, run), *callbacks],
+    )
+    trainer.fit(module, train_dataloaders=data.train_dataloader())
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+
+
+def _finished(module: Objective, folder: Path) -> None:
+    """All updates were done before a kill: load what they made."""
+    module.configure_model()
+    found = resume_folder(folder)
+    if found is None:
+        raise NlaeError(f"{folder} has no resume folder although all updates are done; delete it and run again")
+    module.autoencoder.load_trained_state(load_file(str(found / "weights.safetensors")))
+    module.update = module.schedule.updates

@@ -1,0 +1,97 @@
+"""What a config says about an objective; plain numbers, checked before anything is loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from nlae.errors import NlaeError
+from nlae.objective.base import Schedule
+
+ALGORITHMS = ("grpo", "rloo", "frozen", "supervised")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """Shared by both objectives.
+
+    Attributes:
+        updates: optimizer steps of each role.
+        verbalizer_lr: peak learning rate.
+        reconstructor_lr: peak learning rate.
+        warmup: updates of linear rise.
+        decay: share of the peak left at the last update.
+        clip_norm: largest gradient norm, per role.
+        weight_decay: of AdamW.
+        validate_every: updates between two points of the held-out curves.
+        validation_rows: rows those points are taken on.
+        checkpoint_every: updates that a kill can cost.
+    """
+
+    updates: int
+    verbalizer_lr: float = 5e-4
+    reconstructor_lr: float = 5e-4
+    warmup: int = 10
+    decay: float = 0.1
+    clip_norm: float = 1.0
+    weight_decay: float = 0.0
+    validate_every: int = 50
+    validation_rows: int = 64
+    checkpoint_every: int = 25
+
+    def __post_init__(self) -> None:
+        """Refuse counts that could never train."""
+        for name in ("updates", "validate_every", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise NlaeError(f"objective: {name} is {getattr(self, name)}; it must be at least 1")
+
+    @property
+    def schedule(self) -> Schedule:
+        """Learning rates over the updates."""
+        names = [field.name for field in dataclasses.fields(Schedule)]
+        return Schedule(**{name: getattr(self, name) for name in names})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WarmStartSettings(TrainingSettings):
+    """Supervised start on the teacher's text.
+
+    Attributes:
+        verbalizer_batch: rows per update for the verbalizer.
+        reconstructor_batch: rows per update for the reconstructor.
+        disjoint_documents: no document feeds both.
+    """
+
+    verbalizer_batch: int = 16
+    reconstructor_batch: int = 16
+    disjoint_documents: bool = True
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReinforceSettings(TrainingSettings):
+    """Joint reinforcement, or one of its two controls.
+
+    Attributes:
+        algorithm: `grpo`, `rloo`, or the controls `frozen` and `supervised`.
+        activations: per update.
+        samples: explanations per activation.
+        kl: weight of the k3 penalty to the warm-started policy.
+        clip: of the probability ratio.
+        micro_batch: explanations per backward.
+    """
+
+    algorithm: str = "grpo"
+    activations: int = 8
+    samples: int = 8
+    kl: float = 0.02
+    clip: float = 0.2
+    micro_batch: int = 32
+
+    def __post_init__(self) -> None:
+        """Refuse unknown algorithms and groups that compare nothing."""
+        super().__post_init__()
+        if self.algorithm not in ALGORITHMS:
+            raise NlaeError(
+                f"objective.reinforce.algorithm is {self.algorithm!r}; choose one of {', '.join(ALGORITHMS)}"
+            )
+        if self.samples < 2:
+            raise NlaeError("objective.reinforce.samples must be at least 2: rewards are compared within a group")
