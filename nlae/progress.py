@@ -44,7 +44,7 @@ class Bar:
 
     Args:
         description: what is being done, in a few words ("extract").
-        total: number of steps, or None when it is unknown.
+        total: number of steps, or None while it is unknown (set `bar.total` when it is known).
         line_every: seconds between two log lines when standard error is no terminal.
     """
 
@@ -90,7 +90,7 @@ class Bar:
         if note is not None:
             self._note = note
         if self._task is not None and Bar._display is not None:
-            Bar._display.update(self._task, completed=self.done, note=self._note)
+            Bar._display.update(self._task, completed=self.done, total=self.total, note=self._note)
         elif time.monotonic() - self._last_line >= self._line_every:
             self._last_line = time.monotonic()
             logger.info("%s", self._line())
