@@ -7,6 +7,7 @@ stored.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -35,9 +36,10 @@ class AnswerCache:
         self._unsynced = 0
 
     def __enter__(self) -> Self:
-        whole = 0
+        whole = size = 0
         if self.path.is_file():
             data = self.path.read_bytes()
+            size = len(data)
             for line in data.splitlines(keepends=True):
                 if not line.endswith(b"\n"):
                     break
@@ -45,8 +47,10 @@ class AnswerCache:
                 self._learn(line)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._handle = self.path.open("ab")
-            self._handle.truncate(whole)
+            if whole < size:
+                with self.path.open("r+b") as handle:
+                    handle.truncate(whole)
+            self._handle = self.path.open("ab", buffering=0)
         except OSError as problem:
             raise self._unwritable(problem) from problem
         return self
@@ -83,8 +87,9 @@ class AnswerCache:
         record = {"key": key, "failed": True} if text is None else {"key": key, "text": text}
         self._known[key] = text
         try:
-            self._handle.write(json.dumps(record, ensure_ascii=True).encode() + b"\n")
-            self._handle.flush()
+            line = json.dumps(record, ensure_ascii=True).encode() + b"\n"
+            if self._handle.write(line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             self._unsynced += 1
             if self._unsynced >= self.sync_every:
                 os.fsync(self._handle.fileno())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from nlae.teacher.lexicon import FUNCTION_WORDS, SEMANTIC
+from nlae.teacher.lexicon import FUNCTION_WORDS, SEMANTIC, word_set
 from nlae.teacher.predictions import Prediction, glued_share
 from nlae.teacher.words import is_key, words
 
@@ -50,49 +50,9 @@ MARKS: dict[str, str] = {
     "+": "a plus sign",
     "|": "a vertical bar",
 }
-_PAST_VERBS = frozenset(
-    [
-        "said",
-        "went",
-        "came",
-        "took",
-        "made",
-        "gave",
-        "found",
-        "began",
-        "became",
-        "wrote",
-        "won",
-        "lost",
-        "led",
-        "held",
-        "kept",
-        "brought",
-        "built",
-        "left",
-        "felt",
-        "saw",
-        "knew",
-        "thought",
-        "stood",
-        "sent",
-        "spent",
-        "met",
-        "ran",
-        "grew",
-        "rose",
-        "fell",
-        "drew",
-        "drove",
-        "broke",
-        "chose",
-        "wore",
-        "sang",
-        "sold",
-        "told",
-        "put",
-        "set",
-    ]
+_PAST_VERBS = word_set(
+    "said went came took made gave found began became wrote won lost led held kept brought built left felt saw "
+    "knew thought stood sent spent met ran grew rose fell drew drove broke chose wore sang sold told put set"
 )
 _SUFFIXES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("ly",), "adverb"),
@@ -105,10 +65,8 @@ _SUFFIXES: tuple[tuple[tuple[str, ...], str], ...] = (
 _ADJECTIVE_FIELDS = frozenset({"colour", "size", "age", "judging", "nationality", "ordinal"})
 _NAME_FIELDS = frozenset({"month", "weekday", "country", "compass direction"})
 _VERB_FIELDS = frozenset({"speech", "motion", "thought", "perception"})
-_SUBJECTS = frozenset(["i", "you", "he", "she", "it", "we", "they", "who", "which", "that"])
-_BEFORE_VERB = frozenset(
-    ["to", "can", "could", "will", "would", "shall", "should", "may", "might", "must", "do", "does", "did", "not"]
-)
+_SUBJECTS = word_set("i you he she it we they who which that")
+_BEFORE_VERB = word_set("to can could will would shall should may might must do does did not")
 
 
 @dataclass(frozen=True)

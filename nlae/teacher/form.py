@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from nlae.teacher.lexicon import word_set
 from nlae.teacher.words import words
 
 _WINDOW = 700
@@ -15,69 +16,13 @@ _SENTENCE_END = re.compile(r"[.!?][\"'”’)\]]*\s+|\n\s*\n")
 _CODE = re.compile(
     r"^\s*(>>>|\.\.\.|def |class |import |from \w+ import|return\b|[\w.\[\]]+ = |@\w+|[{}]|#include|if .*:$|for .*:$)"
 )
-_DOCUMENTATION = frozenset(
-    [
-        "returns",
-        "return",
-        "argument",
-        "arguments",
-        "parameter",
-        "parameters",
-        "raises",
-        "raised",
-        "method",
-        "function",
-        "module",
-        "attribute",
-        "object",
-        "instance",
-        "default",
-        "deprecated",
-        "callable",
-        "exception",
-        "optional",
-        "keyword",
-        "expression",
-        "expressions",
-        "operator",
-        "operators",
-        "syntax",
-        "string",
-        "strings",
-        "class",
-        "classes",
-        "statement",
-        "literal",
-        "type",
-        "types",
-        "bytes",
-        "integer",
-        "value",
-        "values",
-        "code",
-        "python",
-    ]
+_DOCUMENTATION = word_set(
+    "returns return argument arguments parameter parameters raises raised method function module attribute "
+    "object instance default deprecated callable exception optional keyword expression expressions operator "
+    "operators syntax string strings class classes statement literal type types bytes integer value values code "
+    "python"
 )
-_PAST = frozenset(
-    [
-        "was",
-        "were",
-        "had",
-        "did",
-        "said",
-        "went",
-        "came",
-        "took",
-        "made",
-        "gave",
-        "began",
-        "became",
-        "wrote",
-        "won",
-        "lost",
-        "led",
-    ]
-)
+_PAST = word_set("was were had did said went came took made gave began became wrote won lost led")
 
 
 @dataclass(frozen=True)
