@@ -1,7 +1,7 @@
 """What the verbalizer and the reconstructor are given to read, and how an explanation is cut out of what is written.
 
-Everything here works on token ids. The marker that stands in the verbalizer's prompt must be one token that occurs once;
-anything else stops with an error, since an injection that misses its slot goes unnoticed for a whole run.
+Everything here works on token ids. The marker that stands in the verbalizer's prompt must be one token that occurs
+once; anything else stops with an error, since an injection that misses its slot goes unnoticed for a whole run.
 """
 
 from collections.abc import Sequence
@@ -51,7 +51,9 @@ class VerbalizerPrompt:
         """
         found = tuple(input_ids[: len(self.input_ids)])
         if found != self.input_ids:
-            raise NlaeError("the row does not start with this prompt: prompt and tokenizer disagree; check prompt and target")
+            raise NlaeError(
+                "a row does not start with its prompt: prompt and tokenizer disagree; check prompt and target"
+            )
 
 
 @dataclass(frozen=True)
@@ -131,8 +133,8 @@ class Prompt:
             text = self.raw_verbalizer if self.raw_verbalizer is not None else self.verbalizer + "\n"
             return encode_raw(tokenizer, text.replace("{slot}", marker) + self.prefill)
         message = [{"role": "user", "content": self.verbalizer.replace("{slot}", marker)}]
-        text = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True, **_NO_THINKING)
-        ids: list[int] = tokenizer.encode(str(text) + self.prefill, add_special_tokens=False)
+        chat = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True, **_NO_THINKING)
+        ids: list[int] = tokenizer.encode(str(chat) + self.prefill, add_special_tokens=False)
         bos = starting_id(tokenizer)
         return ids if bos is None or ids[0] == bos else [bos, *ids]
 
@@ -167,7 +169,8 @@ class Prompt:
         room = max_length - len(tail_ids)
         if room < len(encode_raw(tokenizer, head)):
             raise NlaeError(
-                f"reconstructor.max_tokens={max_length} leaves no room beside the template of prompt={self.name}; raise it"
+                f"reconstructor.max_tokens={max_length} leaves no room beside the template of prompt={self.name}; "
+                "raise it"
             )
         return [*encode_raw(tokenizer, head + explanation)[:room], *tail_ids]
 
@@ -204,7 +207,7 @@ def has_chat_template(tokenizer: "PreTrainedTokenizerBase") -> bool:
 def starting_id(tokenizer: "PreTrainedTokenizerBase") -> int | None:
     """The BOS id that this tokenizer puts in front of raw text, or None if it puts none."""
     ids = tokenizer.encode("a", add_special_tokens=True)
-    return tokenizer.bos_token_id if ids and ids[0] == tokenizer.bos_token_id else None  # type: ignore[return-value]
+    return tokenizer.bos_token_id if ids and ids[0] == tokenizer.bos_token_id else None
 
 
 def encode_raw(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
@@ -228,6 +231,8 @@ def _candidates(tokenizer: "PreTrainedTokenizerBase") -> list[str]:
         for token in tokenizer.get_vocab()
         if token.startswith("<") and any(word in token for word in ("unused", "reserved", "repo_name", "extra_"))
     ]
-    last = [tokenizer.decode([index]).strip() for index in range(len(tokenizer) - 1, max(0, len(tokenizer) - 200), -1)]
+    last = [
+        str(tokenizer.decode([index])).strip() for index in range(len(tokenizer) - 1, max(0, len(tokenizer) - 200), -1)
+    ]
     special = set(tokenizer.all_special_tokens) - set(reserved)
     return [token for token in (*MARKERS, *sorted(reserved), *last) if token and token not in special]

@@ -52,7 +52,9 @@ class Architecture:
                     return replace(architecture, lora_modules=_linear_leaves(blocks[0]))
         name = type(unwrap(model)).__name__
         known = "; ".join(f"{a.family} ({a.blocks_name}, {a.embedding_name}, {a.final_norm_name})" for a in KNOWN)
-        raise NlaeError(f"target {name}: unsupported architecture; choose a decoder-only model built like one of: {known}")
+        raise NlaeError(
+            f"target {name}: unsupported architecture; choose a decoder-only model built like one of: {known}"
+        )
 
     def fits(self, decoder: nn.Module) -> bool:
         """Whether `decoder` has the parts that this architecture names."""

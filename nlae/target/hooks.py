@@ -1,7 +1,7 @@
 """Reading and replacing activations at a site with forward hooks.
 
-Only for whole forward passes over known positions; injection into a verbalizer, which must happen once and before decoding
-starts, is another matter and lives elsewhere.
+Only for whole forward passes over known positions; injection into a verbalizer, which must happen once and before
+decoding starts, is another matter and lives elsewhere.
 """
 
 from collections.abc import Iterator

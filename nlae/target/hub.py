@@ -21,14 +21,16 @@ class HubTarget:
     """A causal LM in Hugging Face's format.
 
     Args:
-        name: Name of the target.
+        name: Name of the target; null takes the last part of `model`.
         model: Hub id, e.g. `Qwen/Qwen2.5-7B-Instruct`, or path of a folder.
         revision: Branch, tag or commit; null is the main branch as it stands.
         trust_remote_code: Run code that comes with the model. Off unless you ask.
     """
 
-    def __init__(self, name: str, model: str, revision: str | None = None, trust_remote_code: bool = False) -> None:
-        self.name = name
+    def __init__(
+        self, name: str | None, model: str, revision: str | None = None, trust_remote_code: bool = False
+    ) -> None:
+        self.name = name or Path(model).name
         self.model = model
         self.revision = revision
         self.trust_remote_code = trust_remote_code
@@ -36,7 +38,8 @@ class HubTarget:
     def describe(self) -> dict[str, Any]:
         """Plain data from which the same source can be built; a hub id is pinned to its commit once known."""
         revision = self.__dict__.get("_commit", self.revision)
-        described = {"_target_": "nlae.target.hub.HubTarget", "name": self.name, "model": self.model, "revision": revision}
+        described: dict[str, Any] = {"_target_": "nlae.target.hub.HubTarget", "name": self.name, "model": self.model}
+        described |= {"revision": revision}
         return described | ({"trust_remote_code": True} if self.trust_remote_code else {})
 
     @property
@@ -45,9 +48,9 @@ class HubTarget:
         path = Path(self.model).expanduser()
         if path.is_dir():
             return path
-        if path.is_absolute() or self.model.startswith((".", "~")) or self.model.count("/") != 1:
-            if "/" in self.model or not self.model:
-                raise NlaeError(f"target.model={self.model}: no such folder and not a hub id (owner/name); check the path")
+        looks_local = path.is_absolute() or self.model.startswith((".", "~")) or self.model.count("/") > 1
+        if looks_local or not self.model:
+            raise NlaeError(f"target.model={self.model}: no such folder, and not a hub id (owner/name); check the path")
         return None
 
     @cached_property

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from nlae.errors import NlaeError
 from nlae.target.architecture import Architecture
-from nlae.target.trunk import read_last
+from nlae.target.site import Site
+from nlae.target.trunk import read_last, site_width
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -42,7 +43,7 @@ class Target:
     @cached_property
     def d_model(self) -> int:
         """Width of the residual stream."""
-        return int(self.architecture.embedding(self.model).weight.shape[1])  # type: ignore[union-attr, arg-type]
+        return site_width(self.model, Site("resid", 0))
 
     @property
     def device(self) -> torch.device:
@@ -65,8 +66,9 @@ class Target:
         ids_BT, mask_BT = pad_right(contexts, self.pad_id)
         mask_BT = mask_BT.to(self.device)
         decoder = self.architecture.decoder(self.model)
-        hidden_BTD = decoder(input_ids=ids_BT.to(self.device), attention_mask=mask_BT, use_cache=False).last_hidden_state
-        logits_BV: Tensor = self.model.get_output_embeddings()(read_last(hidden_BTD, mask_BT)).float()
+        out = decoder(input_ids=ids_BT.to(self.device), attention_mask=mask_BT, use_cache=False)
+        last_BD = read_last(out.last_hidden_state, mask_BT)
+        logits_BV: Tensor = self.model.get_output_embeddings()(last_BD).float()
         cap = getattr(self.model.config, "final_logit_softcapping", None)
         return logits_BV if cap is None else torch.tanh(logits_BV / cap) * cap
 

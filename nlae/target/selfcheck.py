@@ -3,7 +3,7 @@
 An unsupported architecture must fail here, in one line, and not as a bad number after hours.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -14,15 +14,20 @@ from nlae.target.model import Target
 from nlae.target.site import Site
 from nlae.target.trunk import Trunk
 
-if TYPE_CHECKING:
-    from nlae.prompt import Prompt
-
 PROBE = "The keeper of the lighthouse wrote two letters, one to his sister and one to"
 _PROBE_SIZE = 8
 
 
+class Rendered(Protocol):
+    """What `check_marker` needs of a prompt; the prompt module imports this package, not the other way round."""
+
+    def render_verbalizer(self, tokenizer: Any) -> Any:
+        """The verbalizer's prompt with its `slot_id`."""
+        ...
+
+
 @torch.no_grad()
-def self_check(target: Target, site: Site, prompt: "Prompt | None" = None) -> None:
+def self_check(target: Target, site: Site, prompt: Rendered | None = None) -> None:
     """Check that hooks, trunk, splicing and marker do what they say for this target.
 
     Raises:
@@ -47,12 +52,12 @@ def self_check(target: Target, site: Site, prompt: "Prompt | None" = None) -> No
         check_marker(target, prompt)
 
 
-def check_marker(target: Target, prompt: "Prompt") -> None:
+def check_marker(target: Target, prompt: Rendered) -> None:
     """Check that the prompt's marker is one token which the embedding has a row for."""
     rendered = prompt.render_verbalizer(target.tokenizer)
     embedding: Any = target.architecture.embedding(target.model)
     if rendered.slot_id >= embedding.weight.shape[0]:
-        raise NlaeError(f"prompt.marker has id {rendered.slot_id}, beyond the target's embedding; choose another marker")
+        raise NlaeError(f"prompt.marker: id {rendered.slot_id} is beyond the target's embedding; choose another marker")
 
 
 @torch.no_grad()
@@ -77,8 +82,8 @@ def check_probe(target: Target, site: Site, stored: list[float]) -> None:
     wanted = torch.tensor(stored)
     if found.shape != wanted.shape or (found - wanted).norm() > 0.1 * max(1.0, float(wanted.norm())):
         raise NlaeError(
-            f"target {target.source_name} at {site.resolve(target.n_layers).hook} does not give the activations that the "
-            "checkpoint was trained on; check target and site.layer (layer K is the output of block K)"
+            f"target {target.source_name} at {site.resolve(target.n_layers).hook} does not give the activations that "
+            "the checkpoint was trained on; check target and site.layer (layer K is the output of block K)"
         )
 
 
@@ -117,4 +122,5 @@ def _same(a: Tensor, b: Tensor) -> bool:
 
 def _unsupported(target: Target, reason: str) -> NlaeError:
     kind = type(target.model).__name__
-    return NlaeError(f"target {target.source_name} ({kind}): {reason}; this architecture is not supported, choose another target")
+    name = f"target {target.source_name} ({kind})"
+    return NlaeError(f"{name}: {reason}; this architecture is not supported, choose another target")

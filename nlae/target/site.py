@@ -17,7 +17,8 @@ class Site:
     """A kind of activation at one layer.
 
     Attributes:
-        kind: `resid` (output of the block), `mlp_out` (output of its MLP) or `mlp_neurons` (input of its down-projection).
+        kind: `resid` (output of the block), `mlp_out` (output of its MLP) or `mlp_neurons` (input of that MLP's
+            down-projection).
         layer: Block index K, counted from 0.
         depth: Instead of `layer`, a fraction: 0 is the first block, 1 the last. With neither, two thirds.
         min_position: Token positions below this one are reported apart (massive early activations).
@@ -52,7 +53,7 @@ class Site:
             return replace(self, layer=round(depth * (n_layers - 1)), depth=None)
         if self.layer >= n_layers:
             raise NlaeError(
-                f"site.layer={self.layer} is out of range: this target has layers 0 to {n_layers - 1}; choose one of them"
+                f"site.layer={self.layer} is out of range: this target has layers 0 to {n_layers - 1}; choose one"
             )
         return self
 

@@ -1,8 +1,8 @@
 """A tiny random language model for tests and smoke runs: every family that is supported, nothing to download.
 
 It has learned nothing, so what it says means nothing; but its activations depend on the context and its weights are the
-same everywhere, so everything that is built on a target can be tried on it in seconds. Initialisation is wider than usual,
-since at the usual one the blocks of a random model hardly change the embeddings.
+same everywhere, so everything that is built on a target can be tried on it in seconds. Initialisation is wider than
+usual, since at the usual one the blocks of a random model hardly change the embeddings.
 """
 
 import hashlib
@@ -21,8 +21,8 @@ VERSION = 1
 MARKER = "㊗"
 SPECIALS = ("<|pad|>", "<|bos|>", "<|im_start|>", "<|im_end|>")
 TEMPLATE = (
-    "{{ bos_token }}{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
-    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    "{{ bos_token }}{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}"
+    "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 _SLIDING = {"sliding_window": 8, "query_pre_attn_scalar": 32}
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {

