@@ -157,26 +157,22 @@ class Prompt:
         """
         from nlae.target.model import pad_id, pad_right
 
-        rows = [self._reconstructor_ids(tokenizer, text, max_length) for text in explanations]
-        return pad_right(rows, pad_id(tokenizer))
-
-    def _reconstructor_ids(self, tokenizer: "PreTrainedTokenizerBase", explanation: str, max_length: int) -> list[int]:
         head, tail = self.reconstructor.split("{explanation}")
-        ids = encode_raw(tokenizer, head + explanation + tail)
-        tail_ids = tokenizer.encode(tail, add_special_tokens=False)
-        if len(ids) <= max_length and self._ends_fixed(tokenizer, ids):
-            return ids
+        tail_ids: list[int] = tokenizer.encode(tail, add_special_tokens=False)
         room = max_length - len(tail_ids)
         if room < len(encode_raw(tokenizer, head)):
             raise NlaeError(
-                f"reconstructor.max_tokens={max_length} leaves no room beside the template of prompt={self.name}; "
-                "raise it"
+                f"reconstructor.max_tokens={max_length} leaves no room beside the template of "
+                f"prompt={self.name}; raise it"
             )
-        return [*encode_raw(tokenizer, head + explanation)[:room], *tail_ids]
-
-    def _ends_fixed(self, tokenizer: "PreTrainedTokenizerBase", ids: list[int]) -> bool:
-        fixed = self.reconstructor_suffix_ids(tokenizer)
-        return tuple(ids[-len(fixed) :]) == fixed
+        fixed = list(self.reconstructor_suffix_ids(tokenizer))
+        rows = []
+        for text in explanations:
+            ids = encode_raw(tokenizer, head + text + tail)
+            if len(ids) > max_length or ids[-len(fixed) :] != fixed:
+                ids = [*encode_raw(tokenizer, head + text)[:room], *tail_ids]
+            rows.append(ids)
+        return pad_right(rows, pad_id(tokenizer))
 
     def reconstructor_suffix_ids(self, tokenizer: "PreTrainedTokenizerBase") -> tuple[int, ...]:
         """The ids in which every reconstructor prompt ends, whatever the explanation.

@@ -61,10 +61,11 @@ class HubTarget:
             return str(HfApi().model_info(self.model, revision=self.revision).sha)
         except Exception as error:  # offline, then what is cached is what will be loaded
             log.debug("hub did not answer: %s", error)
+            refusal = error
         try:
             cached = hf_hub_download(self.model, "config.json", revision=self.revision, local_files_only=True)
-        except Exception as error:
-            raise missing(self.model, error) from error
+        except Exception:
+            raise missing(self.model, refusal) from refusal
         return Path(cached).parent.name
 
     @cached_property

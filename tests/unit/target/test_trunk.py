@@ -1,5 +1,7 @@
 """The trunk against the whole model: the layer, padding, adapters and gradients."""
 
+import copy
+
 import pytest
 import torch
 from peft import LoraConfig, inject_adapter_in_model
@@ -63,6 +65,18 @@ def test_trap_08_padding_side(target, side):
     padded = read_last(trunk(torch.cat([IDS[:1], row]), attention_mask=mask_BT), mask_BT)
     torch.testing.assert_close(padded[0], trunk(IDS[:1])[0, -1], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(padded[1], trunk(short)[0, -1], atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_a_deep_copy_stands_alone(llama):
+    trunk = Trunk(llama.model, Site(layer=1))
+    own = copy.deepcopy(trunk)
+    before = trunk(IDS)
+    assert torch.equal(own(IDS), before)
+    for parameter in own.parameters():
+        parameter.add_(0.1)
+    assert not torch.equal(own(IDS), before)
+    assert torch.equal(trunk(IDS), before)
 
 
 def test_read_last_by_hand():
