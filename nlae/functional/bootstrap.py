@@ -8,21 +8,16 @@ Shape suffixes: N rows, R resamples, C clusters.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from nlae.functional.randomness import generator
+
 MIN_CLUSTERS = 30
 Interval = tuple[float, float]
-
-
-def stateless_seed(*parts: object) -> int:
-    """A 63-bit seed that is a pure function of `parts`, e.g. (seed, "evaluate", row)."""
-    digest = hashlib.blake2b("\x1f".join(map(str, parts)).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1
 
 
 class ClusterBootstrap:
@@ -48,10 +43,10 @@ class ClusterBootstrap:
         place = {name: number for number, name in enumerate(names)}
         self.cluster_N = torch.tensor([place[str(name)] for name in clusters], dtype=torch.long)
         self.n_clusters, self.level, self.minimum = len(names), level, minimum
-        generator = torch.Generator().manual_seed(stateless_seed(seed, "bootstrap"))
+        source = generator(seed, "bootstrap")
         self.weight_RC = torch.zeros(resamples, self.n_clusters, dtype=torch.float64)
         if names:
-            drawn_RC = torch.randint(self.n_clusters, (resamples, self.n_clusters), generator=generator)
+            drawn_RC = torch.randint(self.n_clusters, (resamples, self.n_clusters), generator=source)
             self.weight_RC.scatter_add_(1, drawn_RC, torch.ones(drawn_RC.shape, dtype=torch.float64))
 
     def fve(self, error_N: Tensor, spread_N: Tensor, keep_N: Tensor | None = None) -> Interval | None:

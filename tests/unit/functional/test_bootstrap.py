@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from nlae.functional.bootstrap import ClusterBootstrap, stateless_seed, wilson
+from nlae.functional.bootstrap import ClusterBootstrap, wilson
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -81,13 +81,6 @@ def test_a_kept_subset_needs_thirty_clusters_too_and_ignores_the_rest() -> None:
 def test_wrong_length_is_refused() -> None:
     with pytest.raises(ValueError, match="one value for each"):
         ClusterBootstrap(range(40), seed=0).mean(torch.ones(39))
-
-
-def test_stateless_seed_is_a_pure_function_and_separates_parts() -> None:
-    assert stateless_seed(0, "evaluate", 7) == stateless_seed(0, "evaluate", 7)
-    assert len({stateless_seed(0, "evaluate", row) for row in range(1000)}) == 1000
-    assert stateless_seed(1, "1") != stateless_seed("11")
-    assert 0 <= stateless_seed("x") < 2**63
 
 
 def test_wilson_by_hand() -> None:

@@ -1,0 +1,111 @@
+"""Figures over one set of rows: FVE of anything that predicts them, with paired clustered intervals.
+
+All figures come from one bootstrap of the rows' source works, so any two of them can be subtracted. Without the
+checkpoint's training mean there is no FVE; the same sums with the constant denominator 2 give the mean cosine, and
+every key says so.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from nlae.functional.bootstrap import ClusterBootstrap, Interval
+from nlae.functional.reconstruction import spread, squared_error, unit
+
+logger = logging.getLogger(__name__)
+
+
+class Scoreboard:
+    """Collects metrics of predictions of the same activations.
+
+    Args:
+        raw_ND: raw activations.
+        mean_D: the checkpoint's μ; None gives cosines under keys that say `cosine`.
+        source: source work of each row: the cluster.
+        seed: of the resamples.
+        resamples: number of them.
+        min_clusters: with fewer source works in a figure's rows it gets no interval.
+
+    Attributes:
+        metrics: what was added so far; numbers only. Interval keys that cannot be had are left out.
+        notes: what a reader must know beside the numbers, one line each.
+    """
+
+    def __init__(
+        self,
+        raw_ND: Tensor,
+        mean_D: Tensor | None,
+        source: Sequence[object],
+        *,
+        seed: int,
+        resamples: int = 2000,
+        min_clusters: int = 30,
+    ) -> None:
+        self.truth_ND = unit(raw_ND)
+        self.is_fve = mean_D is not None
+        ones_N = torch.ones(len(raw_ND), dtype=torch.float64)
+        self.spread_N = spread(self.truth_ND, mean_D) if mean_D is not None else 2 * ones_N
+        self.bootstrap = ClusterBootstrap(source, seed, resamples, minimum=min_clusters)
+        self.metrics: dict[str, float] = {}
+        self.notes: list[str] = []
+
+    def error(self, pred_ND: Tensor) -> Tensor:
+        """‖ĥ−ĥ'‖² of each row, float64 [N]."""
+        return squared_error(pred_ND, self.truth_ND)
+
+    def figure(self, error_N: Tensor, keep_N: Tensor) -> float:
+        """1 − Σ error / Σ spread over the rows kept."""
+        return 1 - float(error_N[keep_N].sum()) / float(self.spread_N[keep_N].sum())
+
+    def add(self, name: str, error_N: Tensor, keep_N: Tensor) -> None:
+        """Put `name`, `name_low`, `name_high`: FVE of a prediction with these errors over the rows kept."""
+        self._put(name, self.figure(error_N, keep_N), self.bootstrap.fve(error_N, self.spread_N, keep_N))
+
+    def add_control(self, name: str, error_N: Tensor, own_N: Tensor, keep_N: Tensor) -> None:
+        """Put a control, and by how much the autoencoder's own errors beat it: `name_gap`, `_gap_low`, `_gap_high`."""
+        self.add(name, error_N, keep_N)
+        gap = self.figure(own_N, keep_N) - self.figure(error_N, keep_N)
+        self._put(f"{name}_gap", gap, self.bootstrap.fve_gap(own_N, error_N, self.spread_N, keep_N))
+
+    def add_ratio(self, name: str, error_N: Tensor, total_N: Tensor, keep_N: Tensor) -> None:
+        """Put 1 − Σ error / Σ total with its interval, for a measure with a denominator of its own."""
+        value = 1 - float(error_N[keep_N].sum()) / float(total_N[keep_N].sum())
+        self._put(name, value, self.bootstrap.fve(error_N, total_N, keep_N))
+
+    def put(self, name: str, value: float) -> None:
+        """Put a plain number, as it is named."""
+        self.metrics[name] = float(value)
+
+    def note(self, line: str) -> None:
+        """Keep a line for the report, and log it."""
+        self.notes.append(line)
+        logger.warning("%s", line)
+
+    def note_clusters(self, keep_N: Tensor) -> None:
+        """Put `clusters`, and say so if they are too few for intervals."""
+        clusters = int(self.bootstrap.cluster_N[keep_N].unique().numel())
+        self.put("clusters", clusters)
+        if clusters < self.bootstrap.minimum:
+            self.note(
+                f"no intervals: the measured rows come from {clusters} source works, fewer than "
+                f"{self.bootstrap.minimum}; use a corpus with more works or raise corpus.test_share"
+            )
+
+    def key(self, name: str) -> str:
+        """The metric's key: as asked, or with `cosine` where the figure is one."""
+        if self.is_fve:
+            return name
+        head, _, tail = name.rpartition("/")
+        if head in ("control", "frontier"):
+            return f"{head}_cosine/{tail.replace('fve', 'explanation')}"
+        return name.replace("fve", "cosine")
+
+    def _put(self, name: str, value: float, interval: Interval | None) -> None:
+        name = self.key(name)
+        self.metrics[name] = value
+        if interval is not None:
+            self.metrics[f"{name}_low"], self.metrics[f"{name}_high"] = interval
