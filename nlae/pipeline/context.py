@@ -59,6 +59,11 @@ class StageContext:
         return base_dtype(self.config)
 
     @property
+    def precision(self) -> str:
+        """How weights are kept and multiplied: `trainer.precision`."""
+        return str(pick(self.config, "trainer.precision") or "fp32")
+
+    @property
     def device(self) -> str:
         """Device of models: `trainer.device`."""
         return str(pick(self.config, "trainer.device") or "cpu")

@@ -40,7 +40,7 @@ STAGES: dict[str, Stage] = {
     ),
     "reinforce": Stage(
         ("corpus", "extract", "describe", "warmstart"),
-        ("rollout", "reward", "objective.reinforce", "trainer.precision", "prompt", "seed"),
+        ("rollout", "reward", "objective.reinforce", "trainer.precision", "seed"),
         trained=True,
     ),
     "evaluate": Stage(("corpus", "extract", "describe", SUBJECT), ("evaluation", "site.min_position", "seed")),

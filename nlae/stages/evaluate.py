@@ -1,20 +1,60 @@
 """Goal `evaluate`: the held-out numbers of one pair, beside their controls."""
 
+import json
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nlae.errors import NlaeError
 from nlae.stages.context import StageContext
 
+if TYPE_CHECKING:
+    from nlae.corpus import Corpus
+
 VERSION = 1
+log = logging.getLogger(__name__)
 
 
 def run(context: StageContext) -> dict[str, float]:
-    """Measure the subject on the test split; returns the flat metrics."""
+    """Measure the subject on the test split; returns the flat metrics.
+
+    Raises:
+        NlaeError: the pair was trained on documents that are now to test it.
+    """
     from nlae.autoencoder import Autoencoder
     from nlae.corpus import Corpus
     from nlae.evaluation import evaluate
     from nlae.store import ActivationStore, Descriptions
 
-    autoencoder = Autoencoder.load(context.parents["subject"], device=context.device)
-    store = ActivationStore.open(context.parents["extract"])
     corpus = Corpus.open(context.parents["corpus"])
-    descriptions = Descriptions.open(context.parents["describe"])
-    settings = context.build("evaluation")
-    return evaluate(autoencoder, store, corpus, descriptions, context.folder, settings=settings, run=context.run)
+    check_unseen(corpus, context.parents["subject"])
+    return evaluate(
+        Autoencoder.load(context.parents["subject"], device=context.device, precision=context.precision),
+        ActivationStore.open(context.parents["extract"]),
+        corpus,
+        Descriptions.open(context.parents["describe"]),
+        context.folder,
+        settings=context.build("evaluation"),
+        seed=context.seed,
+        extraction=json.loads((context.parents["extract"] / "metrics.json").read_text(encoding="utf-8")),
+        run=context.run,
+    )
+
+
+def check_unseen(corpus: "Corpus", subject: Path) -> None:
+    """No test document may be one that the pair was trained on.
+
+    Raises:
+        NlaeError: at least one is.
+    """
+    kept = [path for path in (subject, subject / "av") if (path / "training_documents.txt").is_file()]
+    if not kept:
+        log.warning("%s does not say what it was trained on: whether the test documents are new to it is unknown", subject)
+        return
+    seen = set((kept[0] / "training_documents.txt").read_text(encoding="utf-8").split())
+    shared = seen & set(corpus.document_hashes("test"))
+    if shared:
+        raise NlaeError(
+            f"checkpoint {subject} was trained on {len(shared)} of this corpus's test documents: evaluate it with the "
+            "corpus and corpus.seed that it was trained with, or on other text"
+        )

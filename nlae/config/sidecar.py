@@ -1,0 +1,121 @@
+"""`checkpoint=`: what its sidecar says replaces the config's defaults; what the user typed must agree with it.
+
+A checkpoint whose prompt or site silently overrode the run's would measure another thing than was asked for, so any
+disagreement with a typed key stops the run.
+"""
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from nlae.errors import NlaeError
+from nlae.fingerprint import pick
+
+
+def adopt_checkpoint(config: dict[str, Any], typed: Sequence[str]) -> tuple[dict[str, Any], Path]:
+    """Take over what the checkpoint says.
+
+    Args:
+        config: whole resolved config with `checkpoint` set.
+        typed: keys and groups that the user set.
+
+    Returns:
+        The config that the checkpoint implies, and its folder.
+
+    Raises:
+        NlaeError: no such checkpoint, or a typed key disagrees with it.
+    """
+    from nlae.checkpoint import locate, read_meta
+
+    folder = locate(config["checkpoint"])
+    meta = read_meta(folder / "av" if (folder / "av").is_dir() else folder)
+    config, typed = deepcopy(config), list(typed)
+    said = said_by(meta)
+    if "target" in said:
+        _check_target(config, typed, said["target"])
+        config["target"] = said.pop("target")
+    if _depth_to_layer(config, typed):
+        typed.append("site.layer")
+    problems = []
+    for path, value in said.items():
+        current = pick(config, path)
+        if current is not None and current != value and is_typed(path, typed):
+            problems.append(f"{path}={_short(current)}, but the checkpoint has {_short(value)}")
+        _set(config, path, value)
+    if problems:
+        raise NlaeError(f"checkpoint={config['checkpoint']} disagrees with the command line: {'; '.join(problems)}")
+    return config, folder
+
+
+def said_by(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Config paths and values that a sidecar fixes, ours or the reference's."""
+    said: dict[str, Any] = {}
+    if isinstance(meta.get("target"), Mapping):
+        said["target"] = dict(meta["target"])
+    elif "/" in str(meta.get("base_checkpoint", "")):
+        model = str(meta["base_checkpoint"])
+        said["target"] = {"_target_": "nlae.target.hub.HubTarget", "name": model.rpartition("/")[2], "model": model}
+    layer = pick(meta, "site.layer")
+    said["site.layer"] = meta.get("extraction_layer_index") if layer is None else layer
+    for path, source in (
+        ("site.kind", "site.kind"),
+        ("site.min_position", "site.min_position"),
+        ("verbalizer.injection.mode", "injection.mode"),
+        ("verbalizer.injection.point", "injection.point"),
+        ("verbalizer.injection.scale", "injection.scale"),
+        ("reconstructor.magnitude", "reconstructor.magnitude"),
+        ("reconstructor.max_tokens", "reconstructor.max_tokens"),
+    ):
+        said[path] = pick(meta, source)
+    if isinstance(meta.get("prompt"), Mapping):
+        said |= {f"prompt.{key}": value for key, value in meta["prompt"].items()}
+    for role in ("verbalizer", "reconstructor"):
+        adapter = meta.get(f"{role}_adapter")
+        said |= {f"{role}.adapter.{key}": value for key, value in (adapter or {}).items()}
+    nullable = {"prompt.marker", "prompt.raw_verbalizer"}
+    return {path: value for path, value in said.items() if value is not None or path in nullable}
+
+
+def is_typed(path: str, typed: Sequence[str]) -> bool:
+    """Whether the user set this key, a node above it, or its group's option."""
+    return any(path == word or path.startswith(f"{word}.") for word in typed)
+
+
+def _check_target(config: Mapping[str, Any], typed: Sequence[str], target: Mapping[str, Any]) -> None:
+    mine = config["target"]
+    for key, value in target.items():
+        current = mine.get(key)
+        if key != "name" and current is not None and current != value and is_typed(f"target.{key}", typed):
+            raise NlaeError(
+                f"checkpoint={config['checkpoint']} disagrees with the command line: target.{key}={_short(current)}, "
+                f"but it was trained on {target.get('name')} with {_short(value)}; leave target out"
+            )
+
+
+def _depth_to_layer(config: dict[str, Any], typed: Sequence[str]) -> bool:
+    """A typed depth is compared as the layer that it means; False when none was typed."""
+    from nlae.config.build import build
+
+    if "site.depth" not in typed or config["site"].get("depth") is None:
+        config["site"]["depth"] = None
+        return False
+    layers = int(build(config["target"], "target").load_config().num_hidden_layers)
+    site = build(config["site"], "site").resolve(layers)
+    config["site"] |= {"layer": site.layer, "depth": None}
+    return True
+
+
+def _set(config: dict[str, Any], path: str, value: Any) -> None:
+    *parents, last = path.split(".")
+    node = config
+    for part in parents:
+        if not isinstance(node.get(part), dict):
+            node[part] = {}
+        node = node[part]
+    node[last] = value
+
+
+def _short(value: Any) -> str:
+    text = " ".join(str(value).split())
+    return repr(text if len(text) <= 40 else text[:37] + "…")
