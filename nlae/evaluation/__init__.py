@@ -8,10 +8,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nlae.evaluation.paired import Comparison, compare
-    from nlae.evaluation.suite import evaluate
     from nlae.evaluation.frontier import ReaderBudget
+    from nlae.evaluation.paired import Comparison, compare
     from nlae.evaluation.settings import EvaluationSettings
+    from nlae.evaluation.suite import evaluate
 
 __all__ = ["Comparison", "EvaluationSettings", "ReaderBudget", "compare", "evaluate"]
 

@@ -20,6 +20,7 @@ from nlae.evaluation.subject import Subject
 from nlae.store.activations import CONTEXT_TOKENS
 
 Point = dict[str, Any]
+DEFAULT_BATCH, DEFAULT_LR = 32, 5e-4
 
 
 def quote_frontier(
@@ -46,7 +47,7 @@ def quote_frontier(
     if budget is None:
         board.note(
             "no frontier/quote_n: the checkpoint does not say how long its reconstructor was trained; "
-            "set evaluation.frontier_updates, frontier_batch and frontier_lr"
+            "set evaluation.frontier_updates"
         )
     else:
         points += _trained(subject, budget, fit_reader, keep_N, errors)
@@ -62,15 +63,19 @@ def quote_frontier(
 
 
 def reader_budget(subject: Subject) -> ReaderBudget | None:
-    """How long the quote reader trains: what the settings say, else what the checkpoint says of its reconstructor."""
-    settings, meta = subject.settings, meta_of(subject.autoencoder)
-    training = meta.get("training") or {}
-    updates = settings.frontier_updates or training.get("reconstructor_updates")
-    batch = settings.frontier_batch or training.get("reconstructor_batch")
-    lr = settings.frontier_lr or training.get("reconstructor_lr")
-    if not (updates and batch and lr):
+    """How long the quote reader trains: what the settings say, else what the checkpoint says of its reconstructor.
+
+    None when neither gives a number of updates; a batch size or rate that is missing takes the package's default.
+    """
+    settings = subject.settings
+    training = meta_of(subject.autoencoder).get("training") or {}
+    stages = training.get("updates") or {}
+    # the reconstructor learns in every stage
+    updates = settings.frontier_updates or sum(int(count) for count in stages.values())
+    if not updates:
         return None
-    return ReaderBudget(int(updates), int(batch), float(lr))
+    batch = settings.frontier_batch or training.get("batch") or DEFAULT_BATCH
+    return ReaderBudget(updates, int(batch), float(settings.frontier_lr or training.get("lr") or DEFAULT_LR))
 
 
 def _trained(

@@ -29,8 +29,8 @@ class EvaluationSettings:
         frontier: measure quotes.
         quote_lengths: of the frontier; only rows with a longer context than the longest take part.
         frontier_updates: updates of the quote reader; None takes as many as the reconstructor had.
-        frontier_batch: quotes per update; None takes what the reconstructor had.
-        frontier_lr: learning rate of the quote reader; None takes what the reconstructor had.
+        frontier_batch: quotes per update; None takes what the reconstructor had, if the checkpoint says so, else 32.
+        frontier_lr: learning rate of the quote reader; None takes what the reconstructor had, else 5e-4.
         matching_rows: explanations for the matching test; 0 leaves it out.
         matching_lm: also let the target itself match.
         rank_others: other activations that a rank is taken among.

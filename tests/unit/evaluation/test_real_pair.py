@@ -1,0 +1,124 @@
+"""The same suite on a real, untrained pair of a tiny random model: every part runs on real weights and tokens."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from nlae.autoencoder import Autoencoder, PairSettings
+from nlae.evaluation import EvaluationSettings, ReaderBudget, evaluate
+from nlae.evaluation.frontier import QuoteBatches, quote, read_frozen, start_token
+from nlae.functional.scaling import unit
+from nlae.prompt import Prompt
+from nlae.store import ActivationStore, Descriptions, Rows, ShardList, fit_statistics, write_shard
+from nlae.target import Site, Target, Trunk
+from nlae.target.tiny import TinyTarget
+
+PROMPT = Prompt(
+    name="test",
+    verbalizer="What does {slot} say?",
+    reconstructor="Text: {explanation}\nMeaning:",
+    text="",
+    max_tokens=6,
+)
+WORKS, PER_WORK, LENGTH = 99, 3, 40
+
+
+@pytest.fixture(scope="module")
+def target() -> Target:
+    return TinyTarget(layers=2, width=32, vocabulary=400).load()
+
+
+@pytest.fixture(scope="module")
+def store(target: Target, tmp_path_factory: pytest.TempPathFactory) -> ActivationStore:
+    site, folder = Site(layer=1).resolve(2), tmp_path_factory.mktemp("store")
+    rng = np.random.default_rng(0)
+    trunk = Trunk(target.model, site)
+    # five ids end the contexts, so that every row has others with its last token
+    ids = rng.integers(10, 300, (WORKS * PER_WORK, LENGTH))
+    ids[:, -1] = 20 + np.arange(len(ids)) % 5
+    with torch.no_grad():
+        hidden = trunk(input_ids=torch.from_numpy(ids))[:, -1].float().numpy()
+    number = np.arange(len(ids))
+    rows = Rows(
+        row=number,
+        document=number // PER_WORK,
+        position=np.full(len(ids), LENGTH - 1),
+        token_id=ids[:, -1],
+        source=[f"w{n // PER_WORK}" for n in number],
+        split=[("train", "test", "val")[n // PER_WORK % 3] for n in number],
+        context_ids=[line.tolist() for line in ids],
+        activation=hidden,
+        resid_norm=np.linalg.norm(hidden, axis=1),
+    )
+    shard = write_shard(folder, "shard-00000.arrow", rows, "float32")
+    fit_statistics(folder, ShardList("plan", "resid.1", 4, 32, "float32", (shard,), 1))
+    return ActivationStore.open(folder)
+
+
+@pytest.fixture(scope="module")
+def pair(target: Target, store: ActivationStore) -> Autoencoder:
+    return Autoencoder(target, Site(layer=1).resolve(2), store.statistics, PairSettings(prompt=PROMPT, max_tokens=96))
+
+
+def test_the_whole_suite(pair: Autoencoder, store: ActivationStore, tmp_path: Path) -> None:
+    test = store.split("test")
+    texts = Descriptions(
+        {int(row): quote(pair.target.tokenizer, test.context_ids(i), 4) for i, row in enumerate(test.row)}
+    )
+    settings = EvaluationSettings(max_rows=60, fit_rows=8, matching_rows=8, resamples=50, no_injection_samples=4)
+    budget = ReaderBudget(updates=4, batch_size=8, lr=1e-3)
+    metrics = evaluate(pair, store, None, texts, tmp_path, settings=settings, budget=budget)
+    names = ["fve", "fve_greedy", "fve_calibrated", "raw_r2", "control/teacher", "control/no_injection", "frontier/fve"]
+    names += [f"frontier/quote_{n}{kind}" for n in (1, 2, 4, 8, 16, 32) for kind in ("", "_frozen")]
+    names += ["match/lm", "match/reader"]
+    for name in names:
+        assert metrics[f"{name}_low"] <= metrics[name] <= metrics[f"{name}_high"], name
+    # 32 of 40 tokens, read by the very trunk that made the activation, say nearly all of it
+    assert metrics["frontier/quote_32_frozen"] > metrics["frontier/quote_1_frozen"]
+    assert metrics["frontier/quote_32_frozen"] > 0.5
+    assert metrics["tokens_mean"] > metrics["explanation_tokens_mean"] > 0
+    rows = pl.read_parquet(tmp_path / "rows.parquet")
+    assert len(rows) == metrics["rows"] == 60
+    points = json.loads((tmp_path / "frontier.json").read_text())["points"]
+    lengths = [point["tokens"] for point in points if point["name"] == "quote"]
+    assert lengths == sorted(lengths)
+
+
+def test_the_frozen_reader_reads_a_start_token_and_the_quote(pair: Autoencoder, store: ActivationStore) -> None:
+    ids = store.split("test").context_ids(0)[-4:]
+    found = read_frozen(pair, [ids, ids], batch_size=2, name="x")
+    start = start_token(pair.target.tokenizer)
+    expected = unit(pair.activations([[start, *ids]])[0][-1:])
+    assert torch.allclose(found[0], expected[0], atol=1e-5)
+    assert torch.allclose(found[0], found[1])
+
+
+def test_without_bos_the_start_token_is_a_newline() -> None:
+    @dataclasses.dataclass
+    class NoBos:
+        bos_token_id: int | None = None
+
+        def encode(self, text: str, add_special_tokens: bool) -> list[int]:
+            assert not add_special_tokens
+            return [3, 7] if text == "\n" else []
+
+    assert start_token(NoBos()) == 7
+    assert start_token(NoBos(bos_token_id=2)) == 2
+
+
+def test_quotes_are_a_function_of_the_update_and_of_all_lengths(pair: Autoencoder, store: ActivationStore) -> None:
+    rows = store.split("train", early=False)
+    one, two = (QuoteBatches(rows, pair.target.tokenizer, 32, 16, seed=0) for _ in range(2))
+    assert one.texts(5) == two.texts(5)
+    assert one.texts(5) != one.texts(6)
+    assert torch.equal(one.activations(5), rows.activations(one.indices(5)))
+    whole = {quote(pair.target.tokenizer, rows.context_ids(int(i)), 32) for i in one.indices(5)}
+    assert all(any(text.endswith(part) for text in whole) for part in one.texts(5))
+    assert len({len(text) for update in range(4) for text in one.texts(update)}) > 20
