@@ -142,7 +142,7 @@ class ActivationDataModule(pl.LightningDataModule):
     Views:
         `warmstart`: each item is `{"verbalizer": Batch, "reconstructor": Batch}`, both with text; with `disjoint` no
             document feeds both. Validation batches carry text too.
-        `rollout`: each item is a `Batch` without text, over all training rows.
+        `rollout`: each item is a `Batch` over all training rows, with text only where descriptions are given.
 
     Args:
         store: folder of the activations.
@@ -235,9 +235,9 @@ class ActivationDataModule(pl.LightningDataModule):
         return DataLoader(dataset, batch_size=None, shuffle=False)
 
     def _descriptions(self) -> Descriptions | None:
-        if self.view == "rollout":
-            return None
         if self.descriptions_folder is None:
+            if self.view == "rollout":
+                return None
             raise NlaeError("the warm start needs the teacher's texts: run `nlae describe` with the same overrides")
         return Descriptions.open(self.descriptions_folder)
 

@@ -26,7 +26,8 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         NlaeError: the disk is full or the folder cannot be written; nothing is left behind.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # one name for all attempts: what a killed process left is overwritten (each stage's folder has one writer, by lock)
+    temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary

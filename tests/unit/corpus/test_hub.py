@@ -1,0 +1,61 @@
+"""A dataset is streamed, pinned to a revision, and named when it cannot be had: a local dataset stands in for the hub."""
+
+import json
+
+import pytest
+
+from nlae.corpus import Corpus, HubCorpus, build_corpus
+from nlae.errors import NlaeError
+from nlae.target import TinyTarget
+
+
+@pytest.fixture
+def folder(tmp_path):
+    path = tmp_path / "data"
+    path.mkdir()
+    records = [{"id": f"r{k}", "text": f"Record {k} tells a short story about the number {k}. " * 4} for k in range(9)]
+    (path / "train.jsonl").write_text("\n".join(json.dumps(record) for record in records))
+    return path
+
+
+def test_documents_stream_in_order(folder):
+    documents = list(HubCorpus(dataset=str(folder)).documents())
+    assert [document.id for document in documents] == [f"r{k}" for k in range(9)]
+    assert documents[3].source == "r3"
+
+
+def test_streamed_corpus_stops_at_its_limit(folder, tmp_path):
+    source = HubCorpus(dataset=str(folder), max_documents=5, min_tokens=8)
+    tokenizer = TinyTarget().load_tokenizer()
+    build_corpus(source, tokenizer, tmp_path / "corpus")
+    assert len(Corpus.open(tmp_path / "corpus")) == 5
+    with pytest.raises(NlaeError, match=r"corpus\.max_documents must be set"):
+        build_corpus(HubCorpus(dataset=str(folder)), tokenizer, tmp_path / "other")
+
+
+def test_fingerprint_follows_content_and_revision(folder):
+    before = HubCorpus(dataset=str(folder)).fingerprint()
+    assert before == HubCorpus(dataset=str(folder)).fingerprint()
+    (folder / "train.jsonl").write_text('{"text": "other"}')
+    assert HubCorpus(dataset=str(folder)).fingerprint() != before
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    assert HubCorpus(dataset="owner/name", revision=commit).fingerprint() == f"hub-owner/name@{commit}/None/train"
+
+
+def test_missing_field_names_what_there_is(folder):
+    with pytest.raises(NlaeError, match=r"record 0 has no text under 'body' \(it has id, text\)"):
+        list(HubCorpus(dataset=str(folder), text_key="body").documents())
+
+
+def test_no_network_is_one_line(monkeypatch):
+    import huggingface_hub
+
+    def offline(*_, **__):
+        raise ConnectionError("no route\nto host")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", offline)
+    with pytest.raises(NlaeError, match="owner/name.*no route; check the name and the network") as caught:
+        HubCorpus(dataset="owner/name").fingerprint()
+    assert "\n" not in str(caught.value)
+    with pytest.raises(NlaeError, match=r"needs corpus\.dataset"):
+        HubCorpus().fingerprint()
