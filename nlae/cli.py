@@ -7,6 +7,7 @@ folder last; everything else goes to standard error.
 import logging
 import shlex
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,8 +116,11 @@ def setup_logging() -> None:
     root.addHandler(handler)
     root.setLevel(logging.INFO)
     root.propagate = False
-    for name in ("pytorch_lightning", "httpx", "transformers"):
+    # Lightning resets its top logger when it is imported, so its talkative child is named
+    for name in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.rank_zero", "httpx"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
 
 
 def run_one(
@@ -150,10 +154,10 @@ def run_one(
     from nlae.pipeline.run import bring_up_to_date, use
 
     plan, name = Plan(config, checkpoint), group or composed.group
+    typed = [word for word in composed.overrides if not word.startswith(("goal=", "hydra."))]
     if goal in SERVICES:
-        rest = [word for word in composed.overrides if not word.startswith("goal=")]
-        return use(plan, goal, command([plan.subject, *rest]), name), {}
-    artifact = bring_up_to_date(plan, goal, name)
+        return use(plan, goal, command([plan.subject, *typed]), name), {}
+    artifact = bring_up_to_date(plan, goal, name, command([goal, *typed]))
     return artifact.folder, artifact.metrics()
 
 

@@ -3,7 +3,9 @@
 Hydra's own messages run over several lines and never suggest; what they mean is worked out again here from the overrides.
 """
 
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra import compose
@@ -14,6 +16,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 
 from nlae.config.argv import nearest
+from nlae.config.schema import ROOT_KEYS
 
 
 def _flat(node: Any, prefix: str = "") -> list[str]:
@@ -24,16 +27,25 @@ def _flat(node: Any, prefix: str = "") -> list[str]:
     return keys
 
 
-def _options(group: str) -> list[str]:
+def _options(group: str, overrides: Sequence[str]) -> list[str]:
+    """Options of a group, those in the user's own folders included."""
     hydra = GlobalHydra.instance().hydra
     assert hydra is not None
-    return list(hydra.config_loader.get_group_options(group))
+    found = set(hydra.config_loader.get_group_options(group))
+    for override in OverridesParser.create().parse_overrides(_own(overrides)):
+        for place in override.value():
+            folder = Path(str(place).removeprefix("file://")) / group
+            found |= {path.stem for path in folder.glob("*.yaml")}
+    return sorted(found)
+
+
+def _own(overrides: Sequence[str]) -> list[str]:
+    return [override for override in overrides if override.startswith("hydra.searchpath")]
 
 
 def _known(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
     """Valid keys and groups of the default experiment, the user's own folder included."""
-    own = [override for override in overrides if override.startswith("hydra.searchpath")]
-    cfg = compose("config", own, return_hydra_config=True)
+    cfg = compose("config", _own(overrides), return_hydra_config=True)
     groups = [str(name) for name in cfg.hydra.runtime.choices if not str(name).startswith("hydra")]
     plain = OmegaConf.to_container(cfg, resolve=False)
     return [key for key in _flat(plain) if not key.startswith("hydra.")], groups
@@ -47,7 +59,7 @@ def _blame(overrides: Sequence[str]) -> str | None:
         if key.startswith("hydra"):
             continue
         if key in groups and not override.is_delete():
-            options = _options(key)
+            options = _options(key, overrides)
             chosen = override.get_value_element_as_str() if not override.is_sweep_override() else ""
             if chosen and chosen not in options:
                 return f"{key}={chosen}: no such option{nearest(chosen, options)} (there are: {', '.join(options)})"
@@ -71,4 +83,10 @@ def explain_failure(error: Exception, overrides: Sequence[str]) -> str:
         blamed = None
     if blamed is None and error.__cause__ is not None:
         text += ": " + " ".join(str(error.__cause__).split())
-    return blamed or f"config: {text}"
+    return blamed or f"config: {text}{_nearest_root(text)}"
+
+
+def _nearest_root(text: str) -> str:
+    """A root key that a config file misspells, mended."""
+    wrong = re.search(r"Key '(\w+)' (?:not in|is not in struct)", text)
+    return nearest(wrong.group(1), ROOT_KEYS) if wrong else ""

@@ -12,6 +12,9 @@ from typing import Any
 from nlae.errors import NlaeError
 from nlae.fingerprint import pick
 
+# What a checkpoint remembers without being bound to it: a typed value is taken.
+FREE = ("site.min_position",)
+
 
 def adopt_checkpoint(config: dict[str, Any], typed: Sequence[str]) -> tuple[dict[str, Any], Path]:
     """Take over what the checkpoint says.
@@ -39,8 +42,10 @@ def adopt_checkpoint(config: dict[str, Any], typed: Sequence[str]) -> tuple[dict
         typed.append("site.layer")
     problems = []
     for path, value in said.items():
+        if path in FREE and path in typed:
+            continue
         current = pick(config, path)
-        if current is not None and current != value and is_typed(path, typed):
+        if current is not None and current != value and path not in FREE and is_typed(path, typed):
             problems.append(f"{path}={_short(current)}, but the checkpoint has {_short(value)}")
         _set(config, path, value)
     if problems:

@@ -28,6 +28,7 @@ class StageContext:
         run: tracking run, or one that records nothing.
         fingerprint: the stage's own.
         group: tracking group.
+        command: what was typed, for reports.
     """
 
     config: dict[str, Any]
@@ -36,6 +37,7 @@ class StageContext:
     run: Run = field(default_factory=Run)
     fingerprint: str = ""
     group: str = "default"
+    command: str = ""
 
     def build(self, node: str, **extra: Any) -> Any:
         """Build the object of a config node (`target`, `objective.reinforce`), with further keyword arguments.

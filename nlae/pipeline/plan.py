@@ -140,14 +140,9 @@ class Plan:
         return order
 
     def parent_folders(self, stage: str) -> dict[str, Path]:
-        """Folders that `stage` reads; the measured checkpoint is there as `subject` too."""
-        folders: dict[str, Path] = {}
-        for name in self.parents(stage):
-            if name == SUBJECT:
-                assert self.checkpoint is not None
-                folders[SUBJECT] = self.checkpoint
-            else:
-                folders[name] = self.artifact(name).folder
-        if SUBJECT in STAGES[stage].parents and SUBJECT not in folders:
-            folders[SUBJECT] = folders[self.subject]
+        """Folders of all ancestors of `stage`; the measured pair is there as `subject` too, wherever it comes from."""
+        order = self.order(stage)
+        folders = {name: self.artifact(name).folder for name in order if name != stage}
+        if any(SUBJECT in STAGES[name].parents for name in order):
+            folders[SUBJECT] = self.checkpoint or self.artifact(self.subject).folder
         return folders

@@ -22,13 +22,14 @@ from nlae.tracking import open_run, redact
 log = logging.getLogger(__name__)
 
 
-def bring_up_to_date(plan: Plan, goal: str, group: str) -> Artifact:
+def bring_up_to_date(plan: Plan, goal: str, group: str, command: str = "") -> Artifact:
     """Make everything that `goal` needs and does not have yet.
 
     Args:
         plan: what the config implies.
         goal: a stage.
         group: tracking group of the runs.
+        command: what was typed, for reports.
 
     Returns:
         The goal's complete artifact.
@@ -45,11 +46,11 @@ def bring_up_to_date(plan: Plan, goal: str, group: str) -> Artifact:
             if artifact.complete:  # the job that was waited for has made it
                 log.info("%s %s: made meanwhile", stage, artifact.fingerprint)
                 continue
-            run_stage(plan, artifact, group)
+            run_stage(plan, artifact, group, command)
     return plan.artifact(goal)
 
 
-def run_stage(plan: Plan, artifact: Artifact, group: str) -> None:
+def run_stage(plan: Plan, artifact: Artifact, group: str, command: str = "") -> None:
     """Run one stage into its folder and seal it; the caller holds the lock."""
     resumed = artifact.folder.is_dir()
     log.info("%s %s: %s", artifact.stage, artifact.fingerprint, "going on" if resumed else "starting")
@@ -66,7 +67,7 @@ def run_stage(plan: Plan, artifact: Artifact, group: str) -> None:
             config=plan.config,
         ) as run:
             folders = plan.parent_folders(artifact.stage)
-            context = StageContext(plan.config, artifact.folder, folders, run, artifact.fingerprint, group)
+            context = StageContext(plan.config, artifact.folder, folders, run, artifact.fingerprint, group, command)
             metrics = stage_module(artifact.stage).run(context)
             run.summary(metrics)
         artifact.seal(metrics, started, {"target": plan.outside("target"), "tracking": tracked(run.directory)})

@@ -9,4 +9,8 @@ def run(context: StageContext) -> dict[str, float]:
     """Build the page from the stages' folders."""
     from nlae.report import build_report
 
-    return build_report(context.parents, context.folder, config=context.config, run=context.run)
+    trained = {context.parents.get("warmstart"), context.parents.get("reinforce")}
+    stages = {name: folder for name, folder in context.parents.items() if name != "subject" or folder not in trained}
+    return build_report(
+        stages, context.folder, config=context.config, run=context.run, command=context.command or None
+    )
