@@ -1,11 +1,16 @@
 """What is on disk between the stages: activations, and the explanations a teacher wrote for them.
 
-Everything is an Arrow IPC stream that appears under its final name only when it is complete.
+Everything is an Arrow IPC stream that appears under its final name only when it is complete. Names are loaded on first
+use: writing a small file should not import torch.
 """
 
-from nlae.store.activations import ActivationRows, ActivationStore, Shard, ShardList
-from nlae.store.descriptions import Descriptions
-from nlae.store.writing import Rows, fit_statistics, write_shard
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nlae.store.activations import ActivationRows, ActivationStore, Shard, ShardList
+    from nlae.store.descriptions import Descriptions
+    from nlae.store.writing import Rows, fit_statistics, write_shard
 
 __all__ = [
     "ActivationRows",
@@ -17,3 +22,21 @@ __all__ = [
     "fit_statistics",
     "write_shard",
 ]
+
+_HOME = {
+    "ActivationRows": "activations",
+    "ActivationStore": "activations",
+    "Descriptions": "descriptions",
+    "Rows": "writing",
+    "Shard": "activations",
+    "ShardList": "activations",
+    "fit_statistics": "writing",
+    "write_shard": "writing",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module that defines `name` the first time it is asked for."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

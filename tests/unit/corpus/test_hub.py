@@ -1,4 +1,4 @@
-"""A dataset is streamed, pinned to a revision, and named when it cannot be had: a local dataset stands in for the hub."""
+"""A dataset is streamed, pinned to a revision, and named when it cannot be had: a local one stands in for the hub."""
 
 import json
 
