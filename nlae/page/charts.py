@@ -101,6 +101,7 @@ class LineChart:
     y_ticks: list[Tick]
     lines: list[PlacedSeries]
     labelled: bool
+    marks: list[Tick]
 
 
 def dot_chart(bars: Sequence[Bar], width: float = WIDE) -> DotChart:
@@ -139,6 +140,7 @@ def line_chart(
     log2: bool = False,
     zero: bool = False,
     labelled: bool = True,
+    marks: Sequence[tuple[float, str]] = (),
 ) -> LineChart:
     """Lay out `lines` on common axes.
 
@@ -151,6 +153,7 @@ def line_chart(
         log2: horizontal axis in powers of two.
         zero: let the vertical axis always show zero.
         labelled: write each line's name at its end (only on wide drawings; narrow ones need a legend).
+        marks: upright lines at values of x, each with a label.
     """
     lines = [_finite(line) for line in lines]
     lines = [line for line in lines if line.points]
@@ -175,8 +178,16 @@ def line_chart(
         width, height, left, right, top, bottom, x_label, y_label,
         [Tick(x_at(v), number(v, _digits(x_values))) for v in x_values],
         [Tick(y_at(v), number(v, _digits(y_values)), v == 0) for v in y_values],
-        _spread_labels(placed, top, bottom), labelled,
+        _spread_labels(placed, top, bottom), labelled, _inside(marks, x_at, left, right),
     )  # fmt: skip
+
+
+def _inside(
+    marks: Sequence[tuple[float, str]], x_at: Callable[[float], float], left: float, right: float
+) -> list[Tick]:
+    room = 0.03 * (right - left)
+    placed = [Tick(x_at(x), label) for x, label in marks]
+    return [mark for mark in placed if left + room < mark.at < right - room]
 
 
 def nice(low: float, high: float, count: int) -> list[float]:

@@ -71,5 +71,5 @@ def number(value: float | int | None, digits: int = 2) -> str:
         return f"{int(value):,}".replace("-", MINUS)
     size = abs(value)
     tiny = 0 < size < 10**-digits / 2
-    text = f"{value:.1e}" if tiny else f"{value:,.{digits if size < 100 else 1}f}"
+    text = f"{value:.1e}" if tiny else f"{value:,.{digits if size < 10 else min(digits, 1)}f}"
     return text.replace("-", MINUS)

@@ -103,7 +103,7 @@
       const pairs = [];
       if (sample.fve !== null) pairs.push(["FVE", show(sample.fve)]);
       if (sample.rank !== null) pairs.push(["rank", `${sample.rank} of ${data.others + 1}`]);
-      if (sample.cosine !== null) pairs.push(["cosine", show(sample.cosine)]);
+      if (sample.fve === null) pairs.push(["cosine", show(sample.cosine)]);
       if (sample.alignment !== null) pairs.push(["along the direction", show(sample.alignment)]);
       pairs.push(["tokens", String(sample.n_tokens)]);
       if (!sample.closed) pairs.push(["", "cut at the length limit"]);

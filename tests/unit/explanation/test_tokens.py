@@ -75,7 +75,9 @@ def test_last_of_turn_is_the_closing_marker_not_the_line_break(tokenizer) -> Non
     assert [passage.pieces[i] for i in select(passage, "last_of_turn")] == ["<|im_end|>", "<|im_end|>"]
 
 
-@pytest.mark.parametrize(("tokens", "message"), [("99", "tokens, so"), ("(", "regular expression"), ("zebra", "matches nothing")])
+@pytest.mark.parametrize(
+    ("tokens", "message"), [("99", "tokens, so"), ("(", "regular expression"), ("zebra", "matches nothing")]
+)
 def test_bad_choices(tokenizer, tokens: str, message: str) -> None:
     with pytest.raises(NlaeError, match=message):
         select(encode(TextInput("t", "the cat"), tokenizer), tokens)

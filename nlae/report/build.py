@@ -1,0 +1,142 @@
+"""Puts the report together: reads the stages' folders, lays out the charts, renders one page.
+
+The page repeats nothing that a reader must trust blindly: every sentence about the numbers is derived from intervals in
+`metrics.json`, and the folders, fingerprints and settings that made them stand at the end.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nlae.page import render, write
+from nlae.page.environment import number
+from nlae.report import figures, numbers
+from nlae.report.examples import examples
+from nlae.report.gather import StageFiles, gather, plain_path, read_json
+
+FILE = "report.html"
+SITES = {
+    "resid": "residual stream after block {}",
+    "mlp_out": "MLP output of block {}",
+    "mlp_neurons": "MLP neurons of block {}",
+}
+
+
+def build_report(
+    stages: Mapping[str, Path],
+    folder: Path,
+    *,
+    config: Mapping[str, Any] | None = None,
+    run: Any = None,
+    command: str | None = None,
+) -> dict[str, float]:
+    """Write `report.html` into `folder`.
+
+    Args:
+        stages: finished folders by stage name; `evaluate` is needed, the rest is shown where it is there.
+        folder: gets the page.
+        config: the resolved config; the evaluation's own when None. `report.smoke` says whether to call it a smoke run,
+            `report.examples` and `report.seed` which explanations to show.
+        run: tracking run that the page is logged to.
+        command: what reproduces it, as typed.
+
+    Returns:
+        The headline's numbers.
+
+    Raises:
+        NlaeError: there is no finished evaluation, or a file of a stage is broken.
+    """
+    found = gather(stages)
+    evaluation = found["evaluate"]
+    config = dict(config or evaluation.config)
+    metrics = evaluation.metrics
+    settings = config.get("report") or {}
+    bars = numbers.bars(metrics)
+    frontier = read_json(evaluation.folder / "frontier.json", None)
+    page = render(
+        "report.html.j2",
+        title=_title(config),
+        site=_site(config),
+        smoke=bool(settings.get("smoke")),
+        lede=_lede(metrics, found),
+        own=numbers.headline(metrics),
+        extras=_extras(metrics),
+        verdict=[line for line in (*numbers.verdict(metrics), numbers.quote_line(metrics)) if line],
+        notes=[str(note) for note in read_json(evaluation.folder / "notes.json", [])],
+        controls=figures.controls(bars) if bars else None,
+        frontier=figures.frontier(frontier, metrics),
+        template_tokens=(frontier or {}).get("template_tokens"),
+        learning=figures.held_out(found),
+        curves=figures.curves(found),
+        groups=examples(
+            evaluation.folder / "rows.parquet", int(settings.get("examples", 4)), int(settings.get("seed", 0))
+        ),
+        rows=numbers.rows(metrics),
+        prompt=_prompt(config),
+        chat_template=config.get("prompt", {}).get("raw_verbalizer") is None,
+        lineage=[_line(stage) for stage in found.values() if stage.name != "report"],
+        versions=evaluation.manifest.get("versions") or {},
+        commit=evaluation.manifest.get("commit"),
+        command=command,
+        config=plain_path(yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=100)) if config else "",
+    )
+    path = write(folder / FILE, page)
+    if run is not None:
+        run.html("report", path)
+    return {key: metrics[key] for key in ("fve", "fve_low", "fve_high") if key in metrics}
+
+
+def _title(config: Mapping[str, Any]) -> str:
+    target = config.get("target") or {}
+    name = target.get("name") or target.get("model") or "a language model"
+    return plain_path(str(name)).removeprefix("…/")
+
+
+def _site(config: Mapping[str, Any]) -> str:
+    site = config.get("site") or {}
+    return SITES.get(str(site.get("kind")), "block {}").format(site.get("layer", "?"))
+
+
+def _lede(metrics: dict[str, float], stages: Mapping[str, StageFiles]) -> str:
+    rows, works = metrics.get("rows"), metrics.get("clusters")
+    held = f"{number(int(rows))} held-out activations" if rows else "held-out activations"
+    held += f" from {number(int(works))} source works" if works else ""
+    how = "after joint reinforcement" if "reinforce" in stages else "after the warm start"
+    if "reinforce" not in stages and "warmstart" not in stages:
+        how = "as it was given"
+    return (
+        f"A verbalizer put {held} of this model into words, and a reconstructor rebuilt each one from the words alone. "
+        f"This page says how much survived, {how}, and what it has to be compared with."
+    )
+
+
+def _extras(metrics: dict[str, float]) -> list[numbers.Figure]:
+    keys = ("fve_calibrated", "raw_r2", "closed_rate", "explanation_tokens_mean", "rank_median")
+    return [found for key in keys if (found := numbers.figure(metrics, key)) and math.isfinite(found.value)][:4]
+
+
+def _prompt(config: Mapping[str, Any]) -> list[tuple[str, str]]:
+    prompt = config.get("prompt") or {}
+    names = (("verbalizer", "Verbalizer"), ("reconstructor", "Reconstructor"), ("text", "Asked of a teacher"))
+    return [(title, str(prompt[key])) for key, title in names if prompt.get(key)]
+
+
+def _line(stage: StageFiles) -> dict[str, Any]:
+    seconds = stage.manifest.get("wall_seconds")
+    return {
+        "name": stage.name,
+        "fingerprint": stage.fingerprint,
+        "wall": None if seconds is None else _span(float(seconds)),
+        "started": stage.manifest.get("started") or "",
+    }
+
+
+def _span(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

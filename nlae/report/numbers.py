@@ -1,0 +1,148 @@
+"""The evaluation's numbers as the page shows them: headline, controls, a verdict in plain words, and a table.
+
+A control counts as beaten only when the interval of the paired difference lies above zero; without an interval nothing
+is claimed.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from nlae.page import Bar
+from nlae.page.environment import number
+from nlae.report.meanings import label, meaning, order, plain
+
+SUFFIXES = ("_low", "_high", "_gap", "_gap_low", "_gap_high")
+CONTROLS = ("teacher", "last_token", "pca_1", "pca_4", "pca_16", "pca_64", "mean", "no_injection", "shuffled")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number with its interval, where it has one.
+
+    Attributes:
+        key: of the metric.
+        label: its name for a reader.
+        value: the number.
+        low: end of the 95\N{NO-BREAK SPACE}% interval.
+        high: end of the 95\N{NO-BREAK SPACE}% interval.
+        meaning: one line.
+    """
+
+    key: str
+    label: str
+    value: float
+    low: float | None
+    high: float | None
+    meaning: str
+
+    @property
+    def interval(self) -> str:
+        """`0.28 to 0.34`, or nothing."""
+        return "" if self.low is None or self.high is None else f"{number(self.low)} to {number(self.high)}"
+
+
+def figure(metrics: dict[str, float], key: str) -> Figure | None:
+    """The figure of `key`, None when it was not measured."""
+    if key not in metrics:
+        return None
+    return Figure(key, label(key), metrics[key], metrics.get(f"{key}_low"), metrics.get(f"{key}_high"), meaning(key))
+
+
+def headline(metrics: dict[str, float]) -> Figure | None:
+    """FVE, or the mean cosine of a checkpoint that has no training mean."""
+    return figure(metrics, "fve") or figure(metrics, "cosine") or figure(metrics, "cosine_mean")
+
+
+def bars(metrics: dict[str, float]) -> list[Bar]:
+    """The round trip and its controls, best control first."""
+    own = headline(metrics)
+    folder = control_folder(metrics)
+    names = [
+        *CONTROLS,
+        *(k.removeprefix(f"{folder}/") for k in metrics if _is_figure(k, metrics) and k.startswith(f"{folder}/")),
+    ]
+    others = [found for name in dict.fromkeys(names) if (found := figure(metrics, f"{folder}/{name}"))]
+    others = [found for found in others if not found.key.endswith(("_rows", "_seen"))]
+    others.sort(key=lambda found: -found.value)
+    rows = [Bar(o.label, o.value, o.low, o.high, hint=o.meaning) for o in others]
+    return ([Bar("The words, round trip", own.value, own.low, own.high, own=True)] if own else []) + rows
+
+
+def control_folder(metrics: dict[str, float]) -> str:
+    """Prefix of the controls' keys."""
+    return "control" if any(key.startswith("control/") for key in metrics) else "control_cosine"
+
+
+def verdict(metrics: dict[str, float]) -> list[str]:
+    """What the numbers say, in sentences; each claim rests on a paired interval."""
+    folder = control_folder(metrics)
+    known = [name for name in CONTROLS if f"{folder}/{name}" in metrics]
+    if not known:
+        return ["No control was measured, so the figure says nothing by itself."]
+    if not any(f"{folder}/{name}_gap_low" in metrics for name in known):
+        return ["There is no interval, because the rows come from too few source works; no comparison is claimed."]
+    above = [n for n in known if metrics.get(f"{folder}/{n}_gap_low", -1) > 0]
+    below = [n for n in known if metrics.get(f"{folder}/{n}_gap_high", 1) < 0]
+    open_ = [n for n in known if n not in above and n not in below]
+    lines = []
+    for names, text in (
+        (above, "The words do better than {}: the 95\N{NO-BREAK SPACE}% interval of the paired difference lies above zero."),
+        (below, "They do worse than {}."),
+        (open_, "Between them and {} the interval leaves it open."),
+    ):
+        if names:
+            lines.append(text.format(listed([name_of(name) for name in names])))
+    return lines
+
+
+def quote_line(metrics: dict[str, float]) -> str:
+    """How many quoted tokens do as well as the words, in one sentence; "" when it was not measured."""
+    own = metrics.get("frontier/fve", metrics.get("frontier_cosine/explanation"))
+    quotes = {
+        int(match.group(1)): value
+        for key, value in metrics.items()
+        if (match := re.fullmatch(r"frontier/quote_(\d+)", plain(key)))
+    }
+    if own is None or not quotes:
+        return ""
+    better = sorted(n for n, value in quotes.items() if value >= own)
+    if not better:
+        return f"No quote of up to {max(quotes)} tokens, read by the same architecture, recovers as much as the words."
+    n = better[0]
+    return (
+        f"Quoting the last {n} token{'s' if n > 1 else ''} of the text, read by the same architecture, "
+        f"recovers at least as much ({number(quotes[n])} against {number(own)})."
+    )
+
+
+def rows(metrics: dict[str, float]) -> list[Figure]:
+    """Every figure for the table, intervals folded in, in reading order."""
+    keys = sorted((k for k in metrics if _is_figure(k, metrics)), key=lambda k: (*order(k), k))
+    return [found for key in keys if (found := figure(metrics, key))]
+
+
+def name_of(control: str) -> str:
+    """A control within a sentence."""
+    fixed = {
+        "teacher": "the teacher's text",
+        "last_token": "the last-token table",
+        "mean": "the mean",
+        "no_injection": "texts written without the activation",
+        "shuffled": "the shuffled pairing",
+        "frozen_verbalizer": "the frozen verbalizer",
+    }
+    if control.startswith("pca_"):
+        count = control.removeprefix("pca_")
+        return f"{count} PCA number{'' if count == '1' else 's'}"
+    return fixed.get(control, control)
+
+
+def listed(names: list[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _is_figure(key: str, metrics: dict[str, float]) -> bool:
+    return not any(key.endswith(suffix) and key.removesuffix(suffix) in metrics for suffix in SUFFIXES)
