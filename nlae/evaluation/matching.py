@@ -48,7 +48,7 @@ class Item:
 
 
 def draw(rows: ActivationRows, pool: ActivationRows, count: int, seed: int) -> list[Item]:
-    """Up to `count` rows, one source work after the other, each with three others that end on the same token.
+    """Up to `count` rows, one source work after the other, each with three of other works on the same token.
 
     Args:
         rows: measured rows, which have explanations.
@@ -61,7 +61,7 @@ def draw(rows: ActivationRows, pool: ActivationRows, count: int, seed: int) -> l
     for index in _by_turns(rows, seed):
         if len(items) >= count:
             break
-        same = np.flatnonzero((pool.token_id == rows.token_id[index]) & (pool.document != rows.document[index]))
+        same = np.flatnonzero((pool.token_id == rows.token_id[index]) & (pool.source != rows.source[index]))
         if len(same) < CHOICES - 1:
             continue
         rng = np.random.default_rng(derive_seed(seed, "matching", int(rows.row[index])))

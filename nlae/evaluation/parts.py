@@ -108,9 +108,16 @@ def teacher_texts(subject: Subject, descriptions: Descriptions | None) -> list[s
 
 
 def _shuffled(subject: Subject) -> Tensor | None:
-    """Errors when each reconstruction is held against a row of another document."""
+    """Errors when each reconstruction is held against a row of another document: of another source work if possible.
+
+    A document of the store is a passage, so rows of one work may continue each other.
+    """
     main = np.flatnonzero(subject.main_N.numpy())
-    partner = derangement(subject.rows.document[main], subject.settings.sample_seed)
+    rows, seed = subject.rows, subject.settings.sample_seed
+    partner = derangement(rows.source[main].astype(str), seed)
+    if partner is None:
+        partner = derangement(rows.document[main], seed)
+        subject.board.note("one source work holds most measured rows: control/shuffled pairs passages within it")
     if partner is None:
         subject.board.note("no control/shuffled: one document holds more than half of the measured rows")
         return None

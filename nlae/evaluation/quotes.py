@@ -131,6 +131,10 @@ def _beside(subject: Subject, errors: Errors, keep_N: Tensor) -> list[Point]:
             continue
         interval = subject.board.bootstrap.fve(errors[name], subject.board.spread_N, keep)
         point: Point = {"name": name, "n": None, "tokens": None, "text_tokens": None}
+        if name == "last_token":
+            point |= {"tokens": 1.0, "text_tokens": 1.0}
+        if name.startswith("pca_"):
+            point["numbers"] = int(name.removeprefix("pca_"))
         if name == "teacher":
             chosen = [text or "" for text, kept in zip(errors.texts["teacher"], keep.tolist(), strict=True) if kept]
             lengths = round_trip.read_lengths(subject.autoencoder, chosen)

@@ -44,16 +44,16 @@ def stratified(source: Sequence[object], limit: int | None, seed: int, min_clust
     return np.sort(np.array([i for name, k in zip(names, take, strict=True) for i in groups[name][:k]], dtype=np.int64))
 
 
-def derangement(document: npt.ArrayLike, seed: int) -> Ints | None:
-    """A permutation that sends every row to a row of another document; None where there is none.
+def derangement(group: npt.ArrayLike, seed: int) -> Ints | None:
+    """A permutation that sends every row to a row of another group (document or work); None where there is none.
 
-    Rows are laid out by document, documents in random order, and shifted by the size of the largest: no row can then
-    land in its own document unless one document holds more than half of the rows.
+    Rows are laid out by group, groups in random order, and shifted by the size of the largest: no row can then land in
+    its own group unless one group holds more than half of the rows.
     """
-    document = np.asarray(document)
-    n = len(document)
+    group = np.asarray(group)
+    n = len(group)
     rng = np.random.default_rng(derive_seed(seed, "shuffled"))
-    names, inverse, counts = np.unique(document, return_inverse=True, return_counts=True)
+    names, inverse, counts = np.unique(group, return_inverse=True, return_counts=True)
     if n == 0 or 2 * int(counts.max()) > n:
         return None
     order = np.lexsort((rng.random(n), rng.permutation(len(names))[inverse]))

@@ -153,7 +153,7 @@ def _match(subject: Subject, corpus: Contexts | None) -> None:
     items = matching.draw(main, pool, settings.matching_rows, settings.sample_seed)
     board.put("match/rows", len(items))
     if not items:
-        board.note("no matching test: no test row has three others that end on the same token in other documents")
+        board.note("no matching test: no test row has three others that end on the same token in other works")
         return
     texts = [text for text, keep in zip(subject.texts, subject.main_N.tolist(), strict=True) if keep]
     choices = matching.match_reader(items, subject.pred_ND[subject.main_N], pool)

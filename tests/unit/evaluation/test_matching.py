@@ -24,7 +24,7 @@ def test_candidates_share_the_last_token_and_nothing_else(store: ActivationStore
         assert len(set(item.candidates)) == 4
         assert len({int(rows.token_id[i]) for i in item.candidates}) == 1
         foils = [i for i in item.candidates if i != item.index]
-        assert all(rows.document[i] != rows.document[item.index] for i in foils)
+        assert all(rows.source[i] != rows.source[item.index] for i in foils)
     # forty works are there: each comes once before any comes twice
     assert len({rows.source[item.index] for item in items}) == 40
     assert max(Counter(item.answer for item in items).values()) < 22
