@@ -13,6 +13,38 @@ from dataclasses import dataclass, replace
 
 from nlae.teacher.ending import Ending
 
+TEMPLATE_WORDS = (
+    *(
+        "sentence",
+        "about",
+        "brings",
+        "mentions",
+        "touches",
+        "after",
+        "before",
+        "inside",
+        "like",
+        "akin",
+        "word",
+        "lately",
+    ),
+    *(
+        "closes",
+        "makes",
+        "pause",
+        "stops",
+        "breaks",
+        "stands",
+        "ends",
+        "surely",
+        "probably",
+        "perhaps",
+        "completed",
+        "comes",
+    ),
+)
+"""What the sentences are built of, so that no key word repeats one."""
+
 
 @dataclass(frozen=True)
 class Findings:
@@ -28,6 +60,8 @@ class Findings:
     next_items: tuple[str, ...]
     confidence: float
     quote: str | None = None
+    glued: tuple[str, ...] = ()
+    rich: bool = False
 
 
 def join(items: Sequence[str], last: str = "and") -> str:
@@ -44,16 +78,22 @@ def _capital(text: str) -> str:
 def _opening(found: Findings) -> str:
     if not found.topics:
         return f"{_capital(found.register)}."
-    return f"{_capital(found.register)} about {join(found.topics)}."
+    main, more = (found.topics[:4], found.topics[4:]) if found.rich else (found.topics, ())
+    also = f" It also touches on {join(more)}." if more else ""
+    return f"{_capital(found.register)} about {join(main)}.{also}"
 
 
 def _where(found: Findings) -> str:
     """The clause that leads up to the ending, e.g. `After an adjective`."""
     place = f"{found.inside}, " if found.inside else ""
     ending = found.ending
-    akin = f" akin to {join(found.near_before, 'or')}" if found.near_before else ""
-    before = f"after {ending.previous}{akin}, " if ending is not None and ending.previous else ""
-    return place + before
+    if ending is None or not ending.previous:
+        return place
+    akin = f" like {join(found.near_before, 'or')}" if found.near_before else ""
+    previous = ending.previous
+    if any(word in ending.kind.split() for word in previous.split() if len(word) > 3):
+        previous = "a word" if akin and "word" not in ending.kind else ""  # one thing is not called by one name twice
+    return f"{place}after {previous}{akin}, " if previous else place
 
 
 def _stop(found: Findings) -> str:
@@ -63,11 +103,11 @@ def _stop(found: Findings) -> str:
         return ""
     near = f" akin to {join(found.near, 'or')}" if found.near else ""
     if ending.family == "stop":
-        return f"{ending.kind} closes the sentence"
+        return f"{ending.kind} closes {'it' if found.local else 'a sentence'}"
     if ending.family == "comma":
         return f"{ending.kind} makes a pause"
     if ending.family == "break":
-        return f"{ending.kind} ends the line"
+        return f"it stops at {ending.kind}"
     if ending.family == "fragment":
         return f"it breaks off at {ending.kind}"
     if ending.family in ("mark", "number"):
@@ -77,12 +117,14 @@ def _stop(found: Findings) -> str:
 
 def _expectation(found: Findings) -> str:
     """The clause about what the target expects, worded by how sure it is."""
+    if found.glued and found.ending is not None:
+        return f"perhaps completed by {join(found.glued, 'or')}"
     if not found.next_items:
         return ""
-    verb = "surely" if found.confidence > 0.6 else "likely" if found.confidence > 0.2 else "perhaps"
+    verb = "surely" if found.confidence > 0.6 else "probably" if found.confidence > 0.2 else "perhaps"
     items = join(found.next_items, "or")
     if found.ending is None:
-        return f"{items} {verb} {'come' if len(found.next_items) > 1 else 'comes'} next"
+        return f"{items} {verb} comes next"
     return f"{verb} before {items}"
 
 
@@ -90,7 +132,7 @@ def sentences(found: Findings) -> str:
     """One to three sentences."""
     parts = [_opening(found)]
     if found.local:
-        verb = "names" if all(word[:1].isupper() for word in found.local) else "brings up"
+        verb = "mentions" if all(word[:1].isupper() for word in found.local) else "brings up"
         parts.append(f"The sentence {verb} {join(found.local)}.")
     stop, expectation = _stop(found), _expectation(found)
     if stop:
@@ -107,11 +149,11 @@ def bullets(found: Findings) -> str:
     """Up to five short lines, one finding each."""
     lines = [f"{found.register}: {join(found.topics)}" if found.topics else found.register]
     if found.local:
-        lines.append(f"named lately: {join(found.local)}")
+        lines.append(f"lately: {join(found.local)}")
     stop = _stop(found)
     if stop:
         lines.append(_where(found) + stop)
-    if found.next_items:
+    if _expectation(found):
         lines.append(_expectation(found))
     if found.quote:
         lines.append(f"last words: “{found.quote}”")
@@ -120,7 +162,7 @@ def bullets(found: Findings) -> str:
 
 def shorten(found: Findings) -> Findings | None:
     """`found` with the least telling piece left out, or None when nothing more can go."""
-    if len(found.topics) > 3:
+    if len(found.topics) > (6 if found.rich else 3):
         return replace(found, topics=found.topics[:-1])
     if len(found.local) > 2:
         return replace(found, local=found.local[1:])

@@ -11,18 +11,18 @@ from typing import Any
 
 from nlae.errors import NlaeError
 from nlae.teacher.base import Estimate, Material, OnResult, TeacherContext
-from nlae.teacher.compose import Findings, bullets, sentences, shorten
+from nlae.teacher.compose import TEMPLATE_WORDS, Findings, bullets, sentences, shorten
 from nlae.teacher.ending import MARKS, Ending, describe_ending, part_of_speech
-from nlae.teacher.form import current_sentence, register
-from nlae.teacher.predictions import Prediction, Predictor, mark_share, next_words
+from nlae.teacher.form import current_sentence, register, where_inside
+from nlae.teacher.predictions import Prediction, Predictor, glued_endings, mark_share, next_words
 from nlae.teacher.words import DocumentFrequencies, is_key, pick_distinct, topic_words, words
 
 VERSION = 1  # raise it when the same prefix would get another text
 TAILS = ("verbatim", "described", "none")
 _SHORT_WORDS = 32
-_LONG_WORDS = 70
+_LONG_WORDS = 90
 _CLOSING = 8  # room for the closing tag within prompt.max_tokens
-_PASSING = frozenset({"adverb", "past verb", "verb", "bare verb", "adjective", "present participle"})  # named last
+_PASSING = frozenset({"adverb", "preterite verb", "verb", "bare verb", "adjective", "present participle"})  # named last
 _EXPECTED_MARKS = (".", ",", ":", ";", "(", ")", '"', "-", "\n", "=")
 
 
@@ -112,41 +112,42 @@ class ContextTeacher:
     def find(self, context: TeacherContext, prediction: Prediction) -> Findings:
         """Everything worth saying about one prefix, chosen from the end backwards so that no key word comes twice."""
         rich = self._max_words() > 50
-        known = self._frequencies.knows
+        seen = self._frequencies.has_seen
         ending = describe_ending(context.text, prediction)
         kind = register(context.text)
         quote = self._quote(context) if self.tail == "verbatim" else None
-        used = [*words(f"{kind} {ending.kind} {ending.previous or ''} {quote or ''} sentence about")]
+        used = [*words(f"{kind} {ending.kind} {ending.previous or ''} {quote or ''}"), *TEMPLATE_WORDS]
         barred = [*used, *ending.forbidden]
-        next_items, top = self._next_items(prediction, barred, self.continuations or (5 if rich else 3))
+        next_items, top = self._next_items(prediction, barred, self.continuations or (6 if rich else 3))
         barred += [word for item in next_items for word in words(item)]
         near = pick_distinct(
-            filter(known, ending.near), barred, self.relatives if self.relatives is not None else (3 if rich else 2)
+            filter(seen, ending.near), barred, self.relatives if self.relatives is not None else (3 if rich else 2)
         )
         barred += near
         near_before = (
-            pick_distinct(filter(known, ending.near_before), barred, 2 if rich else 1) if self.relatives != 0 else []
+            pick_distinct(filter(seen, ending.near_before), barred, 2 if rich else 1) if self.relatives != 0 else []
         )
         barred += near_before
         sentence = current_sentence(context.text)
         spoken = [self._frequencies.spell(word) for word in sentence.words[-40:] if is_key(word)]
         spoken.sort(key=lambda word: (part_of_speech(word, None) in _PASSING, -self._frequencies.weight(word)))
-        local = set(pick_distinct(spoken, barred, 4 if rich else 2))
+        local = set(pick_distinct(spoken, barred, 5 if rich else 2))
         barred += sorted(local)
-        topics = pick_distinct(topic_words(context.text, self._frequencies), barred, self.topics or (5 if rich else 3))
-        inside = "inside brackets" if sentence.open_bracket else "inside a quotation" if sentence.open_quote else None
+        topics = pick_distinct(topic_words(context.text, self._frequencies), barred, self.topics or (8 if rich else 3))
         shown: Ending | None = ending if self.tail != "none" else None
         ordered = list(dict.fromkeys(w for w in map(self._frequencies.spell, sentence.words) if w in local))
         return Findings(
             register=kind,
             topics=tuple(topics),
             local=tuple(ordered),
-            inside=inside,
+            inside=where_inside(sentence, " ".join((ending.kind, *next_items))),
             ending=shown,
             near=tuple(near) if shown else (),
             near_before=tuple(near_before) if shown else (),
             next_items=tuple(next_items),
             confidence=top,
+            glued=tuple(glued_endings(prediction)) if ending.family == "fragment" else (),
+            rich=rich,
             quote=quote,
         )
 

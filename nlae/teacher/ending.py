@@ -27,6 +27,7 @@ MARKS: dict[str, str] = {
     "]": "a closing square bracket",
     "}": "a closing brace",
     '"': "a quotation mark",
+    "…": "an ellipsis",
     "“": "an opening quotation mark",
     "”": "a closing quotation mark",
     "'": "an apostrophe",
@@ -57,7 +58,7 @@ _PAST_VERBS = word_set(
 _SUFFIXES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("ly",), "adverb"),
     (("ing",), "present participle"),
-    (("ed",), "past verb"),
+    (("ed",), "preterite verb"),
     (("tion", "sion", "ment", "ness", "ity", "ism", "ance", "ence", "ship", "hood", "cy", "ure"), "abstract noun"),
     (("ous", "ful", "ive", "able", "ible", "al", "ic", "less", "ish", "ary", "ant", "ent"), "adjective"),
     (("er", "or", "ist", "ian", "eer"), "agent noun"),
@@ -102,15 +103,15 @@ def part_of_speech(word: str, before: str | None) -> str:
     if field in _ADJECTIVE_FIELDS:
         return "adjective"
     if low in _PAST_VERBS:
-        return "past verb"
-    if before in _BEFORE_VERB:
-        return "bare verb"
+        return "preterite verb"
     for endings, name in _SUFFIXES:
         if len(low) > 4 and low.endswith(endings):
             return name
+    if before in _BEFORE_VERB and (field is None or field in _VERB_FIELDS):
+        return "bare verb"
     if len(low) > 3 and low.endswith("s") and not low.endswith(("ss", "us", "is")):
         return "third-person verb" if before in _SUBJECTS else "plural noun"
-    return "verb" if before in _SUBJECTS or field in _VERB_FIELDS else "noun"
+    return "verb" if field in _VERB_FIELDS or (field is None and before in _SUBJECTS) else "noun"
 
 
 def word_kind(word: str, before: str | None, *, sentence_start: bool = False) -> str:
@@ -118,6 +119,8 @@ def word_kind(word: str, before: str | None, *, sentence_start: bool = False) ->
     low = word.lower()
     if low in FUNCTION_WORDS:
         return FUNCTION_WORDS[low]
+    if low == "s":
+        return "a possessive mark"
     if "'" in word or "’" in word:
         return "a contraction" if not low.endswith(("'s", "’s")) else "a possessive form"
     field = SEMANTIC.get(low)
@@ -132,9 +135,8 @@ def word_kind(word: str, before: str | None, *, sentence_start: bool = False) ->
     if not word.isascii() and not is_key(word):
         return "a foreign word"
     speech = part_of_speech(word, before)
-    if field and speech == "plural noun":
-        return f"a plural {field} noun"
-    return article(f"{field} {speech}" if field else speech)
+    *order, head = speech.split()
+    return article(" ".join([*order, *([field] if field else []), head]))
 
 
 def _number_kind(digits: str, going_on: bool) -> str:

@@ -47,6 +47,13 @@ def current_sentence(text: str) -> Sentence:
     return Sentence(tuple(words(last)), open_bracket=brackets > 0, open_quote=curly > 0 or last.count('"') % 2 == 1)
 
 
+def where_inside(sentence: Sentence, said: str) -> str | None:
+    """`inside brackets` or `inside quotes` if one is open in `sentence`, unless the words `said` tell so anyhow."""
+    if sentence.open_bracket and "bracket" not in said:
+        return "inside brackets"
+    return "inside quotes" if sentence.open_quote and "quotation" not in said else None
+
+
 def line_kind(text: str) -> str | None:
     """A noun phrase for the kind of the last non-blank line when it is no running prose, else None."""
     lines = [line for line in text[-_WINDOW:].split("\n") if line.strip()]
@@ -84,8 +91,8 @@ def register(text: str) -> str:
         return "technical reference"
     spoken = re.findall(r"[\"“][A-Z][^\"”]{12,}[,.!?][\"”]", tail)
     if len(spoken) >= 2:
-        return "quoted speech"
-    if sum(word in {"i", "me", "my"} for word in low) / n > 0.04:
+        return "dialogue"
+    if len(re.findall(r"\bI\b|\b[Mm][ey]\b", tail)) / n > 0.04:
         return "personal account"
     if sum(word in {"you", "your"} for word in low) / n > 0.03:
         return "advice"
@@ -97,10 +104,10 @@ def register(text: str) -> str:
     if sum(word in {"he", "she", "his", "her", "him"} for word in low) / n > 0.04:
         return "biography" if past > 0.06 else "story"
     if past > 0.09:
-        return "past narrative"
+        return "retrospective narrative"
     names = sum(word[:1].isupper() for word in words(tail)) / n
     if names > 0.22:
-        return "prose full of names"
+        return "prose rich in capitals"
     if sum(word in {"is", "are", "has", "can", "may"} for word in low) / n > 0.05:
         return "present-tense explanation"
     return "narrative prose" if past > 0.05 else "descriptive prose"

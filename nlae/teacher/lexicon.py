@@ -13,7 +13,7 @@ def word_set(text: str) -> frozenset[str]:
 FUNCTION_WORDS: dict[str, str] = {
     "the": "the definite article",
     "a": "the indefinite article",
-    "an": "the indefinite article before a vowel",
+    "an": "the indefinite article ahead of a vowel",
     "of": "the genitive preposition",
     "in": "the preposition of containment",
     "on": "the preposition of surface",
@@ -244,7 +244,7 @@ CLASSES: dict[str, str] = {
         "protein acid species"
     ),
     "religion": "god church faith prayer saint holy bible temple religion priest spirit soul heaven",
-    "education": "school university college student students degree class course education lesson",
+    "education": "school university college student students degree course education lesson",
     "medicine": "disease patient patients treatment hospital drug symptoms infection health surgery medicine pain",
     "emotion": "love fear anger joy happy sad hope hate afraid proud pleasure grief smile tears",
     "speech": "said says say told asked replied answered spoke talk called argued claimed explained announced wrote",

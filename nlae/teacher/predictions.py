@@ -181,6 +181,12 @@ def glued_share(prediction: Prediction) -> float:
     return math.fsum(p for piece, p in pairs if piece[:1].isalpha())
 
 
+def glued_endings(prediction: Prediction, limit: int = 2) -> list[str]:
+    """The likeliest letters that complete an unfinished word, at least two letters each."""
+    found = [piece for piece in prediction.pieces if piece.isalpha() and piece.islower() and len(piece) > 1]
+    return list(dict.fromkeys(found))[:limit]
+
+
 def mark_share(prediction: Prediction, marks: str) -> float:
     """Probability that the next token begins with one of `marks`, a leading space ignored."""
     pairs = zip(prediction.pieces, prediction.probabilities, strict=True)

@@ -124,4 +124,6 @@ def material() -> Material:
 
 @pytest.fixture
 def contexts() -> list[TeacherContext]:
-    return [TeacherContext(row, row // 2, f"The harbour number {row} was full of boats", [1, 2, row]) for row in range(12)]
+    return [
+        TeacherContext(row, row // 2, f"The harbour number {row} was full of boats", [1, 2, row]) for row in range(12)
+    ]

@@ -214,7 +214,8 @@ _CHILD = """
     from nlae.teacher.describe import describe_contexts
     from nlae.teacher.words import DocumentFrequencies
     url, path = sys.argv[1:]
-    prompt = SimpleNamespace(text="Say what the text is about.", style={"form": "sentences", "max_sentences": 2}, max_tokens=64)
+    style = {"form": "sentences", "max_sentences": 2}
+    prompt = SimpleNamespace(text="Say what the text is about.", style=style, max_tokens=64)
     material = Material(prompt=prompt, load_target=None, frequencies=lambda: DocumentFrequencies(0, {}, {}))
     contexts = [TeacherContext(r, r // 2, f"The harbour number {r} was full of boats", [1, 2, r]) for r in range(12)]
     teacher = OpenAITeacher(model="m", base_url=url, key_env="TEST_TEACHER_KEY", concurrency=1, yes=True)
