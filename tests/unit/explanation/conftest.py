@@ -1,4 +1,4 @@
-"""A reader with known answers: activations depend on token and position, words name them, and the words rebuild them."""
+"""A reader with known answers: activations depend on token and position, and their words rebuild them exactly."""
 
 import dataclasses
 from types import SimpleNamespace
@@ -90,11 +90,11 @@ class FakeReader:
         return unit(torch.stack([self.written[text] for text in texts]))
 
 
-@pytest.fixture()
+@pytest.fixture
 def reader(tokenizer: PreTrainedTokenizerFast) -> FakeReader:
     return FakeReader(tokenizer)
 
 
-@pytest.fixture()
+@pytest.fixture
 def foreign(tokenizer: PreTrainedTokenizerFast) -> FakeReader:
     return FakeReader(tokenizer, statistics=False)

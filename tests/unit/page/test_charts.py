@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -41,7 +42,7 @@ def test_everything_stays_inside_the_drawing(width: float) -> None:
 def test_names_at_line_ends_never_overlap() -> None:
     chart = line_chart([Series(str(i), [(0, 1.0), (1, 1.0 + i / 1000)]) for i in range(6)])
     at = sorted(line.label_y for line in chart.lines)
-    assert min(b - a for a, b in zip(at, at[1:], strict=False)) >= 16
+    assert min(b - a for a, b in itertools.pairwise(at)) >= 16
     assert at[-1] <= chart.bottom
 
 

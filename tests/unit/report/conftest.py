@@ -26,19 +26,22 @@ CONFIG = {
     "seed": 0,
 }
 SAID = (
-    "Reference documentation about programming in a formal register; the text ends in the middle of a clause and goes on"
-    " with the name of an argument or a method.",
-    "An encyclopedic account of a battle, told in the past tense. It ends on a preposition, so a place or a date follows.",
+    "Reference documentation about programming in a formal register; the text ends in the middle of a clause and goes "
+    "on with the name of an argument.",
+    "An encyclopedic account of a battle in the past tense. It ends on a preposition, so a place or a date follows.",
     "A list of options in a manual page. The last word opens a quotation, and a short literal string is likely next.",
     'Narrative prose with dialogue; the end is a full stop, and "She" or "The" may begin the next sentence.',
 )
 CONTEXTS = (
-    "Return a list of the words in the string, using sep as the delimiter string. If maxsplit is given, at most maxsplit"
-    " splits are done, counting from the",
-    "The garrison held the town until the spring of 1643, when it surrendered after a siege of six weeks to the army of",
+    "Return a list of the words in the string, using sep as the delimiter string. If maxsplit is given, at most "
+    "maxsplit splits are done, counting from the",
+    "The garrison held the town until the spring of 1643, when it surrendered after a siege of six weeks to an army of",
     "If the flag is set, the function raises an exception instead. The accepted values are 'strict', 'ignore' and '",
     "He put the letter back into the drawer & turned the key. <b>Nobody</b> had seen him come in.",
 )
+
+
+TOKENS = (" the", " of", "'", ".")
 
 
 def write_stage(root: Path, name: str, metrics: dict, parents: dict, history: list | None = None) -> Path:
@@ -117,7 +120,7 @@ def write_evaluation(root: Path, parents: dict, intervals: bool = True) -> Path:
         error = min(1.9, max(0.02, rng.gauss(0.5, 0.25)))
         rows.append(
             {
-                "row": i, "source": f"work {i}", "position": 40 + i, "token": context[-4:], "context": context,
+                "row": i, "source": f"work {i}", "position": 40 + i, "token": TOKENS[i % 4], "context": context,
                 "early": i % 50 == 0, "explanation": SAID[i % 4], "closed": i % 17 > 0, "error": error,
                 "fve": 1 - error / 0.73, "rank": float(1 + int(error * 40)), "teacher": SAID[(i + 1) % 4],
             }
@@ -148,7 +151,7 @@ def write_evaluation(root: Path, parents: dict, intervals: bool = True) -> Path:
     return folder
 
 
-@pytest.fixture()
+@pytest.fixture
 def stages(tmp_path: Path) -> dict[str, Path]:
     return make_stages(tmp_path / "artifacts")
 

@@ -50,7 +50,7 @@ def test_a_smoke_run_is_called_one(stages, tmp_path: Path) -> None:
 
 def test_well_formed_and_with_unique_ids(stages, tmp_path: Path) -> None:
     class Checker(HTMLParser):
-        void = {"meta", "br", "input", "line", "circle", "path"}
+        void = frozenset({"meta", "br", "input", "line", "circle", "path"})
 
         def __init__(self) -> None:
             super().__init__()
@@ -158,10 +158,10 @@ def test_broken_or_missing_evaluations_are_named(stages, tmp_path: Path) -> None
 
 def test_every_figure_the_evaluation_promises_has_a_meaning() -> None:
     keys = (
-        "fve fve_calibrated fve_greedy raw_r2 control/mean control/last_token control/pca_16 control/shuffled "
-        "control/no_injection control/teacher frontier/quote_1 frontier/quote_32 frontier/quote_8_frozen tokens_mean "
-        "extraction_rate early/fve closed_rate match/reader"
-    ).split()
+        *("fve", "fve_calibrated", "fve_greedy", "raw_r2", "control/mean", "control/last_token", "control/pca_16"),
+        *("control/shuffled", "control/no_injection", "control/teacher", "frontier/quote_1", "frontier/quote_32"),
+        *("frontier/quote_8_frozen", "tokens_mean", "extraction_rate", "early/fve", "closed_rate", "match/reader"),
+    )
     for key in keys:
         assert meaning(key), key
         assert label(key) != key
