@@ -92,7 +92,8 @@ def token_points(reader: Reader, passage: Passage, number: int, chosen: list[int
 def mark(reader: Reader, position: int, norm: float) -> str:
     """Why a position is unlike those trained on; "" when it is not."""
     first = int(getattr(reader.site, "min_position", 0) or 0)
-    last = (getattr(reader, "meta", None) or {}).get("max_position")
+    meta = getattr(reader, "meta", None) or {}
+    last = (meta.get("training") or {}).get("max_position")
     statistics = statistics_of(reader)
     typical = 0.0 if statistics is None else float(statistics.norm_median)
     if position < first:

@@ -173,6 +173,8 @@ def line_chart(
 
     placed = [_place(line, x_at, y_at) for line in lines]
     x_values = [2.0**k for k in range(math.ceil(x_low), math.floor(x_high) + 1)] if log2 else nice(x_low, x_high, 5)
+    if all(float(x).is_integer() for line in lines for x, _ in line.points):
+        x_values = [value for value in x_values if value.is_integer()]
     y_values = nice(y_low, y_high, 5)
     return LineChart(
         width, height, left, right, top, bottom, x_label, y_label,

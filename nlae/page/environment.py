@@ -70,6 +70,6 @@ def number(value: float | int | None, digits: int = 2) -> str:
     if isinstance(value, int) or (float(value).is_integer() and abs(value) >= 10):
         return f"{int(value):,}".replace("-", MINUS)
     size = abs(value)
-    tiny = 0 < size < 10**-digits / 2
+    tiny = 0 < size < 10 ** -(digits + 2)
     text = f"{value:.1e}" if tiny else f"{value:,.{digits if size < 10 else min(digits, 1)}f}"
     return text.replace("-", MINUS)

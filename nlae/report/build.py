@@ -67,7 +67,7 @@ def build_report(
         own=numbers.headline(metrics),
         extras=_extras(metrics),
         verdict=[line for line in (*numbers.verdict(metrics), numbers.quote_line(metrics)) if line],
-        notes=[str(note) for note in read_json(evaluation.folder / "notes.json", [])],
+        notes=[str(note)[:1].upper() + str(note)[1:] for note in read_json(evaluation.folder / "notes.json", [])],
         controls=figures.controls(bars) if bars else None,
         frontier=figures.frontier(frontier, metrics),
         template_tokens=(frontier or {}).get("template_tokens"),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from nlae.page import Bar
 from nlae.page.environment import number
-from nlae.report.meanings import label, meaning, order, plain
+from nlae.report.meanings import label, meaning, order
 
 SUFFIXES = ("_low", "_high", "_gap", "_gap_low", "_gap_high")
 CONTROLS = ("teacher", "last_token", "pca_1", "pca_4", "pca_16", "pca_64", "mean", "no_injection", "shuffled")
@@ -88,7 +88,7 @@ def verdict(metrics: dict[str, float]) -> list[str]:
     open_ = [n for n in known if n not in above and n not in below]
     lines = []
     for names, text in (
-        (above, "The words do better than {}: the 95\N{NO-BREAK SPACE}% interval of the paired difference lies above zero."),
+        (above, "The words do better than {}: the interval of the paired difference lies above zero."),
         (below, "They do worse than {}."),
         (open_, "Between them and {} the interval leaves it open."),
     ):
@@ -98,22 +98,21 @@ def verdict(metrics: dict[str, float]) -> list[str]:
 
 
 def quote_line(metrics: dict[str, float]) -> str:
-    """How many quoted tokens do as well as the words, in one sentence; "" when it was not measured."""
+    """The shortest quote that recovers more than the words, in one sentence; "" without intervals to say so with."""
+    prefix = "frontier/quote_" if "frontier/fve" in metrics else "frontier_cosine/quote_"
     own = metrics.get("frontier/fve", metrics.get("frontier_cosine/explanation"))
-    quotes = {
-        int(match.group(1)): value
-        for key, value in metrics.items()
-        if (match := re.fullmatch(r"frontier/quote_(\d+)", plain(key)))
-    }
-    if own is None or not quotes:
+    pattern = re.compile(re.escape(prefix) + r"(\d+)_gap_high")
+    ends = {int(match.group(1)): metrics[key] for key in metrics if (match := pattern.fullmatch(key))}
+    if own is None or not ends:
         return ""
-    better = sorted(n for n, value in quotes.items() if value >= own)
+    better = sorted(n for n, end in ends.items() if end < 0)
     if not better:
-        return f"No quote of up to {max(quotes)} tokens, read by the same architecture, recovers as much as the words."
+        return f"No quote of up to {max(ends)} tokens, read by the same architecture, clearly beats the words."
     n = better[0]
+    what = "the last token" if n == 1 else f"the last {n} tokens"
     return (
-        f"Quoting the last {n} token{'s' if n > 1 else ''} of the text, read by the same architecture, "
-        f"recovers at least as much ({number(quotes[n])} against {number(own)})."
+        f"Quoting {what} of the text, read by the same architecture, recovers more "
+        f"({number(metrics[f'{prefix}{n}'])} against {number(own)})."
     )
 
 

@@ -58,7 +58,7 @@ class FakeReader:
         model = LlamaForCausalLM(config).eval()
         self.target = SimpleNamespace(model=model, tokenizer=tokenizer, source_name="fake")
         self.site = SimpleNamespace(name="resid.1", min_position=2)
-        self.meta = {"max_position": 40}
+        self.meta = {"training": {"max_position": 40}}
         self.prompt = SimpleNamespace(name="short")
         self.has_statistics = statistics
         generator = torch.Generator().manual_seed(1)

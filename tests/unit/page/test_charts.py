@@ -59,7 +59,8 @@ def test_no_line_at_all_is_an_empty_drawing() -> None:
         (None, "–"),
         (float("nan"), "–"),
         (0.0, "0.00"),
-        (1e-4, "1.0e\N{MINUS SIGN}04"),
+        (0.0035, "0.00"),
+        (1e-5, "1.0e\N{MINUS SIGN}05"),
     ],
 )
 def test_numbers_for_readers(value, text: str) -> None:

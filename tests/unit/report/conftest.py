@@ -106,6 +106,10 @@ def metrics_of(intervals: bool) -> dict[str, float]:
             out |= {f"control/{name}_gap_low": gap - 0.05, f"control/{name}_gap_high": gap + 0.05}
             out[f"control/{name}_gap"] = gap
     if intervals:
+        for name, value in quotes.items():
+            gap = own - value
+            out |= {f"frontier/{name}_gap_low": gap - 0.05, f"frontier/{name}_gap_high": gap + 0.05}
+            out[f"frontier/{name}_gap"] = gap
         out |= {"fve_low": 0.30, "fve_high": 0.36, "frontier/fve_low": 0.30, "frontier/fve_high": 0.38}
     return out
 

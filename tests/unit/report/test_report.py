@@ -90,10 +90,14 @@ def test_without_intervals_nothing_is_claimed() -> None:
 
 
 def test_the_quote_line_names_the_shortest_quote_that_wins() -> None:
-    metrics = {"frontier/fve": 0.4, "frontier/quote_1": 0.2, "frontier/quote_2": 0.41, "frontier/quote_4": 0.3}
-    metrics["frontier/quote_1_frozen"] = 0.9
-    assert numbers.quote_line(metrics).startswith("Quoting the last 2 tokens")
-    assert "No quote of up to 4" in numbers.quote_line(metrics | {"frontier/fve": 0.9})
+    metrics = {"frontier/fve": 0.4, "frontier/quote_1": 0.2, "frontier/quote_2": 0.5, "frontier/quote_4": 0.6}
+    assert numbers.quote_line(metrics) == ""
+    metrics |= {"frontier/quote_1_gap_high": 0.3, "frontier/quote_2_gap_high": 0.01, "frontier/quote_4_gap_high": -0.1}
+    metrics["frontier/quote_1_frozen_gap_high"] = -0.5
+    assert numbers.quote_line(metrics).startswith("Quoting the last 4 tokens")
+    assert "(0.60 against 0.40)" in numbers.quote_line(metrics)
+    assert "last token of" in numbers.quote_line(metrics | {"frontier/quote_1_gap_high": -0.1})
+    assert "No quote of up to 4" in numbers.quote_line(metrics | {"frontier/quote_4_gap_high": 0.2})
     assert numbers.quote_line({"fve": 0.1}) == ""
 
 
