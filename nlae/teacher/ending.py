@@ -104,14 +104,17 @@ def part_of_speech(word: str, before: str | None) -> str:
         return "adjective"
     if low in _PAST_VERBS:
         return "preterite verb"
+    plural = len(low) > 3 and low.endswith("s") and not low.endswith(("ss", "us", "is"))
+    if field is not None and field not in _VERB_FIELDS:  # `string` is no participle
+        return "plural noun" if plural else "noun"
     for endings, name in _SUFFIXES:
         if len(low) > 4 and low.endswith(endings):
             return name
-    if before in _BEFORE_VERB and (field is None or field in _VERB_FIELDS):
+    if before in _BEFORE_VERB:
         return "bare verb"
-    if len(low) > 3 and low.endswith("s") and not low.endswith(("ss", "us", "is")):
+    if plural:
         return "third-person verb" if before in _SUBJECTS else "plural noun"
-    return "verb" if field in _VERB_FIELDS or (field is None and before in _SUBJECTS) else "noun"
+    return "verb" if field in _VERB_FIELDS or before in _SUBJECTS else "noun"
 
 
 def word_kind(word: str, before: str | None, *, sentence_start: bool = False) -> str:
