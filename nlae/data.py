@@ -153,7 +153,7 @@ class ActivationDataModule(pl.LightningDataModule):
         start_update: first update to serve; may be set until the loader is made.
         batch_size: rows per update (`rollout`), and rows per validation batch unless `validation_batch` is given.
         verbalizer_batch, reconstructor_batch: rows per update for each role (`warmstart`).
-        descriptions: folder of the teacher's texts; needed by `warmstart`.
+        descriptions: folder of the teacher's texts; needed by `warmstart`, optional for `rollout`.
         disjoint: split documents between verbalizer and reconstructor.
         validation_rows: how many validation rows to serve, chosen by seed; None for all.
         validation_batch: rows per validation batch.
@@ -229,7 +229,7 @@ class ActivationDataModule(pl.LightningDataModule):
         return DataLoader(dataset, batch_size=None, shuffle=False, num_workers=self.workers)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """The same validation rows every time; with text in view `warmstart`."""
+        """The same validation rows every time; with text where there are descriptions."""
         self.setup()
         dataset = FixedDataset(self.validation, self.validation_batch, self.descriptions)
         return DataLoader(dataset, batch_size=None, shuffle=False)

@@ -78,6 +78,11 @@ def test_rollout_view_has_late_training_rows_without_text(store):
         assert torch.equal(batch.token_id_B, batch.row_B % 7)
 
 
+def test_rollout_view_with_descriptions_has_text(store):
+    for batch in module(store, descriptions=store / "texts").train_dataloader():
+        assert batch.explanation == [f"text {row}" for row in batch.row_B.tolist()]
+
+
 def test_warmstart_view_splits_documents_between_the_roles(store):
     data = module(store, view="warmstart", stage="warmstart", descriptions=store / "texts", verbalizer_batch=5)
     seen = {"verbalizer": set(), "reconstructor": set()}
