@@ -1,7 +1,7 @@
 """The command line: `nlae [goal] [overrides]`.
 
-Nothing heavy is imported at the top, so that `--help` and `--cfg job` answer at once. Results go to standard output, the
-folder last; everything else goes to standard error.
+Nothing heavy is imported at the top, so that `--help` and `--cfg job` answer at once. Results go to standard output,
+the folder last; everything else goes to standard error.
 """
 
 import logging
@@ -34,7 +34,8 @@ Goals bring themselves and their parents up to date, reuse what is there, and re
   evaluate    held-out numbers beside their controls
   report      a page to read            (bare `nlae` = nlae report experiment=quickstart)
 Services use a trained pair and never train:
-  explain     file=notes.txt | text=… (verbatim) | messages=chat.json | vector=v.safetensors   [tokens=all|-1|last_of_turn|regex]
+  explain     file=notes.txt | text=… (verbatim) | messages=chat.json | vector=v.safetensors
+              tokens=all|-1|last_of_turn|regex   stride=n   samples=k   generate=n
   export      format=reference out=DIR
 
 Overrides (every command reads one config; conf/README.md lists the groups):

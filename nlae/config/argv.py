@@ -91,7 +91,9 @@ def parse_argv(argv: list[str]) -> CommandLine:
         else:
             goals.append(_goal(word))
     if len(goals) > 1:
-        raise NlaeError(f"two goals at once ({' '.join(goals)}): one goal brings its own parents up to date; name the last")
+        raise NlaeError(
+            f"two goals at once ({' '.join(goals)}): one goal brings its own parents up to date; name the last"
+        )
     if goals:
         line.goal = goals[0]
     elif not argv:

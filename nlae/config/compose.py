@@ -1,7 +1,7 @@
 """From overrides to one plain, resolved mapping.
 
-The only module that meets a DictConfig; what leaves it is dicts, lists, strings and numbers. The config folder is found at
-run time (`nlae/conf` in a wheel, `conf/` in a checkout) and handed to Hydra as an absolute path.
+The only module that meets a DictConfig; what leaves it is dicts, lists, strings and numbers. The config folder is found
+at run time (`nlae/conf` in a wheel, `conf/` in a checkout) and handed to Hydra as an absolute path.
 """
 
 from collections.abc import Iterator, Sequence
@@ -114,15 +114,15 @@ def to_plain(cfg: DictConfig, hydra: Any) -> Composed:
     """
     overrides = tuple(str(item) for item in hydra.overrides.task)
     choices = {str(key): str(value) for key, value in hydra.runtime.choices.items()}
-    multirun = str(OmegaConf.to_container(hydra).get("mode")).endswith("MULTIRUN")
+    multirun = str(hydra.get("mode")).endswith("MULTIRUN")
     job = cfg.copy()
     with open_dict(job):
         job.pop("hydra", None)
     try:
-        config = OmegaConf.to_container(job, resolve=True, throw_on_missing=True)
+        plain: Any = OmegaConf.to_container(job, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise NlaeError(f"config: {_one_line(error)}") from None
-    assert isinstance(config, dict)
+    config: dict[str, Any] = plain
     unknown = [f"unknown key '{key}'{nearest(str(key), ROOT_KEYS)}" for key in config if key not in ROOT_KEYS]
     if unknown:
         raise NlaeError("config: " + "; ".join(unknown))

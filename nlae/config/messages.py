@@ -1,6 +1,7 @@
 """One readable line for each way in which composing can fail.
 
-Hydra's own messages run over several lines and never suggest; what they mean is worked out again here from the overrides.
+Hydra's own messages run over several lines and never suggest; what they mean is worked out again here from the
+overrides.
 """
 
 import re
@@ -10,7 +11,6 @@ from typing import Any
 
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
@@ -33,7 +33,8 @@ def _options(group: str, overrides: Sequence[str]) -> list[str]:
     assert hydra is not None
     found = set(hydra.config_loader.get_group_options(group))
     for override in OverridesParser.create().parse_overrides(_own(overrides)):
-        for place in override.value():
+        places: Any = override.value()
+        for place in places:
             folder = Path(str(place).removeprefix("file://")) / group
             found |= {path.stem for path in folder.glob("*.yaml")}
     return sorted(found)
@@ -64,7 +65,9 @@ def _blame(overrides: Sequence[str]) -> str | None:
             if chosen and chosen not in options:
                 return f"{key}={chosen}: no such option{nearest(chosen, options)} (there are: {', '.join(options)})"
         elif key not in keys and not any(known.startswith(f"{key}.") for known in keys):
-            return f"unknown key or group '{key}'{nearest(key, keys + groups) or '; `nlae report --cfg job` lists them'}"
+            return (
+                f"unknown key or group '{key}'{nearest(key, keys + groups) or '; `nlae report --cfg job` lists them'}"
+            )
     return None
 
 

@@ -1,7 +1,8 @@
 """Every typo found at once, before a model loads.
 
-A node with `_target_` is bound to its callable's signature; a node without may only hold keys that some shipped
-file of its group holds (a user's own files pick such keys, they add none). Values are left to the constructors, which know their ranges.
+A node with `_target_` is bound to its callable's signature; a node without may only hold keys that some shipped file of
+its group holds (a user's own files pick such keys, they add none). Values are left to the constructors, which know
+their ranges.
 """
 
 import inspect

@@ -1,8 +1,8 @@
 """The typed root of the configuration.
 
-Stands first in the defaults list, so that a root key no dataclass field names is an error even in a YAML file. Group nodes
-are open mappings here on purpose: a node with `_target_` is checked against that callable's signature, one without against
-the shipped files of its group (`preflight`), which keeps one source of truth for each key.
+Stands first in the defaults list, so that a root key no dataclass field names is an error even in a YAML file. Group
+nodes are open mappings here on purpose: a node with `_target_` is checked against that callable's signature, one
+without against the shipped files of its group (`preflight`), which keeps one source of truth for each key.
 """
 
 from dataclasses import dataclass, field

@@ -1,7 +1,7 @@
 """One stage's folder: complete or not, locked by whom, sealed with metrics and a manifest.
 
-The manifest is written last and by rename, so a folder with one is whole. A lock lies beside the folder and dies with its
-holder; who holds it is told by a small file next to it, which is only ever read to tell the user.
+The manifest is written last and by rename, so a folder with one is whole. A lock lies beside the folder and dies with
+its holder; who holds it is told by a small file next to it, which is only ever read to tell the user.
 """
 
 import json
@@ -68,8 +68,7 @@ class Artifact:
         result: dict[str, Any] = found
         return result
 
-    @property
-    def complete(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether the folder holds everything; nothing but small files is read."""
         return self.manifest() is not None
 

@@ -39,11 +39,11 @@ def bring_up_to_date(plan: Plan, goal: str, group: str, command: str = "") -> Ar
     """
     for stage in plan.order(goal):
         artifact = plan.artifact(stage)
-        if artifact.complete:
+        if artifact.is_complete():
             log.info("%s %s: up to date", stage, artifact.fingerprint)
             continue
         with artifact.locked():
-            if artifact.complete:  # the job that was waited for has made it
+            if artifact.is_complete():  # the job that was waited for has made it
                 log.info("%s %s: made meanwhile", stage, artifact.fingerprint)
                 continue
             run_stage(plan, artifact, group, command)
@@ -143,7 +143,7 @@ def _subject(plan: Plan, service: str, command: str) -> tuple[dict[str, Path], s
     if plan.checkpoint is not None:
         return {SUBJECT: plan.checkpoint}, plan.checkpoint_hash
     artifact = plan.artifact(plan.subject)
-    if not artifact.complete:
+    if not artifact.is_complete():
         raise NlaeError(
             f"{service}: nothing is trained for this config yet; run `{command}` first, or give checkpoint=FOLDER"
         )

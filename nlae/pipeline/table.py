@@ -32,7 +32,9 @@ SUBJECT = "subject"  # stands for the trained stage that evaluation.subject name
 STAGES: dict[str, Stage] = {
     "corpus": Stage((), ("corpus",), ("corpus", "tokenizer")),
     "extract": Stage(("corpus",), ("site", "store"), ("target", "dtype")),
-    "describe": Stage(("corpus",), ("teacher", "prompt.text", "prompt.style", "prompt.max_tokens"), ("teacher_target",)),
+    "describe": Stage(
+        ("corpus",), ("teacher", "prompt.text", "prompt.style", "prompt.max_tokens"), ("teacher_target",)
+    ),
     "warmstart": Stage(
         ("corpus", "extract", "describe"),
         ("prompt", "verbalizer", "reconstructor", "objective.warmstart", "trainer.precision", "site", "seed"),

@@ -49,7 +49,9 @@ def check_unseen(corpus: "Corpus", subject: Path) -> None:
     """
     kept = [path for path in (subject, subject / "av") if (path / "training_documents.txt").is_file()]
     if not kept:
-        log.warning("%s does not say what it was trained on: whether the test documents are new to it is unknown", subject)
+        log.warning(
+            "%s does not say what it was trained on: whether the test documents are new to it is unknown", subject
+        )
         return
     seen = set((kept[0] / "training_documents.txt").read_text(encoding="utf-8").split())
     shared = seen & set(corpus.document_hashes("test"))

@@ -40,13 +40,10 @@ def run(context: StageContext) -> dict[str, float]:
             bar.total = total
             bar.advance(done - bar.done)
 
-        reading = explain(
-            autoencoder, inputs, seed=context.seed, on_estimate=announce, on_progress=advance, **settings
-        )
+        reading = explain(autoencoder, inputs, seed=context.seed, on_estimate=announce, on_progress=advance, **settings)
     reading.save(context.folder)
     console = Console()
     console.print(table(reading, rows))
     for line in (*marks(reading), *reading.notes):
         console.print(line, markup=False, highlight=False)
     return {}
-

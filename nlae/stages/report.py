@@ -11,6 +11,4 @@ def run(context: StageContext) -> dict[str, float]:
 
     trained = {context.parents.get("warmstart"), context.parents.get("reinforce")}
     stages = {name: folder for name, folder in context.parents.items() if name != "subject" or folder not in trained}
-    return build_report(
-        stages, context.folder, config=context.config, run=context.run, command=context.command or None
-    )
+    return build_report(stages, context.folder, config=context.config, run=context.run, command=context.command or None)

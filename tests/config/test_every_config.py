@@ -41,7 +41,10 @@ def test_smoke_run_of_the_tiny_target_composes():
     preflight(config, CONF)
     assert config["objective"]["warmstart"]["updates"] < 20
     # the smoke file wins over the experiment, and a typed key over both
-    assert compose_plain(["debug=smoke", "experiment=quickstart", "corpus.max_tokens=33"]).config["corpus"]["max_tokens"] == 33
+    assert (
+        compose_plain(["debug=smoke", "experiment=quickstart", "corpus.max_tokens=33"]).config["corpus"]["max_tokens"]
+        == 33
+    )
 
 
 def test_quickstart_is_a_choice_of_groups_and_few_values():

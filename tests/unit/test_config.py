@@ -132,7 +132,9 @@ def test_a_typed_key_that_disagrees_is_an_error(tmp_path, override, named):
 )
 def test_a_typed_key_that_agrees_is_none(tmp_path, override):
     folder = sidecar(
-        tmp_path / "pair", verbalizer_adapter={"rank": 16}, injection={"mode": "replace", "point": "embedding", "scale": 2.0}
+        tmp_path / "pair",
+        verbalizer_adapter={"rank": 16},
+        injection={"mode": "replace", "point": "embedding", "scale": 2.0},
     )
     config, _ = adopt(folder, override)
     assert config["site"]["layer"] == 2

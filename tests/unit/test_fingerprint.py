@@ -27,7 +27,11 @@ def test_never_hashed_keys_are_dropped_at_any_depth(key):
 
 def test_declared_picks_dotted_nodes_only():
     config = {"prompt": {"text": "t", "verbalizer": "v"}, "seed": 3}
-    assert declared(config, ("prompt.text", "seed", "absent.node")) == {"prompt.text": "t", "seed": 3, "absent.node": None}
+    assert declared(config, ("prompt.text", "seed", "absent.node")) == {
+        "prompt.text": "t",
+        "seed": 3,
+        "absent.node": None,
+    }
     assert pick(config, "prompt.text.deeper") is None
 
 

@@ -22,7 +22,13 @@ CONFIG = {
     "site": {"_target_": "nlae.target.site.Site", "kind": "resid", "layer": None, "depth": 0.5, "min_position": 8},
     "store": {"dtype": "float16", "batch_tokens": 100},
     "teacher": {"_target_": "nlae.teacher.ContextTeacher", "tail": "described", "batch_tokens": 5},
-    "prompt": {"name": "short", "text": "t", "style": {"form": "sentences"}, "max_tokens": 64, "verbalizer": "v {slot}"},
+    "prompt": {
+        "name": "short",
+        "text": "t",
+        "style": {"form": "sentences"},
+        "max_tokens": 64,
+        "verbalizer": "v {slot}",
+    },
     "verbalizer": {"adapter": {"rank": 16}},
     "reconstructor": {"magnitude": False},
     "rollout": {"temperature": 1.0},
@@ -238,12 +244,12 @@ def test_a_failed_stage_keeps_its_half_and_goes_on(make, fake):
         bring_up_to_date(make(), "warmstart", "g")
     artifact = make().artifact("warmstart")
     assert (artifact.folder / "half.txt").exists()
-    assert not artifact.complete
+    assert not artifact.is_complete()
     fake.fail.clear()
     fake.ran.clear()
     bring_up_to_date(make(), "warmstart", "g")
     assert fake.ran == ["warmstart"]
-    assert artifact.complete
+    assert artifact.is_complete()
 
 
 def test_a_full_disk_is_one_line(make, fake):
@@ -326,4 +332,4 @@ def test_a_second_job_waits_and_says_for_whom(make, fake, caplog, monkeypatch):
         bring_up_to_date(plan, "corpus", "g")
     other.join()
     assert f"waiting for process {other.pid}" in caplog.text
-    assert artifact.complete
+    assert artifact.is_complete()

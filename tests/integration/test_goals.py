@@ -1,0 +1,181 @@
+"""The whole chain on a tiny random model, through the command line: goals, reruns, services, sweeps, and kill −9."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nlae.cli import main
+from nlae.pipeline.table import STAGES
+
+SMOKE = ["target=tiny", "debug=smoke", "logger=none"]
+REQUIRED = [
+    "fve",
+    "fve_calibrated",
+    "control/mean",
+    "control/last_token",
+    "control/pca_16",
+    "control/shuffled",
+    "control/no_injection",
+    "control/teacher",
+    *(f"frontier/quote_{n}" for n in (1, 2, 4, 8, 16, 32)),
+    "raw_r2",
+    "tokens_mean",
+    "extraction_rate",
+]
+
+
+def nlae(capsys, *words):
+    status = main(list(words))
+    captured = capsys.readouterr()
+    return status, captured.out.splitlines(), captured.err
+
+
+@pytest.fixture(scope="module")
+def artifacts(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("chain")
+    assert main(["report", *SMOKE, f"paths.artifacts={folder}"]) == 0
+    return folder
+
+
+def metrics(artifacts):
+    """Metrics of every stage, timings left out."""
+    found = {}
+    for stage in STAGES:
+        (path,) = (artifacts / stage).glob("*/metrics.json")
+        numbers = json.loads(path.read_text())
+        found[stage] = {name: value for name, value in numbers.items() if name != "extraction_rate"}
+    return found
+
+
+def test_every_goal_leaves_a_complete_folder(artifacts):
+    for stage in STAGES:
+        (manifest,) = (artifacts / stage).glob("*/manifest.json")
+        content = json.loads(manifest.read_text())
+        assert content["complete"]
+        assert content["stage"] == stage
+        numbers = json.loads((manifest.parent / "metrics.json").read_text())
+        assert all(isinstance(value, int | float) for value in numbers.values())
+        assert (manifest.parent / "config.yaml").is_file()
+
+
+def test_evaluation_holds_every_promised_number(artifacts):
+    (path,) = (artifacts / "evaluate").glob("*/metrics.json")
+    numbers = json.loads(path.read_text())
+    assert [name for name in REQUIRED if name not in numbers] == []
+
+
+def test_a_rerun_does_no_work_and_ends_with_the_folder(artifacts, capsys):
+    before = {path: path.stat().st_mtime_ns for path in artifacts.rglob("manifest.json")}
+    status, out, err = nlae(capsys, "report", *SMOKE, f"paths.artifacts={artifacts}")
+    assert status == 0
+    assert Path(out[-1]).parent == artifacts / "report"
+    assert "starting" not in err
+    assert before == {path: path.stat().st_mtime_ns for path in artifacts.rglob("manifest.json")}
+
+
+def test_explain_uses_the_finished_pair_and_takes_text_verbatim(artifacts, capsys):
+    text = 'Crème, "quotes" (brackets) [more] {x} ${y}=true,\nand a new line'
+    status, out, _ = nlae(capsys, "explain", f"text={text}", "tokens=-1", *SMOKE, f"paths.artifacts={artifacts}")
+    assert status == 0
+    reading = json.loads((Path(out[-1]) / "reading.json").read_text())
+    assert text in "".join(reading["passages"][0]["pieces"])
+    assert (Path(out[-1]) / "reading.html").is_file()
+
+
+def test_a_service_without_a_pair_says_what_to_run(tmp_path, capsys):
+    status, _, err = nlae(capsys, "explain", "text=a", *SMOKE, f"paths.artifacts={tmp_path}/none")
+    assert status == 2
+    assert "nlae reinforce target=tiny debug=smoke" in err
+
+
+def test_evaluate_any_checkpoint_without_training(artifacts, capsys, tmp_path):
+    (pair,) = (path.parent for path in (artifacts / "warmstart").glob("*/manifest.json"))
+    words = ["debug=smoke", "logger=none", f"checkpoint={pair}", f"paths.artifacts={tmp_path}/elsewhere"]
+    status, out, _ = nlae(capsys, "evaluate", *words)
+    assert status == 0
+    assert Path(out[-1]).parent == tmp_path / "elsewhere" / "evaluate"
+    assert not (tmp_path / "elsewhere" / "warmstart").exists()
+    status, _, err = nlae(capsys, "evaluate", *words, "site.layer=0")
+    assert status == 2
+    assert "disagrees with the command line" in err
+    status, _, err = nlae(capsys, "evaluate", *words, "corpus.seed=5")
+    assert status == 2
+    assert "was trained on" in err
+    status, _, err = nlae(capsys, "reinforce", *words)
+    assert status == 2
+    assert "trains" in err
+
+
+def test_bad_input_is_one_line_and_leaves_nothing_half_done(artifacts, capsys, tmp_path):
+    (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "binary.txt").write_bytes(bytes(range(256)) * 40)
+    place = f"paths.artifacts={tmp_path}/bad"
+    cases = [
+        ["extract", "site.layer=99", *SMOKE],
+        ["corpus", "corpus=files", f"corpus.paths=[{tmp_path}/empty.txt]", *SMOKE],
+        ["corpus", "corpus=files", f"corpus.paths=[{tmp_path}/binary.txt]", *SMOKE],
+        ["corpus", "corpus=files", f"corpus.paths=[{tmp_path}/absent.txt]", *SMOKE],
+        ["corpus", "corpus.min_tokens=60", "corpus.first_position=70", *SMOKE],
+        ["corpus", "target=hub", f"target.model={tmp_path}/no-model", "debug=smoke", "logger=none"],
+        ["warmstart", "prompt.marker=several words", *SMOKE],
+        ["warmstart", "prompt.verbalizer=no slot", *SMOKE],
+    ]
+    for words in cases:
+        status, out, err = nlae(capsys, *words, place)
+        errors = [line for line in err.splitlines() if line.startswith("nlae: error:")]
+        assert (status, len(errors), out) == (2, 1, []), (words, err)
+        assert "Traceback" not in err
+    assert not any((tmp_path / "bad" / "warmstart").glob("*/manifest.json"))
+
+
+KILLER = """
+import importlib, os, signal, sys
+place, name, calls = sys.argv[1], sys.argv[2], int(sys.argv[3])
+owner = importlib.import_module(place.partition(":")[0])
+for part in filter(None, place.partition(":")[2].split(".")):
+    owner = getattr(owner, part)
+real = getattr(owner, name)
+def deadly(*args, **kwargs):
+    global calls
+    calls -= 1
+    if calls <= 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*args, **kwargs)
+setattr(owner, name, deadly)
+from nlae.cli import main
+sys.exit(main(sys.argv[4:]))
+"""
+# stage, where a function is looked up, its name, and the call that is the last thing the process does
+DEATHS = [
+    ("corpus", "nlae.corpus.build", "write_table", 2),
+    ("extract", "nlae.extraction", "write_shard", 2),
+    ("describe", "nlae.teacher.cache:AnswerCache", "add", 40),
+    ("warmstart", "nlae.objective.base:Objective", "save_resume", 2),
+    ("reinforce", "nlae.objective.base:Objective", "save_resume", 2),
+    ("evaluate", "nlae.autoencoder:Autoencoder", "reconstruct", 3),
+    ("report", "nlae.report.build", "write", 1),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_killed_in_the_middle_of_each_stage_the_numbers_are_the_same(tmp_path):
+    words = [*SMOKE, "store.shard_rows=48"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    run = [sys.executable, "-m", "nlae", "report", *words]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    subprocess.run([*run, f"paths.artifacts={whole}"], check=True, env=env, capture_output=True)
+    place = f"paths.artifacts={killed}"
+    for stage, owner, name, calls in DEATHS:
+        driver = [sys.executable, "-c", KILLER, owner, name, str(calls), "report" if stage == "report" else stage]
+        done = subprocess.run([*driver, *words, place], env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == -signal.SIGKILL, (stage, done.stderr[-2000:])
+        assert not any((killed / stage).glob("*/manifest.json")), stage
+    done = subprocess.run([*run, place], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert metrics(killed) == metrics(whole)
