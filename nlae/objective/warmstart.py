@@ -35,7 +35,7 @@ class WarmStart(Objective):
         read = batch["reconstructor"]
         error, magnitude = reconstructor_loss(pair, read.activation_BD, read.explanation)
         self.manual_backward(error + magnitude)
-        metrics = {"verbalizer/nll": float(nll), "reconstructor/error": float(error)}
+        metrics = {"verbalizer/nll": float(nll.detach()), "reconstructor/error": float(error.detach())}
         self.finish_update({**metrics, **self.step_both()})
 
 
