@@ -54,6 +54,7 @@ class Backbone(nn.Module):
         reconstructor_adapter: None trains a full copy of the trunk.
         precision: `fp32`, `bf16-mixed` (fp32 weights under autocast) or `bf16-base` (bf16 weights, fp32 adapters).
         seed: of the adapters' random initialisation.
+        copies: False leaves the weights of roles without adapters to `of_models`.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Backbone(nn.Module):
         reconstructor_adapter: AdapterSettings | None,
         precision: str = "fp32",
         seed: int = 0,
+        copies: bool = True,
     ) -> None:
         super().__init__()
         if precision not in PRECISIONS:
@@ -78,17 +80,19 @@ class Backbone(nn.Module):
         self.full_verbalizer: PreTrainedModel | None = None
         self.full_reference: PreTrainedModel | None = None
         self.full_trunks = nn.ModuleDict()
+        self.target_trunk = Trunk(self.model, site)
+        if not copies:
+            return
         if verbalizer_adapter is None:
-            self.full_verbalizer = self._clean_copy().requires_grad_(True)
+            self.full_verbalizer = self.clean_copy("target").requires_grad_(True)
         else:
             self._add_adapter(VERBALIZER, verbalizer_adapter, self._linear_names(target.n_layers))
         self.add_reader(RECONSTRUCTOR, reconstructor_adapter)
-        self.target_trunk = Trunk(self.model, site)
 
     def add_reader(self, role: str, adapter: AdapterSettings | None, seed: int | None = None) -> None:
         """Add a role that reads text into vectors: an adapter on the blocks up to the site, or a copy of the trunk."""
         if adapter is None:
-            self.full_trunks[role] = Trunk(self._clean_copy(), self.site).requires_grad_(True)
+            self.full_trunks[role] = Trunk(self.clean_copy("target"), self.site).requires_grad_(True)
         else:
             self._add_adapter(role, adapter, self._linear_names(self.site.index + 1), seed)
 
@@ -168,8 +172,6 @@ class Backbone(nn.Module):
         """State dict of the whole causal LM with the adapter of `role` merged, without any adapter keys."""
         if role == VERBALIZER and self.full_verbalizer is not None:
             return self.full_verbalizer.state_dict()
-        if role in self.full_trunks:
-            return self.full_trunks[role].model_state()
         state = {k.replace(".base_layer.", "."): v for k, v in self.model.state_dict().items() if ".lora_" not in k}
         for name, layer in self._lora_layers():
             if role in layer.lora_A:
@@ -177,11 +179,21 @@ class Backbone(nn.Module):
                 state[key] = (state[key].float() + layer.get_delta_weight(role).float()).to(state[key].dtype)
         return state
 
-    def _clean_copy(self) -> PreTrainedModel:
-        """The target's weights in a model of their own, without the adapters that other roles put into it."""
-        copied = type(self.model)(copy.deepcopy(self.model.config))
-        copied.load_state_dict(self.merged_state("target"))
+    def clean_copy(self, role: str) -> PreTrainedModel:
+        """The weights that `role` runs with, adapters merged, in a model of their own; `target` for the bare ones."""
+        copied: PreTrainedModel = type(self.model)(copy.deepcopy(self.model.config))
+        copied.load_state_dict(self.merged_state(role))
         return copied.to(self.target.device, self.target.dtype).train(self.model.training)
+
+    @classmethod
+    def of_models(
+        cls, target: Target, site: Site, verbalizer: PreTrainedModel, reader: PreTrainedModel, *, precision: str
+    ) -> Backbone:
+        """A backbone of ready-made full models: `verbalizer` writes, `reader`'s blocks up to the site read."""
+        backbone = cls(target, site, verbalizer_adapter=None, reconstructor_adapter=None, precision=precision, copies=False)
+        backbone.full_verbalizer = verbalizer
+        backbone.full_trunks[RECONSTRUCTOR] = Trunk(reader, site)
+        return backbone
 
     def _add_adapter(self, role: str, settings: AdapterSettings, modules: list[str], seed: int | None = None) -> None:
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():

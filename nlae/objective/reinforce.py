@@ -78,7 +78,7 @@ class Reinforce(Objective):
         self.manual_backward(nll)
         error, magnitude = reconstructor_loss(self.autoencoder, activation_BD, explanation)
         self.manual_backward(error + magnitude)
-        return {"verbalizer/nll": float(nll), "reconstructor/error": float(error)}
+        return {"verbalizer/nll": nll.item(), "reconstructor/error": error.item()}
 
     def _reinforced(self, activation_GD: Tensor, row_G: list[int]) -> dict[str, float]:
         pair, n = self.autoencoder, self.samples

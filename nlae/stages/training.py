@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,18 +76,22 @@ def train(context: StageContext, module: Objective, data: Any, settings: Trainin
 def keep(context: StageContext, pair: Autoencoder, stage: str, updates: dict[str, int]) -> None:
     """Write the checkpoint into the stage's folder, with hashes of the documents it has seen."""
     from nlae.corpus import Corpus
+    from nlae.store import ActivationStore
 
-    batch = {"batch": context.config["objective"]["warmstart"]["reconstructor_batch"]}
-    pair.meta |= {"stage": stage, "training": {"fingerprint": context.fingerprint, "updates": updates, **batch}}
-    corpus = Corpus.open(context.parents["corpus"])
-    seen = sorted(document_hash(text) for text in corpus.texts("train"))
-    write_lines(context.folder / "training_documents.txt", seen)
+    warm, trained = context.node("objective.warmstart"), ActivationStore.open(context.parents["extract"]).split("train")
+    pair.meta |= {
+        "stage": stage,
+        "training": {
+            "fingerprint": context.fingerprint,
+            "updates": updates,
+            "batch": warm["reconstructor_batch"],
+            "lr": warm["reconstructor_lr"],
+            "max_position": int(trained.position.max()),
+        },
+    }
+    seen = Corpus.open(context.parents["corpus"]).document_hashes("train")
+    write_lines(context.folder / "training_documents.txt", sorted(seen))
     pair.save(context.folder)
-
-
-def document_hash(text: str) -> str:
-    """A document's content, 16 hex digits."""
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def write_lines(path: Path, lines: list[str]) -> None:
