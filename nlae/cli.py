@@ -112,9 +112,9 @@ def setup_logging() -> None:
     root = logging.getLogger("nlae")
     if root.handlers:
         return
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
-    root.addHandler(handler)
+    from nlae.progress import ConsoleHandler
+
+    root.addHandler(ConsoleHandler())
     root.setLevel(logging.INFO)
     root.propagate = False
     # Lightning resets its top logger when it is imported, so its talkative child is named
@@ -122,6 +122,7 @@ def setup_logging() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
 
 
 def run_one(
@@ -192,7 +193,7 @@ class SweepJob:
             raise
         except Exception as error:  # a job that fails must not stop the others
             if isinstance(error, NlaeError):
-                log.error("job %s: error: %s", folder.name, one_line(error))
+                log.error("job %s: %s", folder.name, one_line(error))
             else:
                 log.exception("job %s failed", folder.name)
             kind = "" if isinstance(error, NlaeError) else f"{type(error).__name__}: "

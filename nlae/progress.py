@@ -20,8 +20,9 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
-__all__ = ["Bar", "console", "format_seconds", "track"]
+__all__ = ["Bar", "ConsoleHandler", "console", "format_seconds", "track"]
 
 Item = TypeVar("Item")
 logger = logging.getLogger(__name__)
@@ -29,6 +30,23 @@ console = Console(stderr=True)
 """The console that bars and log handlers share, so that a log line does not tear a bar."""
 
 LINE_EVERY = 30.0
+
+
+class ConsoleHandler(logging.Handler):
+    """Writes log records to the console of the bars: above an open bar, never through it; `warning:` is spelled out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(logging.Formatter("%(asctime)s %(level)s%(message)s", datefmt="%H:%M:%S"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one record, unwrapped."""
+        record.level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
+        try:
+            # Text, not str: brackets in a message are no markup
+            console.print(Text(self.format(record)), soft_wrap=True)
+        except Exception:
+            self.handleError(record)
 
 
 def format_seconds(seconds: float) -> str:

@@ -78,7 +78,9 @@ def said_by(meta: Mapping[str, Any]) -> dict[str, Any]:
     for role in ("verbalizer", "reconstructor"):
         adapter = meta.get(f"{role}_adapter")
         said |= {f"{role}.adapter.{key}": value for key, value in (adapter or {}).items()}
-    nullable = {"prompt.marker", "prompt.raw_verbalizer"}
+        if adapter is None:  # whole weights, as the reference layout always holds
+            said[f"{role}.adapter"] = None
+    nullable = {"prompt.marker", "prompt.raw_verbalizer", "verbalizer.adapter", "reconstructor.adapter"}
     return {path: value for path, value in said.items() if value is not None or path in nullable}
 
 

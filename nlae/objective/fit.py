@@ -22,6 +22,8 @@ from nlae.objective.base import Objective, resume_folder
 from nlae.tracking import Run
 
 logger = logging.getLogger(__name__)
+for _name in ("pytorch_lightning", "lightning_fabric"):  # devices found and tips; importing Lightning reset the levels
+    logging.getLogger(_name).setLevel(logging.WARNING)
 
 
 class Resuming(pl.Callback):

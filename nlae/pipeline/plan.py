@@ -13,6 +13,7 @@ from nlae.errors import NlaeError
 from nlae.fingerprint import declared, digest, hash_checkpoint
 from nlae.pipeline.artifact import Artifact
 from nlae.pipeline.context import base_dtype
+from nlae.pipeline.hardware import resolve_precision
 from nlae.pipeline.table import STAGES, SUBJECT, subject_of
 
 
@@ -34,6 +35,8 @@ class Plan:
         self.checkpoint = checkpoint
         self._artifacts: dict[str, Artifact] = {}
         self._resolve_site()
+        if self.config.get("trainer"):
+            self.config["trainer"] = {**self.config["trainer"], "precision": resolve_precision(self.config)}
 
     @cached_property
     def source(self) -> Any:

@@ -14,6 +14,7 @@ from nlae.errors import NlaeError
 from nlae.fingerprint import digest
 from nlae.pipeline.artifact import Artifact
 from nlae.pipeline.context import StageContext
+from nlae.pipeline.hardware import prepare
 from nlae.pipeline.plan import Plan, stage_module
 from nlae.pipeline.table import SUBJECT
 from nlae.store.arrow import write_text
@@ -52,6 +53,7 @@ def bring_up_to_date(plan: Plan, goal: str, group: str, command: str = "") -> Ar
 
 def run_stage(plan: Plan, artifact: Artifact, group: str, command: str = "") -> None:
     """Run one stage into its folder and seal it; the caller holds the lock."""
+    prepare(plan.config)
     resumed = artifact.folder.is_dir()
     log.info("%s %s: %s", artifact.stage, artifact.fingerprint, "going on" if resumed else "starting")
     started = time.time()
@@ -125,6 +127,7 @@ def use(plan: Plan, service: str, command: str, group: str) -> Path:
         NlaeError: there is no trained pair yet.
     """
     parents, subject = _subject(plan, service, command)
+    prepare(plan.config)
     config = plan.config
     keys = ("file", "text", "messages", "vector", "query", "tokens", "stride", "samples", "generate", "format", "seed")
     wanted = {key: config.get(key) for key in keys} | {"explain": config.get("explain"), "subject": subject}

@@ -1,3 +1,4 @@
+import io
 import logging
 
 import pytest
@@ -61,3 +62,26 @@ def test_a_failure_inside_closes_the_display(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(ValueError, match="x"), progress.Bar("outer", 2):
         raise ValueError("x")
     assert progress.Bar._display is None
+
+
+def test_log_lines_go_through_the_bars_console_unwrapped_and_unstyled(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    monkeypatch.setattr(progress, "console", progress.Console(file=out, width=20, force_terminal=False))
+    handler = progress.ConsoleHandler()
+    line = "explaining [red]four[/] words at /a/rather/long/path"
+    handler.emit(logging.LogRecord("nlae", logging.INFO, __file__, 1, line, None, None))
+    handler.emit(logging.LogRecord("nlae", logging.WARNING, __file__, 1, "%d to go", (3,), None))
+    first, second = out.getvalue().splitlines()
+    assert first.endswith(f" {line}")
+    assert second.endswith(" warning: 3 to go")
+
+
+def test_a_log_line_does_not_tear_an_open_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    monkeypatch.setattr(progress, "console", progress.Console(file=out, width=80, force_terminal=True))
+    with progress.Bar("extract", 2) as bar:
+        bar.advance()
+        progress.ConsoleHandler().emit(logging.LogRecord("nlae", logging.INFO, __file__, 1, "hello", None, None))
+        bar.advance()
+    torn = [line for line in out.getvalue().split("\n") if "hello" in line and "extract" in line.split("hello")[1]]
+    assert not torn

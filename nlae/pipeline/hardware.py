@@ -1,0 +1,81 @@
+"""What this machine decides: the precision that `auto` stands for, the thread count, whether the device exists.
+
+Left out: choosing a device. A run that silently moved to another one would be slower or other than was asked for.
+"""
+
+import logging
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from nlae.errors import NlaeError
+from nlae.fingerprint import pick
+
+log = logging.getLogger(__name__)
+AUTO = "auto"
+PRECISIONS = ("fp32", "bf16-mixed", "bf16-base")
+BF16_UNITS = ("avx512_bf16", "amx_bf16")
+
+
+def native_bf16() -> bool:
+    """Whether the CPU multiplies bf16 in hardware; False where torch cannot tell."""
+    import torch
+
+    ask = getattr(torch.cpu, "get_capabilities", None)
+    try:
+        found = ask() if ask is not None else {}
+    except RuntimeError:
+        return False
+    return any(bool(found.get(unit)) for unit in BF16_UNITS)
+
+
+def resolve_precision(config: Mapping[str, Any]) -> Any:
+    """The precision that `trainer.precision` means on this machine.
+
+    `auto` is `bf16-base` where bf16 is fast, `fp32` on other CPUs. A role that is fine-tuned whole needs fp32 masters,
+    so there it is `fp32` on any CPU and `bf16-mixed` on a GPU.
+
+    Raises:
+        NlaeError: `trainer.precision` is none of the known ones.
+    """
+    wanted = pick(config, "trainer.precision")
+    if wanted is None or wanted in PRECISIONS:
+        return wanted
+    if wanted != AUTO:
+        raise NlaeError(f"trainer.precision={wanted}: choose one of {', '.join((AUTO, *PRECISIONS))}")
+    on_cpu = str(pick(config, "trainer.device") or "cpu") == "cpu"
+    adapters = all(pick(config, f"{role}.adapter") is not None for role in ("verbalizer", "reconstructor"))
+    if not on_cpu:
+        found, why = ("bf16-base", "a GPU") if adapters else ("bf16-mixed", "a GPU, whole weights are trained")
+    elif not adapters:
+        found, why = "fp32", "whole weights are trained"
+    else:
+        found, why = ("bf16-base", "this CPU has bf16 units") if native_bf16() else ("fp32", "no bf16 units here")
+    _say(f"trainer.precision: auto means {found} ({why})")
+    return found
+
+
+@cache
+def _say(line: str) -> None:
+    """Once for a process, however many plans it makes."""
+    log.info("%s", line)
+
+
+def prepare(config: Mapping[str, Any]) -> None:
+    """Set this process up for models: the threads that `trainer.threads` asks for; null leaves torch's choice.
+
+    Raises:
+        NlaeError: `trainer.threads` is no count, or `trainer.device` is not there.
+    """
+    import torch
+
+    device, threads = str(pick(config, "trainer.device") or "cpu"), pick(config, "trainer.threads")
+    if device not in ("cpu", "cuda") and not device.startswith("cuda:"):
+        raise NlaeError(f"trainer.device={device}: choose cpu or cuda")
+    if device != "cpu" and not torch.cuda.is_available():
+        raise NlaeError(f"trainer.device={device}, but torch sees no GPU here; use trainer=cpu")
+    if threads is None:
+        return
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+        raise NlaeError(f"trainer.threads={threads}: give a number of at least 1, or null for torch's own choice")
+    torch.set_num_threads(threads)

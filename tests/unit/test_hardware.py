@@ -1,0 +1,99 @@
+"""What `trainer.precision=auto` and `trainer.threads` mean on a machine."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from nlae.config.compose import compose_plain
+from nlae.errors import NlaeError
+from nlae.pipeline import hardware
+from nlae.pipeline.plan import Plan
+
+
+def config(precision="auto", device="cpu", verbalizer=True, reconstructor=True, threads=None):
+    lora = {"rank": 4}
+    return {
+        "trainer": {"precision": precision, "device": device, "threads": threads},
+        "verbalizer": {"adapter": lora if verbalizer else None},
+        "reconstructor": {"adapter": lora if reconstructor else None},
+    }
+
+
+@pytest.fixture
+def cpu(monkeypatch):
+    """Makes the CPU have the named units, or torch unable to say (None)."""
+
+    def have(*units):
+        if units == (None,):
+            monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+        else:
+            found = {"avx2": True, "avx512_bf16": False, "cpu_name": "any", **dict.fromkeys(units, True)}
+            monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found, raising=False)
+
+    hardware._say.cache_clear()
+    return have
+
+
+@pytest.mark.parametrize(
+    ("units", "expected"),
+    [(("avx512_bf16",), "bf16-base"), (("amx_bf16",), "bf16-base"), ((), "fp32"), ((None,), "fp32")],
+    ids=["avx512", "amx", "neither", "torch cannot tell"],
+)
+def test_auto_is_bf16_only_where_the_cpu_multiplies_it(cpu, units, expected):
+    cpu(*units)
+    assert hardware.resolve_precision(config()) == expected
+
+
+@pytest.mark.parametrize("whole", [{"verbalizer": False}, {"reconstructor": False}])
+def test_whole_weights_keep_fp32_masters(cpu, whole):
+    cpu("avx512_bf16")
+    assert hardware.resolve_precision(config(**whole)) == "fp32"
+    assert hardware.resolve_precision(config(device="cuda", **whole)) == "bf16-mixed"
+
+
+def test_a_typed_precision_is_kept_and_an_unknown_one_told(cpu):
+    cpu("avx512_bf16")
+    assert hardware.resolve_precision(config("bf16-mixed")) == "bf16-mixed"
+    with pytest.raises(NlaeError, match=r"trainer\.precision=fp61: choose one of auto, fp32"):
+        hardware.resolve_precision(config("fp61"))
+
+
+def test_auto_is_resolved_before_it_is_hashed_and_said_once(cpu, caplog, monkeypatch):
+    import logging
+
+    monkeypatch.setattr(logging.getLogger("nlae"), "propagate", True)
+    plain = compose_plain(["target=tiny", "debug=smoke"]).config
+    assert plain["trainer"]["precision"] == "auto"
+    found = {}
+    with caplog.at_level("INFO"):
+        for units, precision in ((("avx512_bf16",), "bf16-base"), ((), "fp32")):
+            cpu(*units)
+            plan, typed = Plan(plain), compose_plain(["target=tiny", "debug=smoke", f"trainer.precision={precision}"])
+            assert plan.config["trainer"]["precision"] == precision
+            found[precision] = plan.artifact("warmstart").fingerprint
+            assert found[precision] == Plan(typed.config).artifact("warmstart").fingerprint
+            Plan(plain)
+    assert found["fp32"] != found["bf16-base"]
+    said = [line for line in caplog.messages if "auto means" in line]
+    assert len(said) == 2
+    assert "bf16-base" in said[0]
+
+
+def test_threads_are_set_and_null_leaves_them(monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    hardware.prepare(config(threads=None))
+    hardware.prepare(config(threads=3))
+    assert asked == [3]
+    for bad in (0, "many", True):
+        with pytest.raises(NlaeError, match="trainer.threads="):
+            hardware.prepare(config(threads=bad))
+
+
+def test_a_device_that_is_not_there_is_told(monkeypatch):
+    monkeypatch.setattr(torch, "cuda", SimpleNamespace(is_available=lambda: False))
+    with pytest.raises(NlaeError, match="torch sees no GPU here"):
+        hardware.prepare(config(device="cuda"))
+    with pytest.raises(NlaeError, match="choose cpu or cuda"):
+        hardware.prepare(config(device="tpu"))
