@@ -1,4 +1,4 @@
-"""A reading as a table in the terminal, and the line that says what it will cost."""
+"""A reading in the terminal: the table, how to read its columns, and the line that says what it will cost."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from nlae.explanation.service import Estimate
 
 
 def table(reading: Reading, limit: int | None = None) -> Table:
-    """Token, FVE (cosine where there is none), rank and explanation; at most `limit` rows, the rest counted below."""
-    scored = any(row.fve is not None for row in reading.rows)
+    """Token, FVE (cosine where there is none), rank and explanation; at most `limit` rows, the rest counted below.
+
+    Chats get a column for who wrote the token, directions one for how far the words point along them.
+    """
+    scored, chat, along = _has(reading, "fve"), _has(reading, "role"), _has(reading, "alignment")
     rows = reading.rows if limit is None else reading.rows[:limit]
     left_out = len(reading.rows) - len(rows)
     out = Table(
@@ -25,22 +28,71 @@ def table(reading: Reading, limit: int | None = None) -> Table:
     if several:
         out.add_column("passage", style="dim")
     out.add_column("at", justify="right", style="dim")
-    out.add_column("token", no_wrap=True)
+    if chat:
+        out.add_column("turn", style="dim", no_wrap=True)
+    out.add_column("activation" if _probes(reading) else "token", no_wrap=True)
     out.add_column("FVE" if scored else "cosine", justify="right")
     out.add_column("rank", justify="right")
+    if along:
+        out.add_column("along", justify="right")
     out.add_column("explanation", ratio=1)
     for row in rows:
         value = row.fve if scored else row.cosine
         cells = [
             Text(f"{row.index}{'*' if row.mark else ''}"),
+            *([Text("its own answer" if row.generated else row.role)] if chat else []),
             Text(shown(row.token)),
             Text("–" if value is None else f"{value:.2f}", style=_style(value) if scored else Style()),
             Text("–" if row.rank is None else f"{row.rank:g}"),
+            *([Text("–" if row.alignment is None else f"{row.alignment:.2f}")] if along else []),
             # Text, not str: an explanation may hold square brackets, which rich would take for markup
             Text(printable(row.explanation) or "(nothing was written)"),
         ]
         out.add_row(*([Text(reading.passages[row.passage].name)] if several else []), *cells)
     return out
+
+
+def heading(reading: Reading) -> list[str]:
+    """What was read, and what the target wrote itself on the way."""
+    tokens = len({(row.passage, row.index) for row in reading.rows})
+    where = " at ".join(reading.about[key] for key in ("target", "site") if key in reading.about)
+    what = "activation" if _probes(reading) else "token"
+    lines = [f"{tokens} {what}{'' if tokens == 1 else 's'}{f' of {where}' if where else ''}, put into words:"]
+    for passage in reading.passages:
+        own = "".join("".join(passage.pieces[turn.start : turn.end]) for turn in passage.turns if turn.generated)
+        if own:
+            lines.insert(0, f"{passage.name}, the model's own turn: {shown_text(own)}")
+    return lines
+
+
+def legend(reading: Reading) -> list[str]:
+    """How to read the table's columns, and its mean."""
+    if _has(reading, "fve"):
+        mean = "" if reading.mean_fve is None else f" Mean: {reading.mean_fve:.2f}."
+        first = (
+            "FVE: how much of the activation the words alone bring back; 1 is all, 0 no more than the"
+            f" average activation does.{mean}"
+        )
+    else:
+        mean = "" if reading.mean_cosine is None else f" Mean: {reading.mean_cosine:.2f}."
+        first = f"cosine: between the activation and what the words bring back.{mean}"
+    lines = [first]
+    if _has(reading, "rank"):
+        lines.append(
+            f"rank: place of the true activation among itself and {reading.others} others, by distance to what the "
+            f"words bring back; 1 is first, about {reading.others // 2 + 1} is chance."
+        )
+    if _has(reading, "alignment"):
+        lines.append("along: how far the words point in the direction that was given; 1 is fully, 0 is chance.")
+    return lines
+
+
+def _has(reading: Reading, name: str) -> bool:
+    return any(getattr(row, name) not in (None, "") for row in reading.rows)
+
+
+def _probes(reading: Reading) -> bool:
+    return bool(reading.passages) and all(passage.kind == "vector" for passage in reading.passages)
 
 
 def marks(reading: Reading) -> list[str]:
@@ -66,12 +118,17 @@ def cost(estimate: Estimate) -> str:
 
 def shown(token: str) -> str:
     """`token` on one line, with its blanks visible at the ends."""
-    inner = printable(token.replace("\n", "↵").replace("\t", "⇥").replace("\r", ""))
+    inner = shown_text(token)
     stripped = inner.strip(" ")
     if not stripped:
         return "␣" * min(len(inner), 8) or "·"
     lead = len(inner) - len(inner.lstrip(" "))
     return ("␣" if lead else "") + stripped[:40]
+
+
+def shown_text(text: str) -> str:
+    """`text` on one line, as it is but for line breaks and control characters."""
+    return printable(text.replace("\n", "↵").replace("\t", "⇥").replace("\r", ""))
 
 
 def printable(text: str) -> str:

@@ -4,7 +4,7 @@ import errno
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from nlae.pipeline.hardware import prepare
 from nlae.pipeline.plan import Plan, stage_module
 from nlae.pipeline.table import SUBJECT
 from nlae.store.arrow import write_text
-from nlae.tracking import open_run, redact
+from nlae.tracking import Run, open_run, redact
 
 log = logging.getLogger(__name__)
 
@@ -59,21 +59,23 @@ def run_stage(plan: Plan, artifact: Artifact, group: str, command: str = "") -> 
     started = time.time()
     with one_line_failures(artifact.folder):
         write_config(artifact.folder, plan.config)
-        settings = {key: value for key, value in plan.config["logger"].items() if key != "_target_"}
-        with open_run(
-            settings=settings,
-            stage=artifact.stage,
-            group=group,
-            fingerprint=artifact.fingerprint,
-            parents=artifact.parents,
-            config=plan.config,
-        ) as run:
+        with tracking(plan.config, artifact.stage, group, artifact.fingerprint, artifact.parents) as run:
             folders = plan.parent_folders(artifact.stage)
             context = StageContext(plan.config, artifact.folder, folders, run, artifact.fingerprint, group, command)
             metrics = stage_module(artifact.stage).run(context)
             run.summary(metrics)
         artifact.seal(metrics, started, {"target": plan.outside("target"), "tracking": tracked(run.directory)})
     log.info("%s %s: done in %.1f s", artifact.stage, artifact.fingerprint, time.time() - started)
+
+
+def tracking(
+    config: dict[str, Any], stage: str, group: str, fingerprint: str, parents: dict[str, str]
+) -> AbstractContextManager[Run]:
+    """The run of one executed stage or service, as the `logger` node wants it."""
+    settings = {key: value for key, value in config["logger"].items() if key != "_target_"}
+    return open_run(
+        settings=settings, stage=stage, group=group, fingerprint=fingerprint, parents=parents, config=config
+    )
 
 
 def tracked(directory: Path | None) -> str | None:
@@ -137,8 +139,10 @@ def use(plan: Plan, service: str, command: str, group: str) -> Path:
     folder = folder.expanduser().absolute()
     with one_line_failures(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        context = StageContext(config, folder, parents, fingerprint=fingerprint, group=group)
-        stage_module(service).run(context)
+        lineage = {plan.subject if plan.checkpoint is None else SUBJECT: subject}
+        with tracking(config, service, group, fingerprint, lineage) as run:
+            metrics = stage_module(service).run(StageContext(config, folder, parents, run, fingerprint, group))
+            run.summary(metrics)
     return folder
 
 

@@ -20,6 +20,9 @@ from nlae.report.examples import examples
 from nlae.report.gather import StageFiles, gather, plain_path, read_json
 
 FILE = "report.html"
+RAW_FORM = (
+    "This target has no chat template: the verbalizer is asked in the prompt's raw form, as plain text to be continued."
+)
 SITES = {
     "resid": "residual stream after block {}",
     "mlp_out": "MLP output of block {}",
@@ -34,6 +37,7 @@ def build_report(
     config: Mapping[str, Any] | None = None,
     run: Any = None,
     command: str | None = None,
+    chat_template: bool = True,
 ) -> dict[str, float]:
     """Write `report.html` into `folder`.
 
@@ -44,6 +48,7 @@ def build_report(
             `report.examples` and `report.seed` which explanations to show.
         run: tracking run that the page is logged to.
         command: what reproduces it, as typed.
+        chat_template: whether the target's tokenizer has one; without it the prompt's raw form was used.
 
     Returns:
         The headline's numbers.
@@ -67,7 +72,7 @@ def build_report(
         own=numbers.headline(metrics),
         extras=_extras(metrics),
         verdict=[line for line in (*numbers.verdict(metrics), numbers.quote_line(metrics)) if line],
-        notes=[str(note)[:1].upper() + str(note)[1:] for note in read_json(evaluation.folder / "notes.json", [])],
+        notes=[*_notes(evaluation), *([] if chat_template else [RAW_FORM])],
         controls=figures.controls(bars) if bars else None,
         frontier=figures.frontier(frontier, metrics),
         template_tokens=(frontier or {}).get("template_tokens"),
@@ -78,7 +83,6 @@ def build_report(
         ),
         rows=numbers.rows(metrics),
         prompt=_prompt(config),
-        chat_template=config.get("prompt", {}).get("raw_verbalizer") is None,
         lineage=[_line(stage) for stage in found.values() if stage.name != "report"],
         versions=evaluation.manifest.get("versions") or {},
         commit=evaluation.manifest.get("commit"),
@@ -89,6 +93,11 @@ def build_report(
     if run is not None:
         run.html("report", path)
     return {key: metrics[key] for key in ("fve", "fve_low", "fve_high") if key in metrics}
+
+
+def _notes(evaluation: StageFiles) -> list[str]:
+    found = [str(note) for note in read_json(evaluation.folder / "notes.json", [])]
+    return [note[:1].upper() + note[1:] for note in found]
 
 
 def _title(config: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ The only stage that writes to standard output: its table is what was asked for.
 """
 
 import logging
+from functools import partial
 
 from nlae.stages.context import StageContext
 
@@ -15,6 +16,9 @@ CHOICES = ("tokens", "stride", "samples", "generate")
 def run(context: StageContext) -> dict[str, float]:
     """Explain what the root keys name, print the table, and write Parquet, JSON and one HTML page.
 
+    Returns:
+        How many explanations were made, and their mean FVE where there is one.
+
     Raises:
         NlaeError: none or several inputs were named, or one cannot be read.
     """
@@ -22,7 +26,7 @@ def run(context: StageContext) -> dict[str, float]:
 
     from nlae.autoencoder import Autoencoder
     from nlae.explanation import Estimate, explain, load_inputs
-    from nlae.explanation.table import cost, marks, table
+    from nlae.explanation.table import cost, heading, legend, marks, table
     from nlae.progress import Bar
 
     config = context.config
@@ -41,9 +45,15 @@ def run(context: StageContext) -> dict[str, float]:
             bar.advance(done - bar.done)
 
         reading = explain(autoencoder, inputs, seed=context.seed, on_estimate=announce, on_progress=advance, **settings)
-    reading.save(context.folder)
+    paths = reading.save(context.folder)
     console = Console()
+    say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
+    for line in heading(reading):
+        say(line)
     console.print(table(reading, rows))
-    for line in (*marks(reading), *reading.notes):
-        console.print(line, markup=False, highlight=False)
-    return {}
+    for line in (*marks(reading), *legend(reading), *reading.notes):
+        say(line)
+    say(f"Page to click through: {paths['html']}")
+    context.run.html("reading", paths["html"])
+    found = {"explanations": float(len(reading)), "mean_fve": reading.mean_fve, "mean_cosine": reading.mean_cosine}
+    return {name: value for name, value in found.items() if value is not None}

@@ -8,7 +8,7 @@ from rich.console import Console
 from nlae.errors import NlaeError
 from nlae.explanation import explain
 from nlae.explanation.inputs import DirectionInput
-from nlae.explanation.table import cost, marks, shown, table
+from nlae.explanation.table import cost, heading, legend, marks, shown, table
 from nlae.explanation.vectors import probes
 
 TEXT = "the cat sat on the mat and the dog sat on the log"
@@ -158,3 +158,37 @@ def test_the_table_shows_markup_as_text(reader) -> None:
     assert marks(reading)[0].startswith("* 2 ×")
     assert shown(" a\n") == "␣a↵"
     assert shown("\x1b[31m") == "\N{REPLACEMENT CHARACTER}[31m"
+
+
+def printed(reading) -> str:
+    console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(table(reading))
+    console.file.close()
+    return console.export_text()
+
+
+def test_the_terminal_says_what_was_read_and_what_the_columns_mean(reader) -> None:
+    reading = explain(reader, TEXT, tokens=-1)
+    assert heading(reading)[0].startswith("1 token of ")
+    words = " ".join(legend(reading))
+    assert "FVE: how much of the activation the words alone bring back" in words
+    assert f"among itself and {reading.others} others" in words
+    assert "along" not in words
+    assert "turn" not in printed(reading)
+
+
+def test_a_chat_shows_whose_turn_it_is_and_what_the_model_wrote(reader) -> None:
+    chat = [{"role": "user", "content": "Where is Oslo?"}]
+    reading = explain(reader, messages=chat, generate=3)
+    assert "the model's own turn: " in heading(reading)[0]
+    text = printed(reading)
+    assert "its own answer" in text
+    assert "user" in text
+
+
+def test_directions_show_how_far_the_words_point_along_them(reader) -> None:
+    width = reader.statistics.mean_D.numel()
+    reading = explain(reader, directions=torch.ones(width))
+    assert heading(reading)[-1].split()[1] == "activations"
+    assert "along" in printed(reading)
+    assert any(line.startswith("along:") for line in legend(reading))

@@ -48,6 +48,11 @@ def test_a_smoke_run_is_called_one(stages, tmp_path: Path) -> None:
     assert "This is a smoke run" in page_of(stages, tmp_path, config={"report": {"smoke": True}})
 
 
+def test_a_target_without_a_chat_template_is_told(stages, tmp_path: Path) -> None:
+    assert "raw form" not in page_of(stages, tmp_path / "with")
+    assert "has no chat template" in page_of(stages, tmp_path / "without", chat_template=False)
+
+
 def test_well_formed_and_with_unique_ids(stages, tmp_path: Path) -> None:
     class Checker(HTMLParser):
         void = frozenset({"meta", "br", "input", "line", "circle", "path"})
