@@ -61,9 +61,9 @@ class PairSettings:
     """
 
     prompt: Prompt
-    injection: InjectionSettings = InjectionSettings()
-    verbalizer_adapter: AdapterSettings | None = AdapterSettings()
-    reconstructor_adapter: AdapterSettings | None = AdapterSettings()
+    injection: InjectionSettings = dataclasses.field(default_factory=InjectionSettings)
+    verbalizer_adapter: AdapterSettings | None = dataclasses.field(default_factory=AdapterSettings)
+    reconstructor_adapter: AdapterSettings | None = dataclasses.field(default_factory=AdapterSettings)
     magnitude: bool = False
     max_tokens: int = 160
     precision: str = "fp32"
@@ -234,7 +234,8 @@ class Autoencoder:
 
     def trained_state(self) -> dict[str, Tensor]:
         """All trained weights by `role.name`, the injection map and the frozen reference included."""
-        backbone, state = self.backbone, {}
+        backbone = self.backbone
+        state: dict[str, Tensor] = {}
         for role in (VERBALIZER, RECONSTRUCTOR):
             state |= {f"{role}.{name}": weight for name, weight in backbone.state(role).items()}
         state |= {f"head.{k}": v.detach() for k, v in _heads(self.reconstructor).items()}
@@ -256,7 +257,9 @@ class Autoencoder:
             raise NlaeError(f"heads do not fit this model: {str(error).splitlines()[-1].strip()}") from error
         missing = {f"head.{k}" for k in _heads(self.reconstructor)} - state.keys()
         if missing:
-            raise NlaeError(f"the checkpoint lacks {', '.join(sorted(missing))}: reconstructor settings disagree with it")
+            raise NlaeError(
+                f"the checkpoint lacks {', '.join(sorted(missing))}: reconstructor settings disagree with it"
+            )
 
     @torch.no_grad()
     def _read(self, texts: Sequence[str], size: int, progress: Progress | None) -> tuple[Tensor, Tensor | None]:

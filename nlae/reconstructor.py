@@ -27,7 +27,7 @@ class ReconstructorSettings:
         max_tokens: most tokens read, template included.
     """
 
-    adapter: AdapterSettings | None = AdapterSettings()
+    adapter: AdapterSettings | None = dataclasses.field(default_factory=AdapterSettings)
     magnitude: bool = False
     max_tokens: int = 160
 

@@ -98,4 +98,5 @@ class Reward:
         )
         total_B = torch.where(good_B, total_B, torch.full_like(total_B, self.failure))
         means = {f"reward/{name}": float(part.mean()) for name, part in parts.items()}
-        return total_B, {**means, "reward/total": float(total_B.mean()), "reward/failed": 1 - float(good_B.float().mean())}
+        failed = 1 - float(good_B.float().mean())
+        return total_B, {**means, "reward/total": float(total_B.mean()), "reward/failed": failed}

@@ -59,7 +59,7 @@ class VerbalizerSettings:
         injection: how vectors enter.
     """
 
-    adapter: AdapterSettings | None = AdapterSettings()
+    adapter: AdapterSettings | None = dataclasses.field(default_factory=AdapterSettings)
     injection: InjectionSettings = InjectionSettings()
 
 

@@ -2,7 +2,7 @@
 
 Steps are manual in both, because two roles with two clips and two optimizers are what is trained. Lightning's own
 checkpoints are left out: an update needs weights, optimizer states and its number, and those are written as safetensors
-and plain tensors. Everything random is derived from (seed, objective, update, row).
+and JSON. Everything random is derived from (seed, objective, update, row).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +127,7 @@ class Objective(pl.LightningModule):
         """AdamW for the verbalizer, AdamW for the reconstructor; fused kernels on a GPU."""
         pair, schedule = self.autoencoder, self.schedule
         fused = pair.target.device.type == "cuda"
-        settings = {"weight_decay": schedule.weight_decay, "betas": (0.9, 0.98), "fused": fused}
+        settings: dict[str, Any] = {"weight_decay": schedule.weight_decay, "betas": (0.9, 0.98), "fused": fused}
         return [
             torch.optim.AdamW(pair.verbalizer.trainable(), lr=schedule.verbalizer_lr, **settings),
             torch.optim.AdamW(pair.reconstructor.trainable(), lr=schedule.reconstructor_lr, **settings),
@@ -162,7 +162,8 @@ class Objective(pl.LightningModule):
 
     def step_both(self) -> dict[str, float]:
         """One guarded step of each role, on gradients that are already there."""
-        for_verbalizer, for_reconstructor = self.optimizers()  # type: ignore[misc]
+        optimizers: Any = self.optimizers()
+        for_verbalizer, for_reconstructor = optimizers
         pair, schedule = self.autoencoder, self.schedule
         return {
             "verbalizer/grad_norm": self.guarded_step(
@@ -176,7 +177,7 @@ class Objective(pl.LightningModule):
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Held-out curves: the round trip at temperature 1, its shuffled pairing, and both halves on the teacher's text."""
+        """Held-out curves: the round trip at temperature 1, its shuffled pairing, both halves on the teacher's text."""
         held, pair = self.validation, self.autoencoder
         assert held is not None
         true_ND, mean_D = unit(held.activation_ND), pair.statistics.mean_D
@@ -201,12 +202,13 @@ class Objective(pl.LightningModule):
         new, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(parents=True)
-        save_file({k: v.contiguous().cpu() for k, v in self.autoencoder.trained_state().items()}, str(new / "weights.safetensors"))
-        states = [optimizer.state_dict() for optimizer in self._plain_optimizers()]
-        torch.save(states, new / "optimizers.pt")
+        weights = {name: weight.contiguous().cpu() for name, weight in self.autoencoder.trained_state().items()}
+        save_file(weights, str(new / "weights.safetensors"))
+        save_file(_optimizer_tensors(self._plain_optimizers()), str(new / "optimizers.safetensors"))
         (new / "update.json").write_text(json.dumps({"update": self.update, "skipped": self.skipped}))
-        shutil.rmtree(old, ignore_errors=True)
         if folder.exists():
+            # only now: after a kill between the renames, `old` is the only whole one
+            shutil.rmtree(old, ignore_errors=True)
             os.rename(folder, old)
         os.rename(new, folder)
         shutil.rmtree(old, ignore_errors=True)
@@ -214,18 +216,37 @@ class Objective(pl.LightningModule):
     def load_resume(self, folder: Path) -> None:
         """Go on from `folder`; call it after the optimizers exist (`on_fit_start` of the stage's callback)."""
         self.autoencoder.load_trained_state(load_file(str(folder / "weights.safetensors")))
-        states = torch.load(folder / "optimizers.pt", weights_only=True)
-        for optimizer, state in zip(self._plain_optimizers(), states, strict=True):
-            optimizer.load_state_dict(state)
+        _load_optimizers(self._plain_optimizers(), load_file(str(folder / "optimizers.safetensors")))
         counts = json.loads((folder / "update.json").read_text())
         self.update, self.skipped = counts["update"], counts["skipped"]
 
     def _plain_optimizers(self) -> list[torch.optim.Optimizer]:
-        return [getattr(o, "optimizer", o) for o in self.optimizers()]  # type: ignore[union-attr]
+        optimizers: Any = self.optimizers()
+        return [getattr(optimizer, "optimizer", optimizer) for optimizer in optimizers]
+
+
+def _optimizer_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
+    """States by `optimizer.parameter.name`; the settings are the schedule's, and need not be kept."""
+    return {
+        f"{i}.{index}.{name}": value.contiguous().cpu()
+        for i, optimizer in enumerate(optimizers)
+        for index, state in optimizer.state_dict()["state"].items()
+        for name, value in state.items()
+    }
+
+
+def _load_optimizers(optimizers: Sequence[torch.optim.Optimizer], tensors: dict[str, Tensor]) -> None:
+    for i, optimizer in enumerate(optimizers):
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            which, index, name = key.split(".")
+            if int(which) == i:
+                state.setdefault(int(index), {})[name] = value
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def resume_folder(folder: Path) -> Path | None:
-    """The newest whole resume folder in a stage's `folder`: `resume`, or `resume.old` if a kill fell between renames."""
+    """The newest whole resume folder in `folder`: `resume`, or `resume.old` if a kill fell between renames."""
     for name in ("resume", "resume.old"):
         if (folder / name / "update.json").exists():
             return folder / name

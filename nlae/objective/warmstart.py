@@ -1,8 +1,8 @@
 """Warm start: both halves learn, side by side, from the teacher's words.
 
-The verbalizer learns to write the teacher's text given the activation, the reconstructor to rebuild the activation given
-the text; neither sees the other. Documents may be split between them, so that the reconstructor's first
-look at the verbalizer's style is not on texts that both have memorised. Sampling is left out: it begins with `reinforce`.
+The verbalizer learns to write the teacher's text given the activation, the reconstructor to rebuild the activation
+given the text; neither sees the other. Documents may be split between them, so that the reconstructor's first look at
+the verbalizer's style is not on texts that both have memorised. Sampling is left out: it begins with `reinforce`.
 """
 
 from __future__ import annotations

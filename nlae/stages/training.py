@@ -112,9 +112,5 @@ def show_samples(context: StageContext, pair: Autoencoder, rows: ActivationRows)
     seeds = pair.row_seeds(context.seed, "samples", [int(row) for row in few.row])
     written = pair.verbalize(few.all(), seeds=seeds)
     decode = pair.target.tokenizer.decode
-    table = [
-        [int(few.row[i]), decode(few.context_ids(i)), written[i].text, written[i].closed] for i in range(len(few))
-    ]
+    table = [[int(few.row[i]), decode(few.context_ids(i)), written[i].text, written[i].closed] for i in range(len(few))]
     context.run.table("explanations", ["row", "context", "explanation", "closed"], table)
-
-
