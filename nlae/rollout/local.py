@@ -18,7 +18,8 @@ from nlae.rollout.protocol import Rollouts
 from nlae.verbalizer import Verbalizer
 
 KEEP_SHARE = 0.75
-TAIL_TOKENS = 8
+# a token spells at least one character, so this many always hold a tag that has just been completed
+TAIL_TOKENS = len(CLOSE_TAG)
 
 
 class LocalRollout:
