@@ -13,12 +13,14 @@ import copy
 import dataclasses
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from nlae.errors import NlaeError
 from nlae.target import Site, Target, Trunk
@@ -39,9 +41,17 @@ class AdapterSettings:
     rank: int = 16
     alpha: float = 16.0
 
-    def config(self, modules: list[str]) -> LoraConfig:
-        """The peft configuration for exactly these modules (dotted names)."""
-        return LoraConfig(r=self.rank, lora_alpha=self.alpha, lora_dropout=0.0, target_modules=modules, bias="none")
+    def config(self, modules: list[str], *, transposed: bool = False) -> LoraConfig:
+        """The peft configuration for exactly these modules (dotted names); GPT-2 keeps its weights transposed."""
+        alpha: Any = self.alpha  # peft's annotation says int, but it only divides by it
+        return LoraConfig(
+            r=self.rank,
+            lora_alpha=alpha,
+            lora_dropout=0.0,
+            target_modules=modules,
+            bias="none",
+            fan_in_fan_out=transposed,
+        )
 
 
 class Backbone(nn.Module):
@@ -71,7 +81,7 @@ class Backbone(nn.Module):
         super().__init__()
         if precision not in PRECISIONS:
             raise NlaeError(f"trainer.precision is {precision!r}; choose one of {', '.join(PRECISIONS)}")
-        if precision == "bf16-base" and (verbalizer_adapter is None or reconstructor_adapter is None):
+        if copies and precision == "bf16-base" and (verbalizer_adapter is None or reconstructor_adapter is None):
             # bf16 parameters under AdamW round most updates to zero
             raise NlaeError("trainer.precision=bf16-base trains adapters only; use bf16-mixed for full fine-tuning")
         self.target, self.site, self.precision, self.seed = target, site, precision, seed
@@ -142,7 +152,10 @@ class Backbone(nn.Module):
 
     def trunk(self, role: str) -> Trunk:
         """The truncated trunk that `role` reads with; call it inside `use(role)`."""
-        return self.full_trunks[role] if role in self.full_trunks else self.target_trunk
+        for name, trunk in self.full_trunks.items():
+            if name == role and isinstance(trunk, Trunk):
+                return trunk
+        return self.target_trunk
 
     def parameters_of(self, role: str) -> list[nn.Parameter]:
         """All weights that belong to `role` alone, in a stable order."""
@@ -168,11 +181,21 @@ class Backbone(nn.Module):
                     raise NlaeError(f"weight {name} of the {role} is {tuple(state[name].shape)}, not {parameter.shape}")
                 parameter.copy_(state[name])
 
+    def adapter_config(self, settings: AdapterSettings, modules: list[str]) -> LoraConfig:
+        """What peft must know to put `settings` on these modules of this model."""
+        maps = [self.model.get_submodule(name) for name in modules[:1]]
+        return settings.config(modules, transposed=any(isinstance(_bare(part), Conv1D) for part in maps))
+
     def merged_state(self, role: str) -> dict[str, Tensor]:
         """State dict of the whole causal LM with the adapter of `role` merged, without any adapter keys."""
         if role == VERBALIZER and self.full_verbalizer is not None:
             return self.full_verbalizer.state_dict()
         state = {k.replace(".base_layer.", "."): v for k, v in self.model.state_dict().items() if ".lora_" not in k}
+        if role in self.full_trunks:
+            # a trunk is the decoder cut short: its own weights lie over the target's, the rest is never read
+            start = self._decoder_name()
+            own = self.full_trunks[role].state_dict()
+            return state | {start + name.removeprefix("decoder."): weight for name, weight in own.items()}
         for name, layer in self._lora_layers():
             if role in layer.lora_A:
                 key = f"{name}.weight"
@@ -181,16 +204,19 @@ class Backbone(nn.Module):
 
     def clean_copy(self, role: str) -> PreTrainedModel:
         """The weights that `role` runs with, adapters merged, in a model of their own; `target` for the bare ones."""
-        copied: PreTrainedModel = type(self.model)(copy.deepcopy(self.model.config))
+        copied: Any = type(self.model)(copy.deepcopy(self.model.config))
         copied.load_state_dict(self.merged_state(role))
-        return copied.to(self.target.device, self.target.dtype).train(self.model.training)
+        copied.to(self.target.device, self.target.dtype).train(self.model.training)
+        return copied
 
     @classmethod
     def of_models(
         cls, target: Target, site: Site, verbalizer: PreTrainedModel, reader: PreTrainedModel, *, precision: str
     ) -> Backbone:
         """A backbone of ready-made full models: `verbalizer` writes, `reader`'s blocks up to the site read."""
-        backbone = cls(target, site, verbalizer_adapter=None, reconstructor_adapter=None, precision=precision, copies=False)
+        backbone = cls(
+            target, site, verbalizer_adapter=None, reconstructor_adapter=None, precision=precision, copies=False
+        )
         backbone.full_verbalizer = verbalizer
         backbone.full_trunks[RECONSTRUCTOR] = Trunk(reader, site)
         return backbone
@@ -200,8 +226,11 @@ class Backbone(nn.Module):
             torch.manual_seed(self.seed if seed is None else seed)
             # peft warns of a second adapter on one model, which is the very point here
             warnings.filterwarnings("ignore", message="Already found a `peft_config`")
-            inject_adapter_in_model(settings.config(modules), self.model, adapter_name=role)
+            inject_adapter_in_model(self.adapter_config(settings, modules), self.model, adapter_name=role)
         self.adapters[role] = settings
+        for _, layer in self._lora_layers():
+            # outside `use` the shared weights are the bare target, whatever peft has just made active
+            layer._active_adapter = []
         self.model.requires_grad_(False)
         for name in self.adapters:
             if name != REFERENCE:
@@ -217,7 +246,13 @@ class Backbone(nn.Module):
         wanted = tuple(f".{leaf}" for leaf in self.target.architecture.lora_modules)
         return [n for n, m in self.target.model.named_modules() if id(m) in inside and n.endswith(wanted)]
 
-    def _lora_layers(self) -> list[tuple[str, LoraLayer]]:
+    def _decoder_name(self) -> str:
+        """Dotted name of the decoder inside the causal LM, with its final dot; empty when it is the model itself."""
+        decoder = self.target.architecture.decoder(self.model)
+        name = next(name for name, module in self.model.named_modules() if module is decoder)
+        return f"{name}." if name else ""
+
+    def _lora_layers(self) -> list[tuple[str, Any]]:
         return [(name, module) for name, module in self.model.named_modules() if isinstance(module, LoraLayer)]
 
     def _named(self, role: str) -> dict[str, nn.Parameter]:
@@ -231,3 +266,7 @@ class Backbone(nn.Module):
             for name, parameter in self.model.named_parameters()
             if ".lora_" in name and name.endswith(end)
         }
+
+
+def _bare(module: nn.Module) -> nn.Module:
+    return getattr(module, "base_layer", module)

@@ -1,8 +1,8 @@
 """A checkpoint is a folder a person can read: safetensors, a tokenizer, and `nla_meta.yaml`.
 
 ```
-nla_meta.yaml              what it is, from what, on which site, with which prompt; a superset of the reference's sidecar
-verbalizer/ reconstructor/ adapter_config.json + adapter_model.safetensors (peft's layout), or model.safetensors
+nla_meta.yaml              what it is, from what, at which site, with which prompt; the reference's sidecar and more
+verbalizer/ reconstructor/ adapter_config.json, adapter_model.safetensors as peft has them; or model.safetensors
 heads.safetensors          head, norm head, injection map
 statistics.safetensors     μ, denominator, α      distractors.safetensors   100 training directions, for ranks
 training_documents.txt     hashes of the documents it was trained on
@@ -37,7 +37,8 @@ from nlae.verbalizer import InjectionSettings
 
 META = "nla_meta.yaml"
 PEFT_PREFIX = "base_model.model."
-CONTENT = (META, "heads.safetensors", "statistics.safetensors", "distractors.safetensors", "tokenizer", VERBALIZER, RECONSTRUCTOR)
+HEADS, STATISTICS, DISTRACTORS = "heads.safetensors", "statistics.safetensors", "distractors.safetensors"
+CONTENT = (META, HEADS, STATISTICS, DISTRACTORS, "tokenizer", VERBALIZER, RECONSTRUCTOR)
 
 
 def save(pair: Autoencoder, folder: Path) -> None:
@@ -52,11 +53,11 @@ def save(pair: Autoencoder, folder: Path) -> None:
     state = {key: value.detach().cpu().contiguous() for key, value in pair.trained_state().items()}
     for role in (VERBALIZER, RECONSTRUCTOR):
         _save_role(pair, role, state, new / role)
-    save_file({k: v for k, v in state.items() if k.startswith(("head.", "map."))}, str(new / "heads.safetensors"))
+    save_file({k: v for k, v in state.items() if k.startswith(("head.", "map."))}, str(new / HEADS))
     if pair.has_statistics:
-        pair.statistics.save(new / "statistics.safetensors")
+        pair.statistics.save(new / STATISTICS)
     if pair.distractors_MD is not None:
-        save_file({"unit": pair.distractors_MD.half().contiguous().cpu()}, str(new / "distractors.safetensors"))
+        save_file({"unit": pair.distractors_MD.half().contiguous().cpu()}, str(new / DISTRACTORS))
     pair.target.tokenizer.save_pretrained(str(new / "tokenizer"))
     (new / META).write_text(yaml.safe_dump(describe(pair), sort_keys=False, allow_unicode=True), encoding="utf-8")
     for name in [*(n for n in CONTENT if n != META), META]:
@@ -88,22 +89,18 @@ def load(path: str | Path, *, device: str = "cpu", precision: str | None = None)
         raise NlaeError(
             f"{folder} holds one half only (role {meta.get('role')!r}): put both halves into one folder as av/ and ar/"
         )
-    settings = settings_from_meta(meta)
+    settings, site = settings_from_meta(meta), _site(meta)
     if precision is not None:
         settings = dataclasses.replace(settings, precision=precision)
+    statistics, distractors, state = _read_tensors(folder)
     source = source_from_description(meta["target"])
     if source.fingerprint() != meta["target_fingerprint"]:
         raise NlaeError(f"{folder}: trained on {meta['base_checkpoint']}, whose weights have changed since; not loaded")
     target = source.load(dtype=settings.dtype, device=device)
-    site = Site(**meta["site"]).resolve(target.n_layers)
-    statistics = _optional(folder / "statistics.safetensors", SiteStatistics.load)
-    distractors = _optional(folder / "distractors.safetensors", lambda p: load_file(str(p))["unit"].float())
+    site = site.resolve(target.n_layers)
     pair = Autoencoder(target, site, statistics, settings, meta=meta, distractors_MD=distractors)
     check_tokens(pair, meta, folder)
-    try:
-        pair.load_trained_state(_read_state(folder))
-    except (OSError, SafetensorError) as error:
-        raise NlaeError(f"{folder}: weights cannot be read ({error}); copy the checkpoint again") from error
+    pair.load_trained_state(state)
     return pair
 
 
@@ -122,7 +119,9 @@ def locate(path: str | Path) -> Path:
 
     name, _, revision = str(path).partition("@")
     try:
-        return Path(snapshot_download(name, revision=revision or None, ignore_patterns=["*.bin", "*.pt", "*.pkl", "*.py"]))
+        return Path(
+            snapshot_download(name, revision=revision or None, ignore_patterns=["*.bin", "*.pt", "*.pkl", "*.py"])
+        )
     except Exception as error:
         raise NlaeError(f"checkpoint={path}: neither a folder here nor to be had from the hub ({error})") from error
 
@@ -135,8 +134,9 @@ def read_meta(folder: Path) -> dict[str, Any]:
     """
     try:
         meta = yaml.safe_load((folder / META).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise NlaeError(f"{folder / META} cannot be read: {error}") from error
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise NlaeError(f"{folder / META} cannot be read ({reason}); copy the checkpoint again") from error
     if not isinstance(meta, dict) or meta.get("kind") != "nla_model":
         raise NlaeError(f"{folder / META} does not describe a natural language autoencoder (kind is not nla_model)")
     return meta
@@ -178,8 +178,14 @@ def describe(pair: Autoencoder) -> dict[str, Any]:
 
 
 def settings_from_meta(meta: Mapping[str, Any]) -> PairSettings:
-    """Shape of the pair that a sidecar of ours describes."""
+    """Shape of the pair that a sidecar of ours describes.
+
+    Raises:
+        NlaeError: it lacks or misnames something.
+    """
     try:
+        for key in ("target", "target_fingerprint", "base_checkpoint", "site", "tokens"):
+            meta[key]
         return PairSettings(
             prompt=Prompt(**meta["prompt"]),
             injection=InjectionSettings(**meta["injection"]),
@@ -193,9 +199,16 @@ def settings_from_meta(meta: Mapping[str, Any]) -> PairSettings:
         raise NlaeError(f"{META} lacks or misnames {error}: it was written by another version") from error
 
 
+def _site(meta: Mapping[str, Any]) -> Site:
+    try:
+        return Site(**meta["site"])
+    except TypeError as error:
+        raise NlaeError(f"{META}: site misnames something ({error}): it was written by another version") from error
+
+
 def check_tokens(pair: Autoencoder, meta: Mapping[str, Any], folder: Path) -> None:
     """The sidecar's ids against the live tokenizer; a silent disagreement would inject into the wrong place."""
-    stored, live = meta["tokens"], describe(pair)["tokens"]
+    stored, live = meta.get("tokens") or {}, describe(pair)["tokens"]
     for key in ("injection_token_id", "injection_left_neighbor_id", "injection_right_neighbor_id", "critic_suffix_ids"):
         if stored.get(key) != live[key]:
             raise NlaeError(
@@ -211,19 +224,26 @@ def _save_role(pair: Autoencoder, role: str, state: dict[str, Tensor], folder: P
         return
     save_file({PEFT_PREFIX + k: v for k, v in weights.items()}, str(folder / "adapter_model.safetensors"))
     modules = sorted({k.rsplit(".lora_", 1)[0] for k in weights})
-    config = pair.backbone.adapters[role].config(modules).to_dict()
+    config = pair.backbone.adapter_config(pair.backbone.adapters[role], modules).to_dict()
     config["base_model_name_or_path"] = pair.meta.get("base_checkpoint", pair.target.source_name)
     plain = {k: sorted(v) if isinstance(v, set) else v for k, v in config.items()}
     (folder / "adapter_config.json").write_text(json.dumps(plain, indent=2, default=str), encoding="utf-8")
 
 
-def _read_state(folder: Path) -> dict[str, Tensor]:
-    state = load_file(str(folder / "heads.safetensors"))
-    for role in (VERBALIZER, RECONSTRUCTOR):
-        adapter = folder / role / "adapter_model.safetensors"
-        weights = load_file(str(adapter if adapter.exists() else folder / role / "model.safetensors"))
-        state |= {f"{role}.{k.removeprefix(PEFT_PREFIX)}": v for k, v in weights.items()}
-    return state
+def _read_tensors(folder: Path) -> tuple[SiteStatistics | None, Tensor | None, dict[str, Tensor]]:
+    """Statistics and distractors where there are any, and all trained weights."""
+    try:
+        statistics = _optional(folder / STATISTICS, SiteStatistics.load)
+        distractors = _optional(folder / DISTRACTORS, lambda path: load_file(str(path))["unit"].float())
+        state = load_file(str(folder / HEADS))
+        for role in (VERBALIZER, RECONSTRUCTOR):
+            adapter = folder / role / "adapter_model.safetensors"
+            weights = load_file(str(adapter if adapter.exists() else folder / role / "model.safetensors"))
+            state |= {f"{role}.{k.removeprefix(PEFT_PREFIX)}": v for k, v in weights.items()}
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise NlaeError(f"{folder}: weights cannot be read ({reason}); copy the checkpoint again") from error
+    return statistics, distractors, state
 
 
 def _adapter(values: Mapping[str, Any] | None) -> AdapterSettings | None:
@@ -236,5 +256,3 @@ def _asdict(settings: AdapterSettings | None) -> dict[str, Any] | None:
 
 def _optional(path: Path, read: Any) -> Any:
     return read(path) if path.exists() else None
-
-

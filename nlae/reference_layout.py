@@ -16,12 +16,13 @@ from typing import Any
 
 import torch
 import yaml
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from nlae.autoencoder import Autoencoder, PairSettings
 from nlae.backbone import RECONSTRUCTOR, VERBALIZER, Backbone
-from nlae.checkpoint import META, check_tokens, describe, read_meta
+from nlae.checkpoint import META, STATISTICS, check_tokens, describe, read_meta
 from nlae.errors import NlaeError
 from nlae.functional.scaling import SiteStatistics
 from nlae.prompt import Prompt
@@ -29,7 +30,8 @@ from nlae.target import HubTarget, Site, source_from_description
 from nlae.verbalizer import InjectionSettings
 
 HEAD = "value_head.safetensors"
-STATISTICS = "statistics.safetensors"
+# a text of 150 tokens and any template; a foreign sidecar does not say
+MAX_TOKENS = 512
 
 
 def export_reference(pair: Autoencoder, folder: Path) -> None:
@@ -66,24 +68,21 @@ def load_reference(av: Path, ar: Path, *, device: str = "cpu", precision: str = 
     if extraction_layer(av_meta, av) != layer:
         raise NlaeError(f"{av} and {ar} were made for different layers ({extraction_layer(av_meta, av)}, {layer})")
     dtype = "bfloat16" if precision == "bf16-base" else "float32"
-    target = _base(av_meta).load(dtype=dtype, device=device)
+    settings, site = _shape(av_meta, ar_meta, layer, precision)
+    statistics, head = _tensors(av, ar)
+    source = _base(av_meta)
+    target = source.load(dtype=dtype, device=device)
     verbalizer = HubTarget(name="av", model=str(av)).load(dtype=dtype, device=device)
     reader = HubTarget(name="ar", model=str(ar)).load(dtype=dtype, device=device)
-    site = Site(kind="resid", layer=layer, min_position=int(av_meta.get("site", {}).get("min_position", 8)))
-    settings = PairSettings(
-        prompt=_prompt(av_meta, ar_meta),
-        injection=InjectionSettings(scale=float(av_meta["extraction"]["injection_scale"])),
-        verbalizer_adapter=None,
-        reconstructor_adapter=None,
-        precision=precision,
-    )
-    statistics = SiteStatistics.load(av / STATISTICS) if (av / STATISTICS).exists() else None
+    site = site.resolve(target.n_layers)
     backbone = Backbone.of_models(target, site, verbalizer.model, reader.model, precision=precision)
-    meta = {"stage": "reference", "base_checkpoint": av_meta.get("base_checkpoint"), "training": {}}
+    meta = {"stage": "reference", "base_checkpoint": av_meta.get("base_checkpoint"), "target": source.describe()}
     pair = Autoencoder(target, site, statistics, settings, meta=meta, backbone=backbone)
     check_tokens(pair, av_meta, av)
+    if head.shape != pair.reconstructor.head.weight.shape:
+        raise NlaeError(f"{ar / HEAD} is {tuple(head.shape)}, but activations have {target.d_model} entries")
     with torch.no_grad():
-        pair.reconstructor.head.weight.copy_(load_file(str(ar / HEAD))["weight"])
+        pair.reconstructor.head.weight.copy_(head)
     return pair
 
 
@@ -122,6 +121,7 @@ def sidecar(pair: Autoencoder, half: str) -> dict[str, Any]:
         "target": ours["target"],
         "site": ours["site"],
         "prompt": ours["prompt"],
+        "reconstructor": ours["reconstructor"],
     }
 
 
@@ -165,6 +165,33 @@ def _untied_head(model: Any) -> list[Tensor]:
     return [] if head is None or head.weight is embedding.weight else list(head.parameters())
 
 
+def _shape(
+    av_meta: Mapping[str, Any], ar_meta: Mapping[str, Any], layer: int, precision: str
+) -> tuple[PairSettings, Site]:
+    try:
+        settings = PairSettings(
+            prompt=_prompt(av_meta, ar_meta),
+            injection=InjectionSettings(scale=float(av_meta["extraction"]["injection_scale"])),
+            verbalizer_adapter=None,
+            reconstructor_adapter=None,
+            max_tokens=int((av_meta.get("reconstructor") or {}).get("max_tokens", MAX_TOKENS)),
+            precision=precision,
+        )
+        return settings, Site("resid", layer, min_position=int((av_meta.get("site") or {}).get("min_position", 8)))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise NlaeError(f"the reference sidecars lack or misname {error}; they cannot be used without") from error
+
+
+def _tensors(av: Path, ar: Path) -> tuple[SiteStatistics | None, Tensor]:
+    """Our statistics, where we wrote the pair, and the reconstructor's head."""
+    try:
+        statistics = SiteStatistics.load(av / STATISTICS) if (av / STATISTICS).exists() else None
+        return statistics, load_file(str(ar / HEAD))["weight"]
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise NlaeError(f"{ar}: tensors cannot be read ({reason}); copy the checkpoint again") from error
+
+
 def _base(meta: Mapping[str, Any]) -> Any:
     """The model whose activations are explained: ours by description, the reference's by hub id."""
     if meta.get("target"):
@@ -190,4 +217,3 @@ def _prompt(av_meta: Mapping[str, Any], ar_meta: Mapping[str, Any]) -> Prompt:
         marker=av_meta["tokens"]["injection_char"],
         max_tokens=150,
     )
-
