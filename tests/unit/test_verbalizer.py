@@ -1,0 +1,256 @@
+"""The verbalizer against plain forwards of the same model: one whole prompt, no cache, no chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+from torch import Tensor
+
+from nlae import verbalizer as module
+from nlae.autoencoder import Autoencoder
+from nlae.backbone import REFERENCE, VERBALIZER
+from nlae.errors import NlaeError
+from nlae.functional.scaling import unit
+from nlae.verbalizer import InjectionSettings, pad_right
+
+FAMILIES = ["llama", "gemma2", "gemma3", "gpt2", "gpt_neox"]
+N = 2
+
+
+def responses(pair: Autoencoder, groups: int, length: int = 12) -> Tensor:
+    generator = torch.Generator().manual_seed(5)
+    return torch.randint(4, len(pair.target.tokenizer), (groups * N, length), generator=generator)
+
+
+def expected_slot(pair: Autoencoder, activation_GD: Tensor, here_BD: Tensor, role: str = VERBALIZER) -> Tensor:
+    """What the slot must hold, from the definitions."""
+    vector_BD = (unit(activation_GD) * 6.0).repeat_interleave(N, 0)
+    if pair.settings.injection.mode == "affine":
+        map_ = pair.verbalizer.maps[role]
+        vector_BD = vector_BD.to(map_.weight) @ map_.weight.T + map_.bias
+    if pair.settings.injection.mode == "add":
+        here_BD = here_BD.float()
+        vector_BD = here_BD + here_BD.norm(dim=-1, keepdim=True) * unit(vector_BD)
+    return vector_BD.to(pair.target.dtype)
+
+
+@contextmanager
+def after_block(pair: Autoencoder, j: int, activation_GD: Tensor) -> Iterator[None]:
+    slot = pair.verbalizer.ids.slot
+
+    def write(_module: object, _inputs: object, output: object) -> object:
+        hidden_BTD = (output[0] if isinstance(output, tuple) else output).clone()
+        hidden_BTD[:, slot] = expected_slot(pair, activation_GD, hidden_BTD[:, slot])
+        return (hidden_BTD, *output[1:]) if isinstance(output, tuple) else hidden_BTD
+
+    handle = pair.target.architecture.blocks(pair.target.model)[j].register_forward_hook(write)
+    yield
+    handle.remove()
+
+
+def plain_logprobs(pair: Autoencoder, activation_GD: Tensor, token_BT: Tensor) -> Tensor:
+    """The Hugging Face model's own forward over prompt and response, the slot written by hand."""
+    ids, model = pair.verbalizer.ids, pair.target.model
+    prompt_BT = torch.tensor([ids.input_ids]).expand(len(token_BT), -1)
+    with pair.backbone.use(VERBALIZER):
+        embedded_BTD = pair.target.architecture.embedding(model)(torch.cat([prompt_BT, token_BT], 1))
+        if pair.settings.injection.point == "embedding":
+            embedded_BTD = embedded_BTD.clone()
+            embedded_BTD[:, ids.slot] = expected_slot(pair, activation_GD, embedded_BTD[:, ids.slot])
+            logits_BTV = model(inputs_embeds=embedded_BTD, use_cache=False).logits
+        else:
+            with after_block(pair, int(pair.settings.injection.point), activation_GD):
+                logits_BTV = model(inputs_embeds=embedded_BTD, use_cache=False).logits
+    first = prompt_BT.shape[1] - 1
+    logp_BTV = logits_BTV[:, first:-1].double().log_softmax(-1)
+    return logp_BTV.gather(2, token_BT[:, :, None]).squeeze(2)
+
+
+def agree(pair: Autoencoder, activation_GD: Tensor, tolerance: float) -> None:
+    token_BT = responses(pair, len(activation_GD))
+    weight_BT = torch.randn(token_BT.shape, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+    got_BT = pair.verbalizer.logprobs(activation_GD, token_BT)
+    want_BT = plain_logprobs(pair, activation_GD, token_BT)
+    assert got_BT.dtype == torch.float32
+    assert torch.allclose(got_BT.double(), want_BT, atol=tolerance, rtol=tolerance)
+    parameters = pair.verbalizer.trainable()
+    got = torch.autograd.grad((got_BT * weight_BT).sum(), parameters)
+    want = torch.autograd.grad((want_BT * weight_BT).sum(), parameters)
+    largest = max(float(part.abs().max()) for part in want)
+    assert largest > 0.1
+    for mine, theirs in zip(got, want, strict=True):
+        assert torch.allclose(mine, theirs, atol=tolerance * largest, rtol=10 * tolerance)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_shared_prefix_changes_neither_logprobs_nor_gradients(make_pair, activations, family):
+    agree(make_pair(family, dtype="float64"), activations[:3], 2e-6)
+
+
+def test_the_same_in_float32(make_pair, activations):
+    agree(make_pair("llama"), activations[:3], 2e-4)
+
+
+@pytest.mark.parametrize("mode", ["replace", "add", "affine"])
+@pytest.mark.parametrize("point", ["embedding", 0, 1])
+def test_every_way_of_injecting_equals_the_same_by_hand(make_pair, activations, mode, point):
+    agree(make_pair("llama", dtype="float64", mode=mode, point=point), activations[:2], 2e-6)
+
+
+@pytest.mark.parametrize("family", ["gemma3", "gpt2", "gpt_neox"])
+def test_injecting_after_a_block_in_other_families(make_pair, activations, family):
+    agree(make_pair(family, dtype="float64", point=1), activations[:2], 2e-6)
+
+
+def test_full_weights_equal_a_plain_forward(make_pair, activations):
+    pair = make_pair("llama", adapter=None, learned=False)
+    own = pair.backbone.full_verbalizer
+    with torch.no_grad():
+        for weight in own.parameters():
+            weight.mul_(1.1)
+    token_BT = responses(pair, 2)
+    got_BT = pair.verbalizer.logprobs(activations[:2], token_BT)
+    pair.target.model.load_state_dict(own.state_dict())
+    assert torch.allclose(got_BT.double(), plain_logprobs(pair, activations[:2], token_BT), atol=2e-4)
+
+
+@pytest.mark.parametrize("adapter", [True, False])
+def test_logits_in_chunks_give_the_same_numbers_and_gradients(make_pair, activations, monkeypatch, adapter):
+    pair = make_pair("gemma2", **({} if adapter else {"adapter": None}))
+    token_BT = responses(pair, 3)
+
+    def run() -> list[Tensor]:
+        logp_BT = pair.verbalizer.logprobs(activations[:3], token_BT)
+        # another role between forward and backward must not matter to what is recomputed
+        with pair.backbone.use(None):
+            return [logp_BT, *torch.autograd.grad(logp_BT.sum(), pair.verbalizer.trainable(), allow_unused=True)]
+
+    whole = run()
+    monkeypatch.setattr(module, "HEAD_ROWS", 7)
+    for a, b in zip(whole, run(), strict=True):
+        assert (a is None and b is None) or torch.allclose(a, b, atol=1e-4, rtol=1e-4)
+
+
+def test_trap_11_rows_of_a_batch_do_not_see_each_other(make_pair, activations):
+    pair = make_pair("llama")
+    activation_GD = activations[:3].clone().requires_grad_(True)
+    token_BT = responses(pair, 3)
+    logp_BT = pair.verbalizer.logprobs(activation_GD, token_BT)
+    # rows 2 and 3 belong to the second activation
+    gradient_GD = torch.autograd.grad(logp_BT[2:4].sum(), activation_GD)[0]
+    assert gradient_GD[1].norm() > 1e-4
+    assert torch.equal(gradient_GD[[0, 2]], torch.zeros(2, gradient_GD.shape[1]))
+    alone_BT = pair.verbalizer.logprobs(activations[1:2], token_BT[2:4])
+    assert torch.allclose(logp_BT[2:4], alone_BT, atol=1e-4)
+    changed_BT = token_BT.clone()
+    changed_BT[0], changed_BT[1, 5:] = 4, 9
+    again_BT = pair.verbalizer.logprobs(activations[:3], changed_BT)
+    assert torch.allclose(again_BT[2:], logp_BT[2:], atol=1e-5)
+    # within a row the past is seen and the future is not
+    assert torch.allclose(again_BT[1, :5], logp_BT[1, :5], atol=1e-5)
+
+
+def test_padding_may_hold_anything(make_pair, activations):
+    pair = make_pair("llama")
+    token_BT, mask_BT = pair.verbalizer.encode_responses(["a cat", "a much longer text about a cat"])
+    other_BT = torch.where(mask_BT.bool(), token_BT, 77)
+    one_BT, two_BT = (pair.verbalizer.logprobs(activations[:2], ids) for ids in (token_BT, other_BT))
+    assert torch.allclose(one_BT[mask_BT.bool()], two_BT[mask_BT.bool()], atol=1e-5)
+
+
+@pytest.mark.parametrize("point", ["embedding", 1])
+def test_trap_10_injected_at_prefill_and_never_again(make_pair, activations, monkeypatch, point):
+    pair = make_pair("llama", point=point)
+    calls: list[int] = []
+    plain = module.inject
+
+    def counting(hidden_BTD: Tensor, *args: object, **more: object) -> Tensor:
+        calls.append(hidden_BTD.shape[1])
+        return plain(hidden_BTD, *args, **more)
+
+    monkeypatch.setattr(module, "inject", counting)
+    token_BT = responses(pair, 6)[:, :6]
+    with torch.no_grad(), pair.backbone.use(VERBALIZER):
+        logits_BV, cache = pair.verbalizer.prefill(activations, VERBALIZER)
+        steps = [logits_BV]
+        for t in range(5):
+            steps.append(pair.verbalizer.step(token_BT[:, t], cache, VERBALIZER))
+    assert calls == [1 + len(pair.verbalizer.ids.suffix_ids)], "once, while the slot is there"
+    logp_BT = torch.stack(steps, 1).log_softmax(-1).gather(2, token_BT[:, :, None]).squeeze(2)
+    assert torch.allclose(logp_BT, pair.verbalizer.logprobs(activations, token_BT), atol=1e-4)
+
+
+def test_without_injection_the_marker_keeps_its_own_embedding(make_pair, activations):
+    pair = make_pair("llama")
+    with torch.no_grad(), pair.backbone.use(VERBALIZER):
+        logits_BV, _ = pair.verbalizer.prefill(activations[:2], VERBALIZER, inject_vector=False)
+        plain_1V = pair.target.model(torch.tensor([pair.verbalizer.ids.input_ids])).logits[0, -1]
+    assert torch.allclose(logits_BV, plain_1V.expand(2, -1), atol=1e-4)
+
+
+def test_trap_09_a_silent_miss_stops_the_run(make_pair, activations, monkeypatch):
+    pair = make_pair("llama", point=1)
+    monkeypatch.setattr(pair.verbalizer, "_after_block", lambda model, writer: torch.no_grad())
+    with pytest.raises(NlaeError, match="injected 0 times instead of once"):
+        pair.verbalizer.logprobs(activations[:2], responses(pair, 2))
+
+
+def test_the_vector_is_read_direction_only(make_pair, activations):
+    pair = make_pair("llama")
+    token_BT = responses(pair, 2)
+    one_BT = pair.verbalizer.logprobs(activations[:2], token_BT)
+    assert torch.allclose(one_BT, pair.verbalizer.logprobs(100 * activations[:2], token_BT), atol=1e-5)
+    assert not torch.allclose(one_BT, pair.verbalizer.logprobs(activations[2:4], token_BT), atol=1e-2)
+
+
+def test_responses_are_what_the_sampler_would_have_to_write(make_pair):
+    pair = make_pair("llama")
+    token_BT, mask_BT = pair.verbalizer.encode_responses(["a cat", "the dog ran"])
+    for row, mask, text in zip(token_BT, mask_BT, ["a cat", "the dog ran"], strict=True):
+        written = pair.target.tokenizer.decode(row[mask.bool()])
+        assert pair.prompt.parse(written) == (text, True)
+    assert pad_right([[1], [2, 3]], "cpu")[0].tolist() == [[1, 0], [2, 3]]
+
+
+@pytest.mark.parametrize("settings", [{"mode": "stir"}, {"point": 3}, {"point": -1}, {"point": "head"}])
+def test_unknown_injections_name_what_exists(settings):
+    with pytest.raises(NlaeError, match="choose"):
+        InjectionSettings(**settings).check(3)
+
+
+def test_trap_17_reference_is_a_frozen_copy_of_adapter_and_map(make_pair, activations):
+    pair = make_pair("llama", mode="affine")
+    verbalizer, token_BT = pair.verbalizer, responses(pair, 2)
+    verbalizer.freeze_reference()
+    before_BT = verbalizer.logprobs(activations[:2], token_BT)
+    held_BT = verbalizer.logprobs(activations[:2], token_BT, role=REFERENCE)
+    assert torch.equal(before_BT, held_BT), "what has been learned so far, map included"
+    assert not held_BT.requires_grad
+    ids = {id(p) for p in verbalizer.trainable()}
+    frozen = [*pair.backbone.parameters_of(REFERENCE), *verbalizer.maps[REFERENCE].parameters()]
+    assert len(frozen) == len(ids)
+    assert not any(id(p) in ids or p.requires_grad for p in frozen)
+    for parameters in (pair.backbone.parameters_of(VERBALIZER), list(verbalizer.maps[VERBALIZER].parameters())):
+        with torch.no_grad():
+            for parameter in parameters:
+                parameter += 0.05
+        moved_BT = verbalizer.logprobs(activations[:2], token_BT)
+        assert not torch.allclose(moved_BT, before_BT, atol=1e-3)
+        assert torch.equal(verbalizer.logprobs(activations[:2], token_BT, role=REFERENCE), held_BT)
+        before_BT = moved_BT
+
+
+def test_trap_17_with_full_weights(make_pair, activations):
+    pair = make_pair("llama", adapter=None)
+    token_BT = responses(pair, 2)
+    pair.verbalizer.freeze_reference()
+    held_BT = pair.verbalizer.logprobs(activations[:2], token_BT, role=REFERENCE)
+    assert torch.equal(held_BT, pair.verbalizer.logprobs(activations[:2], token_BT))
+    with torch.no_grad():
+        for parameter in pair.verbalizer.trainable():
+            parameter *= 1.2
+    assert torch.equal(held_BT, pair.verbalizer.logprobs(activations[:2], token_BT, role=REFERENCE))
+    assert not torch.allclose(held_BT, pair.verbalizer.logprobs(activations[:2], token_BT), atol=1e-2)
