@@ -4,12 +4,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from safetensors import SafetensorError
+
 from nlae.errors import NlaeError
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-FAILURES = (OSError, ValueError, KeyError, ImportError)
+FAILURES = (OSError, ValueError, KeyError, ImportError, SafetensorError)
 
 
 def load_config(model: str, **options: Any) -> "PretrainedConfig":
@@ -38,6 +40,9 @@ def load_model(model: str, dtype: str, device: str, **options: Any) -> Any:
 
     if device == "auto":
         options["device_map"] = "auto"
+    if device == "cpu" and dtype == "bfloat16":
+        # torch's fused attention has no fast bf16 path on CPUs: plain matmuls take a quarter off a training step
+        options["attn_implementation"] = "eager"
     with readable(model), quiet_bars():
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             model, dtype=torch_dtype(dtype), use_safetensors=True, **options
