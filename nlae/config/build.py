@@ -63,4 +63,7 @@ def build(node: Any, where: str, **extra: Any) -> Any:
     target = locate(node["_target_"], where)
     if node.get("_partial_"):
         return partial(target, **inner, **extra)
-    return target(**inner, **extra)
+    try:
+        return target(**inner, **extra)
+    except (TypeError, ValueError) as error:
+        raise NlaeError(f"{where}: {target.__name__} refuses these values ({error}); see conf/README.md") from error

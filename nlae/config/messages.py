@@ -86,6 +86,8 @@ def explain_failure(error: Exception, overrides: Sequence[str]) -> str:
         blamed = None
     if blamed is None and error.__cause__ is not None:
         text += ": " + " ".join(str(error.__cause__).split())
+    if blamed is None and (found := re.search(r"override (\S+): .* could not be converted to (\w+)", text)):
+        return f"{found[1]}: expected {'a whole number' if found[2] == 'Integer' else f'a {found[2].lower()}'}"
     return blamed or f"config: {text}{_nearest_root(text)}"
 
 

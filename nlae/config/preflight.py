@@ -1,12 +1,14 @@
 """Every typo found at once, before a model loads.
 
 A node with `_target_` is bound to its callable's signature; a node without may only hold keys that some shipped file of
-its group holds (a user's own files pick such keys, they add none). Values are left to the constructors, which know
-their ranges.
+its group holds (a user's own files pick such keys, they add none). Of values only the kind is checked; their ranges are
+left to the constructors, which know them.
 """
 
 import inspect
-from collections.abc import Iterator, Mapping
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,13 @@ from nlae.errors import NlaeError
 
 # Arguments that a stage passes when it builds the node.
 LATE: dict[str, tuple[str, ...]] = {}
+NAMES: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+    types.NoneType: "null",
+}
 # Mappings whose keys are names that the user chooses.
 FREE = ("callbacks", "reward", "prompt.style", "teacher.headers", "logger.tags")
 
@@ -49,10 +58,35 @@ def signature_problems(where: str, node: Mapping[str, Any]) -> list[str]:
         unknown = [key for key in node if key not in named and key not in ("_target_", "_partial_")]
         problems += [f"unknown key {where}.{key}{nearest(key, list(named))}" for key in unknown]
     late = LATE.get(where, ())
+    problems += _type_problems(where, node, target)
     for name, parameter in named.items():
         if parameter.default is parameter.empty and name not in node and name not in late:
             problems.append(f"missing key {where}.{name} (needed by {node['_target_']})")
     return problems
+
+
+def _type_problems(where: str, node: Mapping[str, Any], target: Callable[..., Any]) -> list[str]:
+    """Values that a plainly typed argument (numbers, texts, flags, null) cannot take."""
+    try:
+        hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    except (NameError, TypeError):  # types that are imported for the type checker only
+        return []
+    problems = []
+    for key, value in node.items():
+        hint = hints.get(key)
+        kinds = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+        if all(kind in NAMES for kind in kinds) and not any(_fits(value, kind) for kind in kinds):
+            wanted = " or ".join(NAMES[kind] for kind in kinds)
+            problems.append(f"{where}.{key}={value} must be {wanted}")
+    return problems
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    if kind is float and isinstance(value, int):
+        return not isinstance(value, bool)
+    if kind is int and isinstance(value, bool):
+        return False
+    return isinstance(value, kind)
 
 
 @cache
@@ -76,7 +110,15 @@ def _merge(into: dict[str, Any], other: Mapping[str, Any]) -> None:
                 current = into[key] = {}
             _merge(current, value)
         elif not isinstance(into.get(key), dict):
-            into[key] = None
+            into[key] = [*(into.get(key) or []), value]
+
+
+def _kind_of(shipped: list[Any]) -> type | None:
+    """The kind that a key's shipped values have in common when they are all numbers or all flags."""
+    for kind in (bool, int, float):
+        if all(_fits(value, kind) for value in shipped):
+            return kind
+    return None
 
 
 def _key_problems(where: str, node: Mapping[str, Any], shape: Mapping[str, Any]) -> list[str]:
@@ -88,6 +130,10 @@ def _key_problems(where: str, node: Mapping[str, Any], shape: Mapping[str, Any])
             problems.append(f"unknown key {where}.{key}{nearest(str(key), [str(name) for name in shape])}")
         elif isinstance(value, Mapping) and isinstance(shape[key], Mapping):
             problems += _key_problems(f"{where}.{key}", value, shape[key])
+        elif isinstance(shape[key], list):
+            kind = _kind_of(shape[key])
+            if kind is not None and not _fits(value, kind):
+                problems.append(f"{where}.{key}={value} must be {NAMES[kind]}")
     return problems
 
 

@@ -14,6 +14,7 @@ from nlae.fingerprint import pick
 
 # What a checkpoint remembers without being bound to it: a typed value is taken.
 FREE = ("site.min_position",)
+SHOWN = 3  # disagreements that are spelled out
 
 
 def adopt_checkpoint(config: dict[str, Any], typed: Sequence[str]) -> tuple[dict[str, Any], Path]:
@@ -49,7 +50,11 @@ def adopt_checkpoint(config: dict[str, Any], typed: Sequence[str]) -> tuple[dict
             problems.append(f"{path}={_short(current)}, but the checkpoint has {_short(value)}")
         _set(config, path, value)
     if problems:
-        raise NlaeError(f"checkpoint={config['checkpoint']} disagrees with the command line: {'; '.join(problems)}")
+        more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        raise NlaeError(
+            f"checkpoint={config['checkpoint']} disagrees with the command line: {'; '.join(problems[:SHOWN])}{more}; "
+            "leave those out, or train another pair"
+        )
     return config, folder
 
 

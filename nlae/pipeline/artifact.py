@@ -56,7 +56,7 @@ class Artifact:
         """
         try:
             found = json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError):
+        except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
             return None
         if not found.get("complete") or found.get("fingerprint") != self.fingerprint:
             return None

@@ -2,21 +2,23 @@
 
 import errno
 import logging
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from nlae.config.build import build
 from nlae.errors import NlaeError
-from nlae.fingerprint import digest
+from nlae.fingerprint import digest, pick
 from nlae.pipeline.artifact import Artifact
 from nlae.pipeline.context import StageContext
 from nlae.pipeline.hardware import prepare
 from nlae.pipeline.plan import Plan, stage_module
-from nlae.pipeline.table import SUBJECT
+from nlae.pipeline.table import STAGES, SUBJECT
 from nlae.store.arrow import write_text
 from nlae.tracking import Run, open_run, redact
 
@@ -38,17 +40,47 @@ def bring_up_to_date(plan: Plan, goal: str, group: str, command: str = "") -> Ar
     Raises:
         NlaeError: a stage cannot do its work; what it had done is kept for the next time.
     """
+    rehearse(plan, [stage for stage in plan.order(goal) if not plan.artifact(stage).is_complete()])
+    make_root(Path(plan.config["paths"]["artifacts"]).expanduser())
     for stage in plan.order(goal):
         artifact = plan.artifact(stage)
         if artifact.is_complete():
             log.info("%s %s: up to date", stage, artifact.fingerprint)
             continue
-        with artifact.locked():
+        with one_line_failures(artifact.folder), artifact.locked():
             if artifact.is_complete():  # the job that was waited for has made it
                 log.info("%s %s: made meanwhile", stage, artifact.fingerprint)
                 continue
             run_stage(plan, artifact, group, command)
     return plan.artifact(goal)
+
+
+def make_root(folder: Path) -> None:
+    """Make the folder of all artifacts.
+
+    Raises:
+        NlaeError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise NlaeError(
+            f"{folder} cannot be made ({error.strerror}): set paths.artifacts, or out= for a service, to a folder that "
+            "you may write to"
+        ) from error
+
+
+def rehearse(plan: Plan, stages: Sequence[str]) -> None:
+    """Build what the stages to come will build, short of weights, so that a late one does not fail after hours.
+
+    Raises:
+        NlaeError: a value that a constructor refuses, or a prompt that does not fit the tokenizer.
+    """
+    paths = dict.fromkeys(path for stage in stages for path in STAGES[stage].nodes)
+    nodes = dict.fromkeys(path if path.startswith("objective.") else path.partition(".")[0] for path in paths)
+    built = {node: build(pick(plan.config, node), node) for node in nodes}
+    if any(STAGES[stage].trained for stage in stages) and hasattr(built.get("prompt"), "render_verbalizer"):
+        built["prompt"].render_verbalizer(plan.source.load_tokenizer())
 
 
 def run_stage(plan: Plan, artifact: Artifact, group: str, command: str = "") -> None:
@@ -57,7 +89,7 @@ def run_stage(plan: Plan, artifact: Artifact, group: str, command: str = "") -> 
     resumed = artifact.folder.is_dir()
     log.info("%s %s: %s", artifact.stage, artifact.fingerprint, "going on" if resumed else "starting")
     started = time.time()
-    with one_line_failures(artifact.folder):
+    with one_line_failures(artifact.folder), nothing_left_for_nothing(artifact.folder):
         write_config(artifact.folder, plan.config)
         with tracking(plan.config, artifact.stage, group, artifact.fingerprint, artifact.parents) as run:
             folders = plan.parent_folders(artifact.stage)
@@ -94,7 +126,7 @@ def one_line_failures(folder: Path) -> Iterator[None]:
     """Turn what a user can mend, and what libraries phrase in their own ways, into one line.
 
     Raises:
-        NlaeError: the disk is full.
+        NlaeError: the disk is full, or may not be written to.
         KeyboardInterrupt: also where a library turned one into an exit.
     """
     try:
@@ -110,6 +142,23 @@ def one_line_failures(folder: Path) -> Iterator[None]:
                 f"the disk of {folder} is full; free some space (or set paths.artifacts to another disk) "
                 "and run the same command again: it goes on where it stopped"
             ) from error
+        if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS):
+            raise NlaeError(
+                f"{error.filename or folder} cannot be written ({error.strerror}): set paths.artifacts to a folder "
+                "that you may write to"
+            ) from error
+        raise
+
+
+@contextmanager
+def nothing_left_for_nothing(folder: Path) -> Iterator[None]:
+    """Remove a folder that a failed stage has put nothing into but its config: there is nothing to go on from."""
+    try:
+        yield
+    except Exception:
+        inside = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        if all(name == "config.yaml" or name.endswith(".tmp") for name in inside):
+            shutil.rmtree(folder, ignore_errors=True)
         raise
 
 
@@ -138,7 +187,7 @@ def use(plan: Plan, service: str, command: str, group: str) -> Path:
     folder = Path(given) if given else Path(config["paths"]["artifacts"]) / service / fingerprint
     folder = folder.expanduser().absolute()
     with one_line_failures(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_root(folder)
         lineage = {plan.subject if plan.checkpoint is None else SUBJECT: subject}
         with tracking(config, service, group, fingerprint, lineage) as run:
             metrics = stage_module(service).run(StageContext(config, folder, parents, run, fingerprint, group))

@@ -272,7 +272,7 @@ def test_a_cut_output_is_told_and_not_reused(make, fake):
 
 
 def test_a_secret_does_not_reach_the_folder(make, fake):
-    artifact = bring_up_to_date(make({"teacher.api_key": "sk-secret"}), "describe", "g")
+    artifact = bring_up_to_date(make({"callbacks.api_key": "sk-secret"}), "corpus", "g")
     assert "sk-secret" not in "".join(path.read_text() for path in artifact.folder.iterdir())
 
 
