@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from nlae.corpus import Corpus
 
 VERSION = 1
+TRAINING_DOCUMENTS = "training_documents.txt"
 log = logging.getLogger(__name__)
 
 
@@ -47,13 +48,13 @@ def check_unseen(corpus: "Corpus", subject: Path) -> None:
     Raises:
         NlaeError: at least one is.
     """
-    kept = [path for path in (subject, subject / "av") if (path / "training_documents.txt").is_file()]
+    kept = [path for path in (subject, subject / "av") if (path / TRAINING_DOCUMENTS).is_file()]
     if not kept:
         log.warning(
             "%s does not say what it was trained on: whether the test documents are new to it is unknown", subject
         )
         return
-    seen = set((kept[0] / "training_documents.txt").read_text(encoding="utf-8").split())
+    seen = set((kept[0] / TRAINING_DOCUMENTS).read_text(encoding="utf-8").split())
     shared = seen & set(corpus.document_hashes("test"))
     if shared:
         raise NlaeError(

@@ -1,7 +1,10 @@
 """Service `export`: write a trained pair in a layout that others read."""
 
+import shutil
+
 from nlae.errors import NlaeError
 from nlae.stages.context import StageContext
+from nlae.stages.evaluate import TRAINING_DOCUMENTS
 
 VERSION = 1
 
@@ -14,5 +17,9 @@ def run(context: StageContext) -> dict[str, float]:
     from nlae.autoencoder import Autoencoder
     from nlae.reference_layout import export_reference
 
-    export_reference(Autoencoder.load(context.parents["subject"], device=context.device), context.folder)
+    subject = context.parents["subject"]
+    export_reference(Autoencoder.load(subject, device=context.device), context.folder)
+    for kept in (subject / TRAINING_DOCUMENTS, subject / "av" / TRAINING_DOCUMENTS):
+        if kept.is_file():  # so that it can be evaluated elsewhere, and on nothing that it was trained on
+            shutil.copyfile(kept, context.folder / "av" / TRAINING_DOCUMENTS)
     return {}
