@@ -1,0 +1,93 @@
+"""Two ways to flatter an FVE: counting early positions in, and measuring on what was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from torch import Tensor
+
+from nlae.data import ActivationDataModule
+from nlae.evaluation import EvaluationSettings, ReaderBudget, evaluate
+from nlae.store import ActivationStore
+
+
+def fit_nothing(autoencoder: Any, texts: Any, activations: Callable[[int], Tensor], **how: Any) -> Any:
+    width = activations(0).shape[1]
+    return lambda given: torch.eye(width)[:1].expand(len(given), -1)
+
+
+def measure(pair: Any, store: ActivationStore, folder: Path) -> tuple[dict[str, float], pl.DataFrame]:
+    settings = EvaluationSettings(
+        max_rows=None, components=(1,), quote_lengths=(1,), no_injection_samples=1, resamples=50
+    )
+    budget = ReaderBudget(updates=1, batch_size=4, lr=0.1)
+    metrics = evaluate(
+        pair, store, None, folder=folder, settings=settings, budget=budget, fit_reader=fit_nothing, descriptions=None
+    )
+    return metrics, pl.read_parquet(folder / "rows.parquet")
+
+
+def wrong_on(fakes: SimpleNamespace, store: ActivationStore, rows: set[int]) -> Any:
+    """A pair that is perfect but on `rows`, where it says the opposite."""
+
+    class Wrong(fakes.Autoencoder):  # type: ignore[misc, name-defined]
+        def _one(self, text: str) -> Tensor:
+            found: Tensor = super()._one(text)
+            number = text.split()[1:2]
+            return -found if number and int(number[0]) in rows else found
+
+    return Wrong(fakes.truth(), store.statistics)
+
+
+def test_trap_13_early_positions_are_reported_apart_and_never_trained_on(
+    fakes: SimpleNamespace, store: ActivationStore, tmp_path: Path
+) -> None:
+    early = set(store.split("test", early=True).row.tolist())
+    assert early
+    metrics, rows = measure(wrong_on(fakes, store, early), store, tmp_path)
+    assert metrics["fve"] == pytest.approx(1.0, abs=1e-5), "what goes wrong early is not in the figure"
+    assert metrics["early/fve"] < -2
+    assert set(rows.filter(pl.col("early"))["row"].to_list()) == early
+    late = set(store.split("test", early=False).row.tolist())
+    metrics, _ = measure(wrong_on(fakes, store, late), store, tmp_path / "late")
+    assert metrics["fve"] < -2
+    assert metrics["early/fve"] == pytest.approx(1.0, abs=1e-5), "nor the other way round"
+
+    data = ActivationDataModule(
+        store=store.folder, view="rollout", seed=0, stage="x", max_updates=40, batch_size=16, validation_rows=None
+    )
+    data.setup()
+    position = dict(zip(store.column("row").tolist(), store.column("position").tolist(), strict=True))
+    trained = {int(row) for batch in data.train_dataloader() for row in batch.row_B}
+    assert min(position[row] for row in trained) >= store.min_position
+    assert min(data.validation.position) >= store.min_position
+
+
+def test_trap_19_measured_on_test_rows_that_nothing_was_fitted_to(
+    fakes: SimpleNamespace, store: ActivationStore, tmp_path: Path
+) -> None:
+    split = {name: set(store.split(name).row.tolist()) for name in ("train", "val", "test")}
+    assert not split["train"] & split["test"]
+    assert not split["val"] & split["test"]
+    # perfect on all that it could have been trained or tuned on, wrong on what is held out
+    metrics, rows = measure(wrong_on(fakes, store, split["test"]), store, tmp_path)
+    assert metrics["fve"] < -2
+    assert set(rows["row"].to_list()) <= split["test"]
+    late = store.split("test", early=False).row.tolist()
+    assert set(rows.filter(~pl.col("early"))["row"].to_list()) == set(late), "all of them, not the first few"
+    # and a pair that fails on the training rows alone is not worse for it
+    metrics, _ = measure(wrong_on(fakes, store, split["train"]), store, tmp_path / "train")
+    assert metrics["fve"] == pytest.approx(1.0, abs=1e-5)
+    train = store.split("train", early=False)
+    assert np.allclose(store.statistics.mean_D.numpy(), _unit_mean(train.all()), atol=1e-5)
+
+
+def _unit_mean(raw_ND: Tensor) -> np.ndarray:
+    return (raw_ND / raw_ND.norm(dim=-1, keepdim=True)).mean(0).numpy()
