@@ -132,6 +132,8 @@ def _check_exportable(pair: Autoencoder) -> None:
             f"format=reference holds replacement at the embedding only, not {injection.mode} at {injection.point}; "
             "train with verbalizer.injection.mode=replace verbalizer.injection.point=embedding to export"
         )
+    if pair.settings.magnitude:
+        raise NlaeError("format=reference has no place for a magnitude head; train with reconstructor.magnitude=false")
     if pair.site.kind != "resid":
         raise NlaeError(f"format=reference holds residual activations only, not site={pair.site.kind}")
 

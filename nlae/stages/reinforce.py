@@ -1,5 +1,6 @@
 """Goal `reinforce`: joint reinforcement of the warm-started pair; the folder is a checkpoint."""
 
+from nlae.errors import NlaeError
 from nlae.stages.context import StageContext
 
 VERSION = 1
@@ -31,6 +32,10 @@ def run(context: StageContext) -> dict[str, float]:
     data.setup()
     pair = Autoencoder.load(context.parents["warmstart"], device=context.device)
     pair.engine = context.build("rollout")
+    if getattr(pair.engine, "temperature", 1.0) != 1.0:
+        raise NlaeError(
+            f"rollout.temperature={pair.engine.temperature}: reinforcement samples at 1, or its gradient is biased"
+        )
     module = Reinforce(
         lambda: pair,
         engine=pair.engine,

@@ -181,4 +181,17 @@ def shorten(found: Findings) -> Findings | None:
     for name in ("next_items", "near", "topics"):
         if len(getattr(found, name)) > 1:
             return replace(found, **{name: getattr(found, name)[:-1]})
+    return _without_a_piece(found)
+
+
+def _without_a_piece(found: Findings) -> Findings | None:
+    """`found` without a whole piece that a quote makes dispensable, or None when nothing more can go."""
+    if found.quote is None:
+        return None
+    if found.local:
+        return replace(found, local=())
+    if found.next_items:
+        return replace(found, next_items=())
+    if found.ending is not None:
+        return replace(found, ending=None)
     return None

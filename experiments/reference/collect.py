@@ -1,0 +1,143 @@
+"""Gathers the reference study from its artifacts: `results.json`, the figure, and the tables of its README.
+
+Reads finished folders only, so a stopped study still reports what it has.
+
+    python experiments/reference/collect.py ARTIFACTS
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import yaml
+
+from nlae.evaluation import compare
+
+matplotlib.use("svg")
+import matplotlib.pyplot as plt  # noqa: E402
+
+logger = logging.getLogger("collect")
+HERE = Path(__file__).parent
+SUBJECTS = {
+    "rl": ("reinforce", "grpo", "described"),
+    "frozen": ("reinforce", "frozen", "described"),
+    "supervised": ("reinforce", "supervised", "described"),
+    "warmstart": ("warmstart", None, "described"),
+    "warmstart_verbatim": ("warmstart", None, "verbatim"),
+}
+
+
+def finished(artifacts: Path, stage: str) -> list[Path]:
+    """Complete folders of a stage."""
+    folders = [path.parent for path in (artifacts / stage).glob("*/manifest.json")]
+    return [f for f in folders if json.loads((f / "manifest.json").read_text()).get("complete")]
+
+
+def subject_of(folder: Path) -> str | None:
+    """Which of the study's subjects an evaluation or training folder belongs to."""
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    stage = config["evaluation"]["subject"] if folder.parent.name == "evaluate" else folder.parent.name
+    algorithm = config["objective"]["reinforce"]["algorithm"] if stage == "reinforce" else None
+    key = (stage, algorithm, config["teacher"]["tail"])
+    return next((name for name, value in SUBJECTS.items() if value == key), None)
+
+
+def by_subject(artifacts: Path, *stages: str) -> dict[str, Path]:
+    """Finished folders of the stages, by subject."""
+    folders = [folder for stage in stages for folder in finished(artifacts, stage)]
+    return {name: folder for folder in folders if (name := subject_of(folder)) is not None}
+
+
+def comparisons(evaluated: dict[str, Path]) -> dict[str, Any]:
+    """RL against its three yardsticks, paired by activation."""
+    pairs = (("rl", "frozen"), ("rl", "supervised"), ("rl", "warmstart"), ("frozen", "warmstart"))
+    out = {}
+    for a, b in pairs:
+        if a in evaluated and b in evaluated:
+            found = compare(evaluated[a], evaluated[b])
+            out[f"{a}_minus_{b}"] = {"delta": found.delta, "low": found.low, "high": found.high, "rows": found.rows}
+    return out
+
+
+def curves(trained: dict[str, Path]) -> dict[str, list[dict[str, float]]]:
+    """The held-out points of every training run."""
+    out = {}
+    for name, folder in trained.items():
+        lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+        out[name] = [{k: v for k, v in p.items() if k == "update" or k.startswith("val/")} for p in lines if "val/fve" in p]
+    return out
+
+
+def draw(results: dict[str, Any], path: Path) -> None:
+    """Learning curves on the left, the frontier on the right."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), constrained_layout=True)
+    start = max((p["update"] for p in results["curves"].get("warmstart", [])), default=0)
+    for name, points in results["curves"].items():
+        shift = 0 if name.startswith("warmstart") else start
+        left.plot([p["update"] + shift for p in points], [p["val/fve"] for p in points], marker="o", ms=3, label=name)
+    shuffled = results["curves"].get("warmstart", [])
+    left.plot([p["update"] for p in shuffled], [p["val/fve_shuffled"] for p in shuffled], ":", label="warmstart, shuffled")
+    left.set(xlabel="update", ylabel="FVE on validation rows", title="Learning curves")
+    left.legend(fontsize=7)
+    frontier = results.get("frontier")
+    if frontier:
+        for key, label in (("trained", "quotes, same architecture"), ("frozen", "quotes, untrained target")):
+            points = frontier[key]
+            right.plot([p["n"] for p in points], [p["fve"] for p in points], marker="o", ms=3, label=label)
+        right.plot([frontier["tokens"]], [frontier["fve"]], "*", ms=12, label="round trip after RL")
+        right.set(xlabel="tokens of text read", ylabel="FVE on the same test rows", title="Quote frontier", xscale="log")
+        right.legend(fontsize=7)
+    figure.savefig(path)
+
+
+def frontier_points(metrics: dict[str, float]) -> dict[str, Any] | None:
+    """The frontier as plotted, from flat metrics."""
+    if "frontier/fve" not in metrics:
+        return None
+    lengths = [n for n in (1, 2, 4, 8, 16, 32) if f"frontier/quote_{n}" in metrics]
+    return {
+        "fve": metrics["frontier/fve"],
+        "tokens": metrics["explanation_tokens_mean"],
+        "trained": [{"n": n, "fve": metrics[f"frontier/quote_{n}"]} for n in lengths],
+        "frozen": [{"n": n, "fve": metrics[f"frontier/quote_{n}_frozen"]} for n in lengths],
+    }
+
+
+def main() -> None:
+    """Write results and figure beside this file."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("artifacts", type=Path)
+    artifacts = parser.parse_args().artifacts
+    evaluated = by_subject(artifacts, "evaluate")
+    trained = by_subject(artifacts, "warmstart", "reinforce")
+    metrics = {name: json.loads((folder / "metrics.json").read_text()) for name, folder in evaluated.items()}
+    manifests = {name: json.loads((folder / "manifest.json").read_text()) for name, folder in trained.items()}
+    results: dict[str, Any] = {
+        "metrics": metrics,
+        "comparisons": comparisons(evaluated),
+        "curves": curves(trained),
+        "frontier": frontier_points(metrics.get("rl", {})),
+        "runs": {
+            name: {k: manifest.get(k) for k in ("fingerprint", "commit", "wall_seconds", "peak_memory_bytes", "versions")}
+            for name, manifest in manifests.items()
+        },
+    }
+    (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    draw(results, HERE / "figure.svg")
+    if "rl" in evaluated:
+        samples = json.loads((evaluated["rl"] / "samples.json").read_text())
+        (HERE / "samples.json").write_text(json.dumps(samples, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    for name, values in metrics.items():
+        logger.info("%s: fve %.3f", name, values["fve"])
+    for name, values in results["comparisons"].items():
+        logger.info("%s: %s", name, values)
+
+
+if __name__ == "__main__":
+    main()
