@@ -46,6 +46,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[
         run.table("explanations", ["row", "explanation"], [[1, "a law text"], [2, "a poem"]])
         run.html("report", page)
         run.summary({"fve": 0.25})
+        # more figures than W&B allows as keys of an artifact
+        run.summary({f"control/{number}": 0.0 for number in range(150)})
         directory = run.directory
     return directory, records(directory)
 
@@ -92,7 +94,7 @@ def test_a_complete_run_exits_with_zero_and_leaves_its_lineage(finished: tuple[P
     assert lineage[0]["name"] == "warmstart-abcdef0123456789"
     metadata = json.loads(lineage[0]["metadata"])
     assert metadata["parents"] == {"extract": "00ff"}
-    assert metadata["fve"] == 0.25
+    assert metadata["metrics"]["fve"] == 0.25
 
 
 def test_an_exception_finishes_the_run_as_failed_and_the_next_is_another(tmp_path: Path) -> None:
