@@ -206,9 +206,11 @@ class Autoencoder:
         return out
 
     def reconstruct(
-        self, texts: Sequence[str], *, batch_size: int | None = None, progress: Progress | None = None
+        self, texts: str | Sequence[str], *, batch_size: int | None = None, progress: Progress | None = None
     ) -> Tensor:
-        """Unit vectors rebuilt from text alone, float32 (N, D) on the CPU; empty text gives μ/‖μ‖."""
+        """Unit vectors rebuilt from text alone, float32 (N, D) on the CPU, (D,) for one text; empty gives μ/‖μ‖."""
+        if isinstance(texts, str):
+            return self._read([texts], 1, progress)[0][0]
         return self._read(texts, batch_size or 64, progress)[0]
 
     def reconstruct_norm(self, texts: Sequence[str], *, batch_size: int | None = None) -> Tensor | None:

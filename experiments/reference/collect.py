@@ -19,7 +19,7 @@ import yaml
 from nlae.evaluation import compare
 
 matplotlib.use("svg")
-import matplotlib.pyplot as plt  # noqa: E402
+import matplotlib.pyplot as plt
 
 logger = logging.getLogger("collect")
 HERE = Path(__file__).parent
@@ -69,7 +69,9 @@ def curves(trained: dict[str, Path]) -> dict[str, list[dict[str, float]]]:
     out = {}
     for name, folder in trained.items():
         lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
-        out[name] = [{k: v for k, v in p.items() if k == "update" or k.startswith("val/")} for p in lines if "val/fve" in p]
+        out[name] = [
+            {k: v for k, v in p.items() if k == "update" or k.startswith("val/")} for p in lines if "val/fve" in p
+        ]
     return out
 
 
@@ -81,7 +83,9 @@ def draw(results: dict[str, Any], path: Path) -> None:
         shift = 0 if name.startswith("warmstart") else start
         left.plot([p["update"] + shift for p in points], [p["val/fve"] for p in points], marker="o", ms=3, label=name)
     shuffled = results["curves"].get("warmstart", [])
-    left.plot([p["update"] for p in shuffled], [p["val/fve_shuffled"] for p in shuffled], ":", label="warmstart, shuffled")
+    left.plot(
+        [p["update"] for p in shuffled], [p["val/fve_shuffled"] for p in shuffled], ":", label="warmstart, shuffled"
+    )
     left.set(xlabel="update", ylabel="FVE on validation rows", title="Learning curves")
     left.legend(fontsize=7)
     frontier = results.get("frontier")
@@ -90,7 +94,9 @@ def draw(results: dict[str, Any], path: Path) -> None:
             points = frontier[key]
             right.plot([p["n"] for p in points], [p["fve"] for p in points], marker="o", ms=3, label=label)
         right.plot([frontier["tokens"]], [frontier["fve"]], "*", ms=12, label="round trip after RL")
-        right.set(xlabel="tokens of text read", ylabel="FVE on the same test rows", title="Quote frontier", xscale="log")
+        right.set(
+            xlabel="tokens of text read", ylabel="FVE on the same test rows", title="Quote frontier", xscale="log"
+        )
         right.legend(fontsize=7)
     figure.savefig(path)
 
@@ -124,7 +130,9 @@ def main() -> None:
         "curves": curves(trained),
         "frontier": frontier_points(metrics.get("rl", {})),
         "runs": {
-            name: {k: manifest.get(k) for k in ("fingerprint", "commit", "wall_seconds", "peak_memory_bytes", "versions")}
+            name: {
+                k: manifest.get(k) for k in ("fingerprint", "commit", "wall_seconds", "peak_memory_bytes", "versions")
+            }
             for name, manifest in manifests.items()
         },
     }

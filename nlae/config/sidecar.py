@@ -31,12 +31,15 @@ def adopt_checkpoint(config: dict[str, Any], typed: Sequence[str]) -> tuple[dict
         NlaeError: no such checkpoint, or a typed key disagrees with it.
     """
     from nlae.checkpoint import locate, read_meta
+    from nlae.target import source_from_description
 
     folder = locate(config["checkpoint"])
     meta = read_meta(folder / "av" if (folder / "av").is_dir() else folder)
     config, typed = deepcopy(config), list(typed)
     said = said_by(meta)
     if "target" in said:
+        # data from elsewhere: no class but a target's own, and never remote code
+        source_from_description(said["target"])
         _check_target(config, typed, said["target"])
         config["target"] = said.pop("target")
     if _depth_to_layer(config, typed):
@@ -85,6 +88,7 @@ def said_by(meta: Mapping[str, Any]) -> dict[str, Any]:
         said |= {f"{role}.adapter.{key}": value for key, value in (adapter or {}).items()}
         if adapter is None:  # whole weights, as the reference layout always holds
             said[f"{role}.adapter"] = None
+    said = {path: value for path, value in said.items() if not path.endswith("_target_")}
     nullable = {"prompt.marker", "prompt.raw_verbalizer", "verbalizer.adapter", "reconstructor.adapter"}
     return {path: value for path, value in said.items() if value is not None or path in nullable}
 

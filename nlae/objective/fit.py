@@ -104,3 +104,6 @@ def _finished(module: Objective, folder: Path) -> None:
         raise NlaeError(f"{folder} has no resume folder although all updates are done; delete it and run again")
     module.autoencoder.load_trained_state(load_file(str(found / "weights.safetensors")))
     module.update = module.schedule.updates
+    if module.validation is not None:
+        # the figures of the last update went with the killed process; they follow from the weights alone
+        module.metrics = module.validate()

@@ -18,6 +18,7 @@ from nlae.page.environment import number
 from nlae.report import figures, numbers
 from nlae.report.examples import examples
 from nlae.report.gather import StageFiles, gather, plain_path, read_json
+from nlae.tracking import redact
 
 FILE = "report.html"
 RAW_FORM = (
@@ -58,7 +59,7 @@ def build_report(
     """
     found = gather(stages)
     evaluation = found["evaluate"]
-    config = dict(config or evaluation.config)
+    config = redact(config or evaluation.config)
     metrics = evaluation.metrics
     settings = config.get("report") or {}
     bars = numbers.bars(metrics)

@@ -130,7 +130,9 @@ class WandbRun(Run):
         import wandb
 
         stage, fingerprint = self._lineage["stage"], self._lineage["fingerprint"]
-        artifact = wandb.Artifact(f"{stage}-{fingerprint}", type=stage, metadata={**self._lineage, "metrics": self._figures})
+        artifact = wandb.Artifact(
+            f"{stage}-{fingerprint}", type=stage, metadata={**self._lineage, "metrics": self._figures}
+        )
         if not self._handle.offline:
             for parent, parent_fingerprint in self._lineage["parents"].items():
                 try:

@@ -24,6 +24,7 @@ def test_empty_text_is_the_constant_and_order_is_kept(pair):
     assert torch.allclose(direction_ND[[1, 3]], unit(pair.statistics.mean_D).expand(2, -1))
     assert torch.allclose(direction_ND[[0, 2]], pair.reconstruct(["a red cat", "the dog"]), atol=1e-5)
     assert torch.allclose(direction_ND.norm(dim=-1), torch.ones(4))
+    assert torch.allclose(pair.reconstruct("a red cat"), direction_ND[0], atol=1e-5), "one text, one vector"
     assert pair.reconstruct_norm(TEXTS) is None
 
 
