@@ -146,6 +146,20 @@ def test_a_reference_sidecar_names_its_model_and_layer():
     assert said["site.layer"] == 20
 
 
+@pytest.mark.parametrize(
+    "target",
+    [
+        {"_target_": "nlae.target.hub.HubTarget", "name": "x", "model": "a/b", "trust_remote_code": True},
+        {"_target_": "nlae.cli.main", "argv": ["--version"]},
+    ],
+)
+def test_a_sidecar_cannot_ask_for_code(tmp_path, target):
+    with pytest.raises(NlaeError, match="target description"):
+        adopt(sidecar(tmp_path / "pair", target=target))
+    said = said_by({"prompt": {"_target_": "nlae.cli.main", "name": "own"}, "extraction_layer_index": 1})
+    assert "prompt._target_" not in said
+
+
 def test_is_typed_knows_groups_and_parents():
     assert is_typed("prompt.text", ("prompt",))
     assert is_typed("prompt.text", ("prompt.text",))

@@ -74,6 +74,7 @@ def test_killed_and_resumed_it_ends_in_the_same_weights(begin, tmp_path):
     fit(third, data, killed, run=NullRun(), checkpoint_every=2)
     assert third.update == UPDATES
     assert torch.equal(third.autoencoder.trained_state()["head.head.weight"], wanted["head.head.weight"])
+    assert third.metrics == {name: value for name, value in reference.metrics.items() if name.startswith("val/")}
 
 
 def test_a_kill_between_the_renames_costs_nothing(fresh, warmstart, run, serve, tmp_path):
