@@ -3,7 +3,7 @@
 from nlae.stages.context import StageContext
 from nlae.target import Target
 
-VERSION = 1
+VERSION = 2
 
 
 def run(context: StageContext) -> dict[str, float]:

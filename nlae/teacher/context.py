@@ -17,7 +17,7 @@ from nlae.teacher.form import current_sentence, register, where_inside
 from nlae.teacher.predictions import Prediction, Predictor, glued_endings, mark_share, next_words
 from nlae.teacher.words import DocumentFrequencies, is_key, pick_distinct, topic_words, words
 
-VERSION = 1  # raise it when the same prefix would get another text
+VERSION = 2  # raise it when the same prefix would get another text
 TAILS = ("verbatim", "described", "none")
 _SHORT_WORDS = 32
 _LONG_WORDS = 90
