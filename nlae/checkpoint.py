@@ -33,6 +33,7 @@ from nlae.errors import NlaeError
 from nlae.functional.scaling import SiteStatistics
 from nlae.prompt import Prompt
 from nlae.target import Site, source_from_description
+from nlae.target.selfcheck import check_probe, probe
 from nlae.verbalizer import InjectionSettings
 
 META = "nla_meta.yaml"
@@ -100,6 +101,9 @@ def load(path: str | Path, *, device: str = "cpu", precision: str | None = None)
     site = site.resolve(target.n_layers)
     pair = Autoencoder(target, site, statistics, settings, meta=meta, distractors_MD=distractors)
     check_tokens(pair, meta, folder)
+    if meta.get("probe"):
+        with pair.backbone.use(None):
+            check_probe(target, site, meta["probe"])
     pair.load_trained_state(state)
     return pair
 
@@ -145,6 +149,8 @@ def read_meta(folder: Path) -> dict[str, Any]:
 def describe(pair: Autoencoder) -> dict[str, Any]:
     """The sidecar: the reference's keys, then ours."""
     settings, ids = pair.settings, pair.verbalizer.ids
+    with pair.backbone.use(None):
+        seen = probe(pair.target, pair.site)
     tokenizer = pair.target.tokenizer
     return {
         "kind": "nla_model",
@@ -166,6 +172,7 @@ def describe(pair: Autoencoder) -> dict[str, Any]:
         "target_fingerprint": pair.target.fingerprint,
         "site": {"kind": pair.site.kind, "layer": pair.site.index, "min_position": pair.site.min_position},
         "hook": pair.site.hook,
+        "probe": seen,
         "prompt": dataclasses.asdict(settings.prompt),
         "injection": dataclasses.asdict(settings.injection),
         "verbalizer_adapter": _asdict(settings.verbalizer_adapter),

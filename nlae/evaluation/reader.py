@@ -1,7 +1,8 @@
 """A fresh reader of a pair's own architecture, trained on other texts: the fair way to judge what quotes would carry.
 
-It starts where the pair's reconstructor started (same adapter settings, identity head) and shares the frozen base; the
-pair itself is not touched.
+It starts where the pair's reconstructor started (same adapter settings, identity head), takes as many updates, and
+shares the frozen base; the pair itself is not touched. Batch size and peak rate are those of the warm start throughout:
+the other rates and batches of reinforcement are left out.
 """
 
 from __future__ import annotations
@@ -54,10 +55,11 @@ def fit_reader(
             predicted_BD, _ = reader(texts(update))
             error = (predicted_BD - unit(activations(update)).to(predicted_BD.device)).pow(2).sum(-1).mean()
             error.backward()
-        torch.nn.utils.clip_grad_norm_(reader.trainable(), schedule.clip_norm)
+        norm = torch.nn.utils.clip_grad_norm_(reader.trainable(), schedule.clip_norm)
         for group in optimizer.param_groups:
             group["lr"] = lr * schedule.factor(update)
-        optimizer.step()
+        if torch.isfinite(norm):
+            optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         if progress is not None:
             progress(1)

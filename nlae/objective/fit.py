@@ -27,7 +27,25 @@ for _name in ("pytorch_lightning", "lightning_fabric"):  # devices found and tip
 
 
 class Resuming(pl.Callback):
-    """Loads the newest resume folder at the start, and writes one every so many updates.
+    """Loads the newest resume folder at the start; comes first, so that all others see the resumed update.
+
+    Args:
+        folder: the stage's folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Go on where a killed run stopped."""
+        found = resume_folder(self.folder)
+        if found is not None:
+            pl_module.load_resume(found)
+            logger.info("%s: resuming at update %d", pl_module.name, pl_module.update)
+
+
+class Saving(pl.Callback):
+    """Writes a resume folder every so many updates; comes last, so that no kill can lose a point of the history.
 
     Args:
         folder: the stage's folder.
@@ -36,13 +54,6 @@ class Resuming(pl.Callback):
 
     def __init__(self, folder: Path, every: int) -> None:
         self.folder, self.every = folder, every
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Go on where a killed run stopped."""
-        found = resume_folder(self.folder)
-        if found is not None:
-            pl_module.load_resume(found)
-            logger.info("%s: resuming at update %d", pl_module.name, pl_module.update)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Write when it is time, and after the last update."""
@@ -89,7 +100,7 @@ def fit(
         enable_model_summary=False,
         num_sanity_val_steps=0,
         limit_val_batches=0,
-        callbacks=[Resuming(folder, checkpoint_every), HistoryWriter(folder, run), *callbacks],
+        callbacks=[Resuming(folder), HistoryWriter(folder, run), *callbacks, Saving(folder, checkpoint_every)],
     )
     trainer.fit(module, train_dataloaders=data.train_dataloader())
     if trainer.interrupted:

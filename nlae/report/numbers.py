@@ -130,7 +130,6 @@ def name_of(control: str) -> str:
         "mean": "the mean",
         "no_injection": "texts written without the activation",
         "shuffled": "the shuffled pairing",
-        "frozen_verbalizer": "the frozen verbalizer",
     }
     if control.startswith("pca_"):
         count = control.removeprefix("pca_")

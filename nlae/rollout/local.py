@@ -114,9 +114,11 @@ class _Decoding:
 
     @property
     def stop_ids(self) -> set[int]:
-        """End-of-turn ids of the tokenizer."""
-        stop = self.verbalizer.tokenizer.eos_token_id
-        return set() if stop is None else {stop}
+        """End-of-turn ids: the tokenizer's, and those that the model's own generation settings name."""
+        model = self.verbalizer.backbone.language_model(self.role)
+        named = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+        listed = named if isinstance(named, list) else [named]
+        return {stop for stop in (self.verbalizer.tokenizer.eos_token_id, *listed) if stop is not None}
 
     def _compact(self, cache: DynamicCache, token_B: Tensor) -> Tensor:
         living = self.alive[self.row]
