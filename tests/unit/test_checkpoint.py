@@ -184,6 +184,14 @@ def test_trap_12_a_sidecar_that_disagrees_with_its_tokenizer_is_an_error(whole, 
     assert str(folder / META) in str(caught.value)
 
 
+def test_trap_01_activations_that_are_not_those_of_training_are_an_error(whole, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(whole, folder)
+    change(folder, lambda m: m.update(probe=[-x for x in m["probe"]]))
+    with pytest.raises(NlaeError, match=r"does not give the activations"):
+        Autoencoder.load(folder)
+
+
 def test_a_place_without_a_checkpoint_says_what_to_give(tmp_path):
     with pytest.raises(NlaeError, match="give a warmstart, reinforce or exported folder"):
         Autoencoder.load(tmp_path)
