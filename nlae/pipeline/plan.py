@@ -65,9 +65,9 @@ class Plan:
             return str(own())
         if name == "corpus":
             return str(build(self.config["corpus"], "corpus").fingerprint())
-        if name == "teacher_target":
+        if name in ("teacher_target", "teacher_dtype"):
             asks = str(self.config["teacher"].get("_target_", "")).endswith("ContextTeacher")
-            return self.outside("target") if asks else ""
+            return self.outside(name.removeprefix("teacher_")) if asks else ""
         assert name == "dtype", name
         return base_dtype(self.config)
 

@@ -17,7 +17,7 @@ class Stage:
         parents: stages whose folders it reads.
         nodes: dotted config paths that it reads; keys in `fingerprint.NEVER_HASHED` are left out.
         outside: content that comes from elsewhere: `target`, `tokenizer`, `corpus`, `dtype` (of the base weights),
-            `teacher_target` (the target where the teacher asks it).
+            `teacher_target` and `teacher_dtype` (the same where the teacher asks the target, else empty).
         trained: its result is a checkpoint, which `checkpoint=` replaces.
     """
 
@@ -33,7 +33,9 @@ STAGES: dict[str, Stage] = {
     "corpus": Stage((), ("corpus",), ("corpus", "tokenizer")),
     "extract": Stage(("corpus",), ("site", "store"), ("target", "dtype")),
     "describe": Stage(
-        ("corpus",), ("teacher", "prompt.text", "prompt.style", "prompt.max_tokens"), ("teacher_target",)
+        ("corpus",),
+        ("teacher", "prompt.text", "prompt.style", "prompt.max_tokens"),
+        ("teacher_target", "teacher_dtype"),
     ),
     "warmstart": Stage(
         ("corpus", "extract", "describe"),
