@@ -47,7 +47,9 @@ STAGES: dict[str, Stage] = {
         ("rollout", "reward", "objective.reinforce", "trainer.precision", "seed"),
         trained=True,
     ),
-    "evaluate": Stage(("corpus", "extract", "describe", SUBJECT), ("evaluation", "site.min_position", "seed")),
+    "evaluate": Stage(
+        ("corpus", "extract", "describe", SUBJECT), ("evaluation", "site.min_position", "trainer.precision", "seed")
+    ),
     "report": Stage(("corpus", "extract", "describe", SUBJECT, "evaluate"), ("report",)),
 }
 

@@ -282,6 +282,9 @@ def test_checkpoint_replaces_the_trained_stages(make, fake, tmp_path):
     pair.mkdir()
     (pair / "model.safetensors").write_bytes(b"x")
     plan = make(checkpoint=pair)
+    other = make({"trainer.precision": "bf16-mixed"}, checkpoint=pair)
+    assert plan.artifact("extract").fingerprint == other.artifact("extract").fingerprint
+    assert plan.artifact("evaluate").fingerprint != other.artifact("evaluate").fingerprint
     bring_up_to_date(plan, "report", "g")
     assert fake.ran == ["corpus", "extract", "describe", "evaluate", "report"]
     assert plan.parent_folders("evaluate")["subject"] == pair
