@@ -128,6 +128,6 @@ def test_results_are_between_their_marks() -> None:
     assert README.count("<!-- results:start") == 1
     assert (
         README.index("<!-- results:start")
-        < README.index("| round trip after joint RL |")
+        < README.index("**round trip after joint RL**")
         < README.index("results:end -->")
     )

@@ -31,11 +31,10 @@ def run(context: StageContext) -> dict[str, float]:
     )
     data.setup()
     pair = Autoencoder.load(context.parents["warmstart"], device=context.device)
+    temperature = context.node("rollout").get("temperature", 1.0)
+    if temperature != 1.0:
+        raise NlaeError(f"rollout.temperature={temperature}: reinforcement samples at 1, or its gradient is biased")
     pair.engine = context.build("rollout")
-    if getattr(pair.engine, "temperature", 1.0) != 1.0:
-        raise NlaeError(
-            f"rollout.temperature={pair.engine.temperature}: reinforcement samples at 1, or its gradient is biased"
-        )
     module = Reinforce(
         lambda: pair,
         engine=pair.engine,

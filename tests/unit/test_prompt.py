@@ -44,7 +44,7 @@ def test_shipped_prompts(name, chat):
     ids, mask = prompt.render_reconstructor(tokenizer, ["It is a list of towns.", "x " * 400], 160)
     assert ids.shape == (2, 160)
     suffix = prompt.reconstructor_suffix_ids(tokenizer)
-    assert len(suffix) >= 3
+    assert len(suffix) >= 1
     for row, seen in zip(ids, mask, strict=True):
         assert tuple(row[: int(seen.sum())][-len(suffix) :].tolist()) == suffix
 
