@@ -14,7 +14,8 @@ from nlae.errors import NlaeError
 
 LENGTH = 16
 
-# Settings that may change how fast or where something runs, or how it is called, but never what comes out.
+# Settings that may change how fast or where something runs, how it is called or how patiently it is tried, but not what
+# is asked for. A finished stage is reused whatever they say; one that failed goes on in its folder with other values.
 NEVER_HASHED = frozenset(
     {
         "name",
@@ -27,6 +28,11 @@ NEVER_HASHED = frozenset(
         "concurrency",
         "yes",
         "timeout",
+        "attempts",
+        "backoff",
+        "max_wait",
+        "max_failed_share",
+        "retry_failed",
         "retries",
         "api_key",
         "api_key_env",

@@ -61,7 +61,8 @@ class ApiTeacher(abc.ABC):
         usd_per_million_input: price, None if unknown.
         usd_per_million_output: price, None if unknown.
         headers: further headers; they are part of the config, so no place for secrets.
-        retry_failed: ask again for prefixes that an earlier run gave up on.
+        retry_failed: ask again for prefixes that an earlier run gave up on before it stopped; one that finished is
+            reused as it is.
         yes: agreed to pay.
     """
 

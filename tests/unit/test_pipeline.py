@@ -200,6 +200,21 @@ def test_a_teacher_that_does_not_ask_the_target_is_not_asked_again(make):
     assert one == other.artifact("describe").fingerprint
 
 
+def test_a_describe_that_failed_goes_on_in_its_folder_with_other_patience(make, fake):
+    paid = {"_target_": "nlae.teacher.OpenAITeacher", "model": "m", "base_url": "http://127.0.0.1:1/v1"}
+    fake.fail["describe"] = NlaeError("too many failed")
+    with pytest.raises(NlaeError):
+        bring_up_to_date(make({"teacher": paid}), "describe", "g")
+    folder = make({"teacher": paid}).artifact("describe").folder
+    assert (folder / "half.txt").exists()
+    fake.fail.clear()
+    patient = {"attempts": 9, "backoff": 0.5, "max_wait": 3.0, "timeout": 5.0, "concurrency": 2, "yes": True}
+    patient |= {"max_failed_share": 0.5, "retry_failed": True}
+    assert bring_up_to_date(make({"teacher": paid | patient}), "describe", "g").folder == folder
+    for key, value in (("model", "other"), ("base_url", "http://127.0.0.1:2/v1"), ("temperature", 1.0)):
+        assert make({"teacher": paid | {key: value}}).artifact("describe").folder != folder
+
+
 def test_bf16_base_weights_are_another_extraction_and_say_other_texts(make):
     before, after = fingerprints(make()), fingerprints(make({"trainer.precision": "bf16-base"}))
     assert before["extract"] != after["extract"]
