@@ -29,7 +29,7 @@ class CommandLine:
     Attributes:
         goal: a goal or service.
         overrides: in Hydra's grammar, in the order typed.
-        verbatim: `text` and `query`, character for character.
+        verbatim: `text`, `query` and `tokens`, character for character.
         options: `help`, `version`, `multirun`, `resolve` (present when given), `cfg`, `config_dir` (with their value).
     """
 

@@ -31,7 +31,7 @@ GROUPS = (
 )
 
 # Taken from the command line as they are, before Hydra's grammar sees them.
-VERBATIM = ("text", "query")
+VERBATIM = ("text", "query", "tokens")
 
 
 def _node() -> Any:
@@ -65,7 +65,8 @@ class RootConfig:
         seed: governs training and sampling; splits and positions have `corpus.seed`.
         checkpoint: folder or hub id of a trained pair; no goal trains when it is set.
         file, text, messages, vector, query: what `explain` reads; `text` and `query` are taken verbatim.
-        tokens, stride, samples, generate: which positions `explain` reads, how often, and tokens to generate first.
+        tokens, stride, samples, generate: which positions `explain` reads, how often, and tokens to generate first;
+            `tokens` is taken verbatim too, as it may be a regular expression (`[7]` is one, no list).
         out, format: where a service writes, and in which layout `export` does.
     """
 

@@ -28,7 +28,7 @@ HARD = [
 ]
 
 
-@pytest.mark.parametrize("key", ["text", "query"])
+@pytest.mark.parametrize("key", ["text", "query", "tokens"])
 @pytest.mark.parametrize("value", HARD)
 def test_free_text_is_taken_verbatim(key, value):
     line = parse_argv(["explain", f"{key}={value}", "seed=1"])
@@ -47,8 +47,44 @@ def test_free_text_reaches_the_job_unchanged(monkeypatch, tmp_path, capsys, valu
     monkeypatch.setattr(cli, "run_one", run_one)
     assert cli.main(["explain", f"text={value}", "tokens=-1", "target=tiny"]) == 0
     assert seen["text"] == value
-    assert seen["tokens"] == -1
+    assert seen["tokens"] == "-1"
     assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "read"),
+    [
+        ("all", [0, 1, 2, 3, 4]),
+        ("-1", [4]),
+        ("2", [2]),
+        ("last_of_turn", [3]),
+        ("(a|b)", [0, 1]),
+        ("^a$", None),
+        ("^ab 7", [0, 1, 2]),
+        ("[7]", [2]),
+        ("[1,2]", [3]),
+        ("(all)", None),
+        ("\\d, c", [2, 3]),
+    ],
+)
+def test_tokens_are_a_word_an_index_or_a_regular_expression(monkeypatch, tmp_path, tokens, read):
+    from nlae.errors import NlaeError
+    from nlae.explanation.tokens import Passage, Turn, select
+
+    seen = {}
+
+    def run_one(composed, goal, verbatim, group=None):
+        seen.update(composed.config | verbatim)
+        return tmp_path, {}
+
+    monkeypatch.setattr(cli, "run_one", run_one)
+    assert cli.main(["explain", "text=any", f"tokens={tokens}", "target=tiny"]) == 0
+    passage = Passage("p", "text", (0, 1, 2, 3, 4), ("a", "b", " 7", ", c", " "), (Turn("", 0, 5),))
+    if read is None:
+        with pytest.raises(NlaeError, match="matches nothing"):
+            select(passage, seen["tokens"])
+    else:
+        assert select(passage, seen["tokens"]) == read
 
 
 def test_bare_command_is_the_quickstart_report_and_nothing_else_is():
