@@ -22,11 +22,17 @@ def native_bf16() -> bool:
     import torch
 
     ask = getattr(torch.cpu, "get_capabilities", None)
-    try:
-        found = ask() if ask is not None else {}
-    except RuntimeError:
-        return False
-    return any(bool(found.get(unit)) for unit in BF16_UNITS)
+    if ask is not None:
+        try:
+            found = ask()
+            return any(bool(found.get(unit)) for unit in BF16_UNITS)
+        except RuntimeError:  # a CPU that it does not know
+            pass
+    older = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # knows one of the units
+    if older is not None:
+        return bool(older())
+    _say("trainer.precision: this torch cannot tell whether the CPU has bf16 units; bf16-base can be set by hand")
+    return False
 
 
 def resolve_precision(config: Mapping[str, Any]) -> Any:
@@ -50,7 +56,7 @@ def resolve_precision(config: Mapping[str, Any]) -> Any:
     elif not adapters:
         found, why = "fp32", "whole weights are trained"
     else:
-        found, why = ("bf16-base", "this CPU has bf16 units") if native_bf16() else ("fp32", "no bf16 units here")
+        found, why = ("bf16-base", "this CPU has bf16 units") if native_bf16() else ("fp32", "no bf16 units known here")
     _say(f"trainer.precision: auto means {found} ({why})")
     return found
 

@@ -27,6 +27,7 @@ def cpu(monkeypatch):
     def have(*units):
         if units == (None,):
             monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+            monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported", raising=False)
         else:
             found = {"avx2": True, "avx512_bf16": False, "cpu_name": "any", **dict.fromkeys(units, True)}
             monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found, raising=False)
@@ -43,6 +44,29 @@ def cpu(monkeypatch):
 def test_auto_is_bf16_only_where_the_cpu_multiplies_it(cpu, units, expected):
     cpu(*units)
     assert hardware.resolve_precision(config()) == expected
+
+
+@pytest.mark.parametrize("has", [True, False])
+@pytest.mark.parametrize("fails", [True, False], ids=["does not know this CPU", "older torch"])
+def test_an_older_torch_is_asked_for_the_one_unit_it_knows(cpu, monkeypatch, has, fails):
+    def unknown():
+        raise RuntimeError("no cpuinfo")
+
+    cpu(None)
+    if fails:
+        monkeypatch.setattr(torch.cpu, "get_capabilities", unknown, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has, raising=False)
+    assert hardware.native_bf16() is has
+
+
+def test_a_torch_that_cannot_tell_says_so(cpu, caplog, monkeypatch):
+    import logging
+
+    monkeypatch.setattr(logging.getLogger("nlae"), "propagate", True)
+    cpu(None)
+    with caplog.at_level("INFO"):
+        assert not hardware.native_bf16()
+    assert "torch cannot tell" in caplog.text
 
 
 @pytest.mark.parametrize("whole", [{"verbalizer": False}, {"reconstructor": False}])
