@@ -48,10 +48,9 @@ class ObjectiveConfig:
 
 @dataclass
 class PathsConfig:
-    """Where things are written and kept; never part of a fingerprint."""
+    """Where things are written; never part of a fingerprint."""
 
     artifacts: str = "artifacts"
-    cache: str = "."
     out: str | None = None
 
 

@@ -42,7 +42,7 @@ CONFIG = {
     "trainer": {"precision": "fp32", "device": "cpu", "devices": 1, "threads": None},
     "logger": {"mode": "none"},
     "callbacks": {},
-    "paths": {"artifacts": "artifacts", "cache": ".", "out": None},
+    "paths": {"artifacts": "artifacts", "out": None},
     "seed": 0,
 }
 
@@ -160,7 +160,7 @@ ROWS = [
     ("objective.warmstart.checkpoint_every", 7, set()),
     ("logger.mode", "offline", set()),
     ("callbacks", {"x": 1}, set()),
-    ("paths.cache", "elsewhere", set()),
+    ("paths.out", "elsewhere", set()),
 ]
 
 
