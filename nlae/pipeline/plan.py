@@ -129,7 +129,11 @@ class Plan:
         return Artifact(stage, fingerprint, folder, parents, hashed)
 
     def order(self, goal: str) -> list[str]:
-        """Stages to bring up to date for `goal`, parents first."""
+        """Stages to bring up to date for `goal`, parents first.
+
+        Raises:
+            NlaeError: one of them trains on a target that needs remote code, which no checkpoint ever loads again.
+        """
         order: list[str] = []
 
         def visit(stage: str) -> None:
@@ -140,6 +144,12 @@ class Plan:
                 order.append(stage)
 
         visit(goal)
+        trained = [stage for stage in order if STAGES[stage].trained]
+        if trained and pick(self.config, "target.trust_remote_code"):
+            raise NlaeError(
+                f"target.trust_remote_code=true: {trained[0]} would make a checkpoint that cannot be used, as none is "
+                "ever allowed to bring code; choose a target without it (corpus, extract and describe work with it)"
+            )
         return order
 
     def parent_folders(self, stage: str) -> dict[str, Path]:

@@ -308,6 +308,18 @@ def test_checkpoint_replaces_the_trained_stages(make, fake, tmp_path):
             bring_up_to_date(make(checkpoint=pair), goal, "g")
 
 
+@pytest.mark.parametrize("goal", ["warmstart", "reinforce", "evaluate", "report"])
+def test_no_pair_is_trained_on_a_target_that_brings_code(make, fake, goal, tmp_path):
+    brings = {"target.trust_remote_code": True}
+    with pytest.raises(NlaeError, match="target.trust_remote_code=true: warmstart would"):
+        bring_up_to_date(make(brings), goal, "g")
+    assert fake.ran == []
+    assert not (tmp_path / "artifacts").exists()
+    for untrained in ("extract", "describe"):
+        bring_up_to_date(make(brings), untrained, "g")
+    assert fake.ran == ["corpus", "extract", "describe"]
+
+
 def test_evaluation_subject_chooses_the_trained_stage(make, fake):
     plan = make({"evaluation.subject": "warmstart"})
     bring_up_to_date(plan, "evaluate", "g")
