@@ -10,7 +10,7 @@ from typing import Any
 
 from nlae.config.build import build
 from nlae.errors import NlaeError
-from nlae.fingerprint import declared, digest, hash_checkpoint
+from nlae.fingerprint import declared, digest, hash_checkpoint, pick
 from nlae.pipeline.artifact import Artifact
 from nlae.pipeline.context import base_dtype
 from nlae.pipeline.hardware import resolve_precision
