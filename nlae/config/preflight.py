@@ -17,8 +17,6 @@ from nlae.config.argv import nearest
 from nlae.config.build import locate
 from nlae.errors import NlaeError
 
-# Arguments that a stage passes when it builds the node.
-LATE: dict[str, tuple[str, ...]] = {}
 NAMES: dict[Any, str] = {
     int: "a whole number",
     float: "a number",
@@ -57,10 +55,9 @@ def signature_problems(where: str, node: Mapping[str, Any]) -> list[str]:
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         unknown = [key for key in node if key not in named and key not in ("_target_", "_partial_")]
         problems += [f"unknown key {where}.{key}{nearest(key, list(named))}" for key in unknown]
-    late = LATE.get(where, ())
     problems += _type_problems(where, node, target)
     for name, parameter in named.items():
-        if parameter.default is parameter.empty and name not in node and name not in late:
+        if parameter.default is parameter.empty and name not in node:
             problems.append(f"missing key {where}.{name} (needed by {node['_target_']})")
     return problems
 
