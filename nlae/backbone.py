@@ -134,7 +134,8 @@ class Backbone(nn.Module):
         for layer in layers:
             # not peft's set_adapter: it would freeze every other role, whose gradient would then be silently zero
             layer._active_adapter = active
-        mixed = self.precision != "fp32"
+        # the bare target is read as extraction reads it
+        mixed = self.precision != "fp32" and role is not None
         try:
             with torch.autocast(self.target.device.type, torch.bfloat16, enabled=mixed):
                 yield

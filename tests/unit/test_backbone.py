@@ -106,6 +106,18 @@ def test_roles_differ_and_none_is_the_bare_target(make_pair):
     assert not torch.allclose(said[VERBALIZER], said[RECONSTRUCTOR], atol=1e-2)
 
 
+def test_mixed_precision_reads_the_bare_target_as_extraction_does(make_pair):
+    pair = make_pair(precision="bf16-mixed")
+    with pair.backbone.use(None):
+        assert not torch.is_autocast_enabled("cpu")
+        with pair.backbone.use(VERBALIZER):
+            assert torch.is_autocast_enabled("cpu")
+    ids = [5, 6, 7, 8]
+    (activation_TD,) = pair.activations([ids])
+    plain_TD = pair.backbone.target_trunk(input_ids=torch.tensor([ids]))[0].detach()
+    assert torch.equal(activation_TD, plain_TD)
+
+
 def test_the_outer_role_comes_back_after_an_error(make_pair):
     pair = make_pair()
     with pytest.raises(RuntimeError, match="inside"), pair.backbone.use(VERBALIZER):
