@@ -55,7 +55,13 @@ def by_subject(artifacts: Path, *stages: str) -> dict[str, Path]:
 
 def comparisons(evaluated: dict[str, Path]) -> dict[str, Any]:
     """RL against its three yardsticks, paired by activation."""
-    pairs = (("rl", "frozen"), ("rl", "supervised"), ("rl", "warmstart"), ("frozen", "warmstart"))
+    pairs = (
+        ("rl", "frozen"),
+        ("rl", "supervised"),
+        ("rl", "warmstart"),
+        ("frozen", "warmstart"),
+        ("warmstart_verbatim", "warmstart"),
+    )
     out = {}
     for a, b in pairs:
         if a in evaluated and b in evaluated:
