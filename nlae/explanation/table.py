@@ -70,8 +70,8 @@ def legend(reading: Reading) -> list[str]:
     if _has(reading, "fve"):
         mean = "" if reading.mean_fve is None else f" Mean: {reading.mean_fve:.2f}."
         first = (
-            "FVE: how much of the activation the words alone bring back; 1 is all, 0 no more than the"
-            f" average activation does.{mean}"
+            "FVE: how much of the activation the words alone bring back; 1 is all, and 0 is not chance (a constant "
+            f"scores about −0.14, another text's words lower). High does not mean that the words are true.{mean}"
         )
     else:
         mean = "" if reading.mean_cosine is None else f" Mean: {reading.mean_cosine:.2f}."

@@ -52,9 +52,9 @@ def resolve_precision(config: Mapping[str, Any]) -> Any:
     on_cpu = str(pick(config, "trainer.device") or "cpu") == "cpu"
     adapters = all(pick(config, f"{role}.adapter") is not None for role in ("verbalizer", "reconstructor"))
     if not on_cpu:
-        found, why = ("bf16-base", "a GPU") if adapters else ("bf16-mixed", "a GPU, whole weights are trained")
+        found, why = ("bf16-base", "a GPU") if adapters else ("bf16-mixed", "a GPU, whole weights without adapters")
     elif not adapters:
-        found, why = "fp32", "whole weights are trained"
+        found, why = "fp32", "whole weights without adapters"
     else:
         found, why = ("bf16-base", "this CPU has bf16 units") if native_bf16() else ("fp32", "no bf16 units known here")
     _say(f"trainer.precision: auto means {found} ({why})")
