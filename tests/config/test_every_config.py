@@ -31,7 +31,7 @@ def test_opens_with_a_comment_and_an_override_to_try(path):
     assert len(lines) <= 40
 
 
-@pytest.mark.parametrize("name", NEEDS_PLUGIN)
+@pytest.mark.parametrize("name", sorted(NEEDS_PLUGIN))
 def test_plugin_configs_name_a_hydra_launcher(name):
     assert "override /hydra/launcher" in (CONF / f"{name}.yaml").read_text(encoding="utf-8")
 
