@@ -1,0 +1,233 @@
+"""A finished dictionary on disk: `dictionary.parquet`, the passages its exemplars refer to, and a summary per layer.
+
+Entries are sorted by layer, neuron and sign and lie in small row groups, so that one of half a million is read in
+milliseconds without loading the rest. Ranking of search results lives in `search`; nothing here loads a model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from nlae.dictionary.schema import SCHEMA, SIGNS, VERSION, Entry
+from nlae.dictionary.search import search
+from nlae.errors import NlaeError
+from nlae.store.arrow import read_table, replacing, write_table, write_text
+
+__all__ = ["CONTEXTS", "FACTS", "FILE", "LAYERS", "Context", "Dictionary", "Entry", "write_dictionary"]
+
+FILE, CONTEXTS, LAYERS, FACTS = "dictionary.parquet", "contexts.arrow", "layers.json", "dictionary.json"
+ROW_GROUP = 1024
+_REBUILD = "run `nlae dictionary` again with the same overrides"
+
+
+@dataclass(frozen=True)
+class Context:
+    """A passage that exemplars refer to.
+
+    Attributes:
+        document: its number in the corpus.
+        source: the source work.
+        tokens: its tokens as text, one string each.
+    """
+
+    document: int
+    source: str
+    tokens: list[str]
+
+
+def write_dictionary(
+    folder: Path,
+    parts: Iterable[pl.DataFrame],
+    *,
+    contexts: Iterable[Context],
+    layers: Sequence[Mapping[str, Any]],
+    facts: Mapping[str, Any],
+) -> int:
+    """Write the files of a dictionary, each whole or not at all.
+
+    Args:
+        folder: gets `dictionary.parquet`, `contexts.arrow`, `layers.json` and `dictionary.json`.
+        parts: entries with the columns of `SCHEMA`, in order of layer, neuron and sign; one part at a time is held.
+        contexts: every passage that an exemplar refers to.
+        layers: summary per layer.
+        facts: target, histogram edges and other things that hold for all entries.
+
+    Returns:
+        Number of entries.
+
+    Raises:
+        ValueError: parts that are out of order or lack a column.
+    """
+    count = _write_parts(folder / FILE, parts)
+    found = list(contexts)
+    table = pa.table(
+        {
+            "document": pa.array([item.document for item in found], pa.int32()),
+            "source": pa.array([item.source for item in found], pa.string()),
+            "tokens": pa.array([item.tokens for item in found], pa.list_(pa.string())),
+        }
+    )
+    write_table(folder / CONTEXTS, table)
+    write_text(folder / LAYERS, json.dumps(list(layers), indent=1, ensure_ascii=False, allow_nan=False))
+    write_text(folder / FACTS, json.dumps({"version": VERSION, **facts}, indent=1, ensure_ascii=False, allow_nan=False))
+    return count
+
+
+def _write_parts(path: Path, parts: Iterable[pl.DataFrame]) -> int:
+    last, count = -1, 0
+    empty = pl.DataFrame(schema=SCHEMA).to_arrow(compat_level=pl.CompatLevel.oldest())
+    with (
+        replacing(path) as temporary,
+        pq.ParquetWriter(temporary, empty.schema, compression="zstd", use_dictionary=True) as out,
+    ):
+        for part in parts:
+            frame = part.select([pl.col(name).cast(kind) for name, kind in SCHEMA.items()])
+            keys = _keys(frame)
+            if len(keys) and (keys[0] <= last or (np.diff(keys) <= 0).any()):
+                raise ValueError("entries must come sorted by layer, neuron and sign, each of them once")
+            last, count = int(keys[-1]) if len(keys) else last, count + len(keys)
+            table = frame.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(empty.schema)
+            out.write_table(table, row_group_size=ROW_GROUP)
+    return count
+
+
+def _keys(frame: pl.DataFrame) -> npt.NDArray[np.int64]:
+    """One ascending number per (layer, neuron, sign)."""
+    minus = (frame["sign"] == SIGNS[1]).cast(pl.Int64).to_numpy()
+    layer, neuron = (frame[name].cast(pl.Int64).to_numpy() for name in ("layer", "neuron"))
+    keys: npt.NDArray[np.int64] = (layer << 40) + (neuron << 1) + minus
+    return keys
+
+
+class Dictionary:
+    """A finished dictionary, read on demand.
+
+    Attributes:
+        folder: where it lies.
+        facts: what holds for all entries: target, histogram edges, thresholds of passing.
+        layers: one summary per layer, by layer.
+    """
+
+    def __init__(self, folder: Path, facts: dict[str, Any], layers: list[dict[str, Any]]) -> None:
+        self.folder, self.facts, self.layers = folder, facts, layers
+
+    @classmethod
+    def open(cls, folder: Path | str) -> Dictionary:
+        """Open what `write_dictionary` wrote.
+
+        Raises:
+            NlaeError: no dictionary there, a damaged file, or one of a newer format.
+        """
+        folder = Path(folder)
+        try:
+            facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+            layers = json.loads((folder / LAYERS).read_text(encoding="utf-8"))
+            pq.read_schema(folder / FILE)
+        except FileNotFoundError as error:
+            raise NlaeError(
+                f"{folder}: no dictionary here ({Path(error.filename).name} is missing); {_REBUILD}"
+            ) from None
+        except (json.JSONDecodeError, pa.ArrowInvalid, OSError) as error:
+            raise NlaeError(f"{folder}: its dictionary is damaged ({str(error).splitlines()[0]}); {_REBUILD}") from None
+        if facts.get("version", 0) > VERSION:
+            raise NlaeError(
+                f"{folder}: its dictionary has format {facts['version']}, newer than this nlae; update nlae"
+            )
+        return cls(folder, facts, layers)
+
+    def frame(self) -> pl.LazyFrame:
+        """All entries, lazily; columns as in `schema.Entry`."""
+        return pl.scan_parquet(self.folder / FILE)
+
+    @cached_property
+    def overview(self) -> pl.DataFrame:
+        """The narrow columns of all entries, in memory: what an overview of half a million needs."""
+        names = [name for name, kind in SCHEMA.items() if kind not in _WIDE]
+        return self.frame().select(names).collect()
+
+    def __len__(self) -> int:
+        """Number of entries."""
+        return len(self._key)
+
+    def entry(self, layer: int, neuron: int, sign: str = "+") -> Entry:
+        """One entry.
+
+        Raises:
+            NlaeError: the dictionary has no such entry.
+        """
+        wanted = (int(layer) << 40) + (int(neuron) << 1) + int(sign == SIGNS[1])
+        place = int(np.searchsorted(self._key, wanted)) if sign in SIGNS and min(layer, neuron) >= 0 else len(self)
+        if place >= len(self) or self._key[place] != wanted:
+            raise NlaeError(f"{self.folder}: no entry for layer {layer}, neuron {neuron}, sign {sign}; {self._range()}")
+        return self.at(place)
+
+    def neuron(self, layer: int, neuron: int) -> tuple[Entry, Entry]:
+        """Both signs of a neuron, `+` first.
+
+        Raises:
+            NlaeError: the dictionary has no such neuron.
+        """
+        return self.entry(layer, neuron, "+"), self.entry(layer, neuron, "-")
+
+    def at(self, place: int) -> Entry:
+        """The entry at a place in the order of the file."""
+        group = int(np.searchsorted(self._starts, place, side="right")) - 1
+        table = self._file.read_row_group(group).slice(place - int(self._starts[group]), 1)
+        return Entry(**table.to_pylist()[0])
+
+    def search(self, query: str, limit: int = 20) -> list[Entry]:
+        """Entries whose words match `query`, passing ones first; see `search.search`."""
+        return [self.at(place) for place in search(self.frame(), query, limit)]
+
+    def context(self, document: int) -> Context:
+        """The passage that exemplars name by this number.
+
+        Raises:
+            NlaeError: no exemplar refers to it.
+        """
+        place = self._context_place.get(int(document))
+        if place is None:
+            raise NlaeError(f"{self.folder}: no passage {document} in its {CONTEXTS}")
+        row = self._contexts.slice(place, 1).to_pylist()[0]
+        return Context(int(row["document"]), row["source"], row["tokens"])
+
+    @cached_property
+    def _file(self) -> pq.ParquetFile:
+        return pq.ParquetFile(self.folder / FILE)
+
+    @cached_property
+    def _starts(self) -> npt.NDArray[np.int64]:
+        """First row of every row group."""
+        data = self._file.metadata
+        sizes = [data.row_group(group).num_rows for group in range(data.num_row_groups)]
+        return np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64) if sizes else np.zeros(1, np.int64)
+
+    @cached_property
+    def _key(self) -> npt.NDArray[np.int64]:
+        return _keys(self.frame().select("layer", "neuron", "sign").collect())
+
+    @cached_property
+    def _contexts(self) -> pa.Table:
+        return read_table(self.folder / CONTEXTS, _REBUILD)
+
+    @cached_property
+    def _context_place(self) -> dict[int, int]:
+        return {int(document): place for place, document in enumerate(self._contexts["document"].to_pylist())}
+
+    def _range(self) -> str:
+        known = ", ".join(f"{row['layer']} ({row['neurons']} neurons)" for row in self.layers[:8])
+        return f"it has layers {known}{', …' if len(self.layers) > 8 else ''}"
+
+
+_WIDE = (pl.List(pl.String()), pl.List(pl.Float32()), pl.List(pl.Int32()))

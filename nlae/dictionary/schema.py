@@ -1,0 +1,134 @@
+"""The columns of `dictionary.parquet`: what each of them holds, once, for writers, readers and pages.
+
+An *entry* is one sign of one neuron of one layer. Scores are null where they were not measured or where the entry has
+too few active contexts to be scored; nothing is filled in.
+"""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+VERSION = 1
+SIGNS = ("+", "-")
+BINS = 32
+NO_DESCRIPTION = "no description found"
+
+_SCORES = (
+    "fdr",
+    "prediction",
+    "prediction_decide",
+    "prediction_quantile",
+    "spearman",
+    "prediction_null",
+    "skyline",
+    "last_token",
+    "token_list",
+    "shuffled",
+    "context_only",
+    "share_of_skyline",
+    "r2",
+    "r2_ceiling",
+    "detection",
+    "fuzzing",
+    "output_score",
+)
+_SHAPES = ("frequency", "kurtosis", "mean", "std")
+
+SCHEMA: dict[str, pl.DataType] = {
+    "layer": pl.Int32(),
+    "neuron": pl.Int32(),
+    "sign": pl.String(),
+    "description": pl.String(),
+    "candidate": pl.String(),
+    "origin": pl.String(),
+    "passes": pl.Boolean(),
+    **{name: pl.Float32() for name in _SCORES},
+    **{name: pl.Float32() for name in _SHAPES},
+    "clusters": pl.Int16(),
+    "specialised": pl.Boolean(),
+    "sampled": pl.Boolean(),
+    "tokens": pl.List(pl.String()),
+    "promoted": pl.List(pl.String()),
+    "suppressed": pl.List(pl.String()),
+    "exemplar_value": pl.List(pl.Float32()),
+    "exemplar_document": pl.List(pl.Int32()),
+    "exemplar_position": pl.List(pl.Int32()),
+    "histogram": pl.List(pl.Int32()),
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One sign of one neuron.
+
+    Attributes:
+        layer, neuron: block and index in the input of its MLP's down-projection (or direction number).
+        sign: `+` or `-`; all values of the entry are sign · activation.
+        description: what it stands for, or "no description found" when the entry does not pass.
+        candidate: the best candidate, passing or not; empty when there was none.
+        origin: where that came from: `shared`, `consensus`, `with`, `without`, `write`, `context` or `teacher`.
+        passes: q ≤ 0.05, AUROC ≥ 0.7 and 0.05 above the last-token table, all on the split `decide`.
+        fdr: q-value by target–decoy competition within its layer.
+        prediction: AUROC of the description on the split `report`, active against random contexts.
+        prediction_decide: the same on the split that decides.
+        prediction_quantile: AUROC on `report` with contexts drawn evenly over the deciles of the active range.
+        spearman: rank correlation of prediction and activation on `report`.
+        prediction_null: AUROC of the entry's decoy, which went through the same pipeline.
+        skyline: AUROC of the mean exemplar vector in place of words.
+        last_token, token_list, shuffled, context_only: AUROC of the other baselines.
+        share_of_skyline: (prediction − 0.5) / (skyline − 0.5); null where the skyline itself is at chance.
+        r2, r2_ceiling: held-out variance of the neuron that survives the words, and of the best linear map.
+        detection, fuzzing: balanced accuracy by a judge; of the sample only.
+        output_score: what steering with the write direction does to the promoted tokens; of the sample only.
+        frequency: share of tokens above the layer's threshold.
+        kurtosis: excess kurtosis of the raw activation; mean and std of it as well.
+        clusters, specialised: number of clusters among its strongest contexts; at most one.
+        sampled: whether candidates of its own were generated, not only the layer's shared ones.
+        tokens: tokens that it fires on, strongest first; promoted and suppressed: what it writes.
+        exemplar_value, exemplar_document, exemplar_position: strongest contexts, one per passage.
+        histogram: counts of sign · (a − mean) / std over the bins of the dictionary's facts.
+    """
+
+    layer: int
+    neuron: int
+    sign: str
+    description: str
+    candidate: str
+    origin: str
+    passes: bool
+    fdr: float | None
+    prediction: float | None
+    prediction_decide: float | None
+    prediction_quantile: float | None
+    spearman: float | None
+    prediction_null: float | None
+    skyline: float | None
+    last_token: float | None
+    token_list: float | None
+    shuffled: float | None
+    context_only: float | None
+    share_of_skyline: float | None
+    r2: float | None
+    r2_ceiling: float | None
+    detection: float | None
+    fuzzing: float | None
+    output_score: float | None
+    frequency: float
+    kurtosis: float
+    mean: float
+    std: float
+    clusters: int
+    specialised: bool
+    sampled: bool
+    tokens: list[str]
+    promoted: list[str]
+    suppressed: list[str]
+    exemplar_value: list[float]
+    exemplar_document: list[int]
+    exemplar_position: list[int]
+    histogram: list[int]
+
+    @property
+    def name(self) -> str:
+        """Short name: `12.345+`."""
+        return f"{self.layer}.{self.neuron}{self.sign}"

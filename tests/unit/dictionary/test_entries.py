@@ -1,0 +1,107 @@
+"""Dictionary on disk: what is written is read back, in milliseconds, and refused when it is not whole."""
+
+import dataclasses
+import json
+
+import polars as pl
+import pytest
+
+from nlae.dictionary import Dictionary, Entry, write_dictionary
+from nlae.dictionary.made_up import make_up_dictionary
+from nlae.dictionary.schema import BINS, NO_DESCRIPTION, SCHEMA
+from nlae.errors import NlaeError
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return make_up_dictionary(tmp_path_factory.mktemp("dictionary"), layers=3, neurons=700)
+
+
+def test_schema_and_entry_agree():
+    assert list(SCHEMA) == [field.name for field in dataclasses.fields(Entry)]
+    scores = [name for name, kind in SCHEMA.items() if kind == pl.Float32()]
+    optional = [field.name for field in dataclasses.fields(Entry) if "None" in str(field.type)]
+    assert set(optional) <= set(scores)
+
+
+def test_every_entry_is_found_across_row_groups(made):
+    frame = made.frame().collect()
+    assert len(made) == len(frame) == 3 * 700 * 2
+    for place in (0, 1, 1023, 1024, 1399, 1400, 1401, 2799, 4199):
+        row = frame.row(place, named=True)
+        entry = made.entry(row["layer"], row["neuron"], row["sign"])
+        assert dataclasses.asdict(entry) == row
+
+
+def test_both_signs_of_a_neuron(made):
+    plus, minus = made.neuron(2, 699)
+    assert (plus.sign, minus.sign, plus.neuron, minus.neuron) == ("+", "-", 699, 699)
+    assert plus.name == "2.699+"
+    assert len(plus.histogram) == BINS == len(made.facts["histogram_edges"]) - 1
+
+
+@pytest.mark.parametrize("place", [(-1, 0, "+"), (0, 700, "+"), (3, 0, "+"), (0, 0, "*"), (0, -1, "-")])
+def test_an_entry_that_is_not_there_is_told(made, place):
+    with pytest.raises(NlaeError, match="no entry for layer"):
+        made.entry(*place)
+
+
+def test_exemplars_lead_to_their_passages(made):
+    entry = made.entry(1, 5, "-")
+    context = made.context(entry.exemplar_document[0])
+    assert context.document == entry.exemplar_document[0]
+    assert entry.exemplar_position[0] < len(context.tokens)
+    with pytest.raises(NlaeError, match="no passage"):
+        made.context(10_000)
+
+
+def test_an_entry_that_does_not_pass_shows_no_description(made):
+    frame = made.frame().collect()
+    assert set(frame.filter(~pl.col("passes"))["description"]) == {NO_DESCRIPTION}
+    assert NO_DESCRIPTION not in set(frame.filter("passes")["description"])
+
+
+def test_search_finds_passing_descriptions_first(made):
+    found = made.search("treaty dates", limit=50)
+    assert found
+    words = [
+        {"treaty", "dates"} <= set(" ".join([e.description, e.candidate, *e.tokens, *e.promoted]).split())
+        for e in found
+    ]
+    assert all(words)
+    assert [entry.passes for entry in found] == sorted((entry.passes for entry in found), reverse=True)
+    assert found[0].description == "dates about the treaty"
+
+
+@pytest.mark.parametrize("query", ["", "  ", "!?", "zzzz"])
+def test_search_without_a_match(made, query):
+    assert made.search(query) == []
+
+
+def test_search_ignores_what_stands_for_no_description(made):
+    assert made.search("description found") == []
+
+
+def test_unsorted_entries_are_refused(made, tmp_path):
+    part = made.frame().collect().head(4)
+    with pytest.raises(ValueError, match="sorted"):
+        write_dictionary(tmp_path, [part.reverse()], contexts=[], layers=[], facts={})
+    with pytest.raises(ValueError, match="sorted"):
+        write_dictionary(tmp_path, [part, part], contexts=[], layers=[], facts={})
+    assert not (tmp_path / "dictionary.parquet").exists()
+
+
+def test_a_folder_without_a_dictionary_is_told(tmp_path):
+    with pytest.raises(NlaeError, match="no dictionary here"):
+        Dictionary.open(tmp_path)
+
+
+def test_damage_and_newer_formats_are_told(tmp_path):
+    made = make_up_dictionary(tmp_path, layers=1, neurons=2)
+    facts = made.facts | {"version": 99}
+    (tmp_path / "dictionary.json").write_text(json.dumps(facts))
+    with pytest.raises(NlaeError, match="newer than this nlae"):
+        Dictionary.open(tmp_path)
+    (tmp_path / "dictionary.parquet").write_bytes(b"PAR1 cut")
+    with pytest.raises(NlaeError, match="damaged"):
+        Dictionary.open(tmp_path)
