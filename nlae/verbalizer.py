@@ -1,8 +1,8 @@
 """The NL encoder: a language model that writes what a vector says.
 
 Everything before the slot is the same for every vector, so it runs once per call and its key–value cache is shared,
-with gradient, by all rows. Padding is left out altogether: prompts have one length and responses grow to the right,
-where a causal model cannot see.
+with gradient, by all rows; slot and suffix run once per vector, whatever the number of responses. Padding is left out
+altogether: prompts have one length and responses grow to the right, where a causal model cannot see.
 """
 
 from __future__ import annotations
@@ -11,19 +11,17 @@ import contextlib
 import copy
 import dataclasses
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 from transformers import DynamicCache, PreTrainedTokenizerBase
 
 from nlae.backbone import REFERENCE, VERBALIZER, AdapterSettings, Backbone
 from nlae.errors import NlaeError
 from nlae.functional.injection import MODES, inject, to_scale
+from nlae.functional.likelihood import token_logprobs
 from nlae.prompt import Prompt, VerbalizerPrompt
-
-HEAD_ROWS = 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,11 +32,14 @@ class InjectionSettings:
         mode: `replace`, `add` (norm-matched) or `affine` (a learned map, then `replace`).
         point: `embedding`, or the index of a block whose output is written into.
         scale: norm of the injected vector; None takes the site's alpha (the 75th percentile of residual norms).
+        map: how a vector that is wider than the residual stream gets its width: `down_projection` (what the target's
+            own, without its bias, makes of it) or `learned` (a linear map that starts there). Others need no map.
     """
 
     mode: str = "replace"
     point: str | int = "embedding"
     scale: float | None = None
+    map: str = "down_projection"
 
     def check(self, n_layers: int) -> None:
         """Raises: NlaeError, when mode or point do not exist."""
@@ -48,6 +49,8 @@ class InjectionSettings:
             raise NlaeError(
                 f"verbalizer.injection.point is {self.point!r}; choose 'embedding' or a block 0 … {n_layers - 1}"
             )
+        if self.map not in MAPS:
+            raise NlaeError(f"verbalizer.injection.map is {self.map!r}; choose one of {', '.join(MAPS)}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,25 +112,47 @@ class Verbalizer(nn.Module):
         rows = [self.tokenizer.encode(text, add_special_tokens=False) for text in texts]
         return pad_right(rows, self.backbone.target.device)
 
-    def logprobs(self, activation_GD: Tensor, token_BT: Tensor, *, role: str = VERBALIZER) -> Tensor:
+    def logprobs(
+        self, activation_GD: Tensor, token_BT: Tensor, *, mask_BT: Tensor | None = None, role: str = VERBALIZER
+    ) -> Tensor:
         """Log-probability of every token of B = G·N given responses; float32, (B, T).
 
         Args:
             activation_GD: raw activations; row g explains responses g·N … g·N + N − 1.
             token_BT: response ids; padding may hold anything.
+            mask_BT: where given, tokens outside it cost nothing in the head and come back as 0.
             role: `verbalizer`, or `reference` for the frozen copy.
         """
+        samples = len(token_BT) // len(activation_GD)
         with self.backbone.use(role):
-            cache = self.prefix_cache(role, len(token_BT))
-            suffix = len(self.ids.suffix_ids)
-            hidden_BTD = self._run(activation_GD, cache, role, token_BT[:, :-1])[:, suffix:]
-            return self._token_logprobs(hidden_BTD, token_BT, role)
+            last_GD, cache = self.read(activation_GD, role)
+            if samples > 1:
+                cache.batch_repeat_interleave(samples)
+            return self.respond(last_GD.repeat_interleave(samples, 0), cache, token_BT, mask_BT, role)
+
+    def read(self, activation_GD: Tensor, role: str, *, inject_vector: bool = True) -> tuple[Tensor, DynamicCache]:
+        """Run the whole prompt: its last hidden state (G, D), and the cache to go on with; inside `use(role)`."""
+        cache = self.prefix_cache(role, len(activation_GD))
+        return self._run(activation_GD, cache, role, inject_vector=inject_vector)[:, -1], cache
+
+    def respond(
+        self, last_BD: Tensor, cache: DynamicCache, token_BT: Tensor, mask_BT: Tensor | None, role: str
+    ) -> Tensor:
+        """As `logprobs`, after a prompt that has been read, row by row; inside `use(role)`."""
+        hidden_BTD = last_BD[:, None]
+        if token_BT.shape[1] > 1:
+            output = self._decoder(role)(input_ids=token_BT[:, :-1], past_key_values=cache, use_cache=True)
+            hidden_BTD = torch.cat([hidden_BTD, output.last_hidden_state], 1)
+        if mask_BT is None:
+            return self._token_logprobs(hidden_BTD.flatten(0, 1), token_BT.flatten(), role).view_as(token_BT)
+        real_BT = mask_BT.bool()
+        logp_BT = torch.zeros(token_BT.shape, device=token_BT.device)
+        return logp_BT.masked_scatter(real_BT, self._token_logprobs(hidden_BTD[real_BT], token_BT[real_BT], role))
 
     def prefill(self, activation_BD: Tensor, role: str, *, inject_vector: bool = True) -> tuple[Tensor, DynamicCache]:
         """Run the whole prompt: logits of the first token (B, V), and the cache to go on with; inside `use(role)`."""
-        cache = self.prefix_cache(role, len(activation_BD))
-        hidden_BTD = self._run(activation_BD, cache, role, None, inject_vector=inject_vector)
-        return self.head(hidden_BTD[:, -1], role), cache
+        last_BD, cache = self.read(activation_BD, role, inject_vector=inject_vector)
+        return self.head(last_BD, role), cache
 
     def step(self, token_B: Tensor, cache: DynamicCache, role: str) -> Tensor:
         """One decoding step: logits (B, V) of the next token; inside `use(role)`."""
@@ -155,35 +180,20 @@ class Verbalizer(nn.Module):
     def _decoder(self, role: str) -> nn.Module:
         return self.backbone.target.architecture.decoder(self.backbone.language_model(role))
 
-    def _run(
-        self,
-        activation_GD: Tensor,
-        cache: DynamicCache,
-        role: str,
-        response_BT: Tensor | None,
-        *,
-        inject_vector: bool = True,
-    ) -> Tensor:
-        """Hidden states from the slot on: slot, suffix, response."""
-        batch = len(activation_GD) if response_BT is None else len(response_BT)
+    def _run(self, activation_BD: Tensor, cache: DynamicCache, role: str, *, inject_vector: bool = True) -> Tensor:
+        """Hidden states from the slot on: slot, suffix."""
         tail = torch.tensor([[self.ids.slot_id, *self.ids.suffix_ids]], device=self.backbone.target.device)
-        ids_BT = tail.expand(batch, -1)
-        if response_BT is not None:
-            ids_BT = torch.cat([ids_BT, response_BT], dim=1)
         model = self.backbone.language_model(role)
-        embedded_BTD = self.backbone.target.architecture.embedding(model)(ids_BT)
-        writer = _untouched
-        if inject_vector:
-            vector_GD = self.injected(activation_GD, role)
-            vector_BD = vector_GD.repeat_interleave(batch // len(activation_GD), 0)
-            writer = _Writer(vector_BD, self.settings.mode)
+        embedded_BTD = self.backbone.target.architecture.embedding(model)(tail.expand(len(activation_BD), -1))
+        writer = _Writer(self.injected(activation_BD, role), self.settings.mode) if inject_vector else _untouched
         if self.settings.point == "embedding":
             embedded_BTD = writer(embedded_BTD)
         with self._after_block(model, writer):
             output = self._decoder(role)(inputs_embeds=embedded_BTD, past_key_values=cache, use_cache=True)
         if isinstance(writer, _Writer) and writer.calls != 1:
             raise NlaeError(f"the activation was injected {writer.calls} times instead of once: unsupported decoder")
-        return output.last_hidden_state
+        hidden_BTD: Tensor = output.last_hidden_state
+        return hidden_BTD
 
     def injected(self, activation_BD: Tensor, role: str = VERBALIZER) -> Tensor:
         """What enters the slot: direction × scale, through the learned map if there is one; float32."""
@@ -208,18 +218,11 @@ class Verbalizer(nn.Module):
         finally:
             handle.remove()
 
-    def _token_logprobs(self, hidden_BTD: Tensor, token_BT: Tensor, role: str) -> Tensor:
-        """Chunked over tokens: logits of one chunk at a time, recomputed in the backward."""
-        hidden_ND, token_N = hidden_BTD.flatten(0, 1), token_BT.flatten()
-
-        def chunk(hidden: Tensor, token: Tensor) -> Tensor:
-            return -F.cross_entropy(self.head(hidden, role), token, reduction="none")
-
-        parts = []
-        for hidden, token in zip(hidden_ND.split(HEAD_ROWS), token_N.split(HEAD_ROWS), strict=True):
-            several = torch.is_grad_enabled() and len(token_N) > HEAD_ROWS
-            parts.append(checkpoint(chunk, hidden, token, use_reentrant=False) if several else chunk(hidden, token))
-        return torch.cat(parts).view_as(token_BT)
+    def _token_logprobs(self, hidden_ND: Tensor, token_N: Tensor, role: str) -> Tensor:
+        model: Any = self.backbone.language_model(role)
+        head = model.get_output_embeddings()
+        cap = getattr(model.config, "final_logit_softcapping", None)
+        return token_logprobs(hidden_ND, token_N, head.weight, getattr(head, "bias", None), cap=cap).float()
 
 
 class _Writer:

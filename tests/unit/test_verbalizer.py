@@ -13,6 +13,7 @@ from nlae import verbalizer as module
 from nlae.autoencoder import Autoencoder
 from nlae.backbone import REFERENCE, VERBALIZER
 from nlae.errors import NlaeError
+from nlae.functional import likelihood
 from nlae.functional.scaling import unit
 from nlae.verbalizer import InjectionSettings, pad_right
 
@@ -129,7 +130,7 @@ def test_logits_in_chunks_give_the_same_numbers_and_gradients(make_pair, activat
             return [logp_BT, *torch.autograd.grad(logp_BT.sum(), pair.verbalizer.trainable(), allow_unused=True)]
 
     whole = run()
-    monkeypatch.setattr(module, "HEAD_ROWS", 7)
+    monkeypatch.setattr(likelihood, "HEAD_ROWS", 7)
     for a, b in zip(whole, run(), strict=True):
         assert (a is None and b is None) or torch.allclose(a, b, atol=1e-4, rtol=1e-4)
 
@@ -159,6 +160,35 @@ def test_padding_may_hold_anything(make_pair, activations):
     other_BT = torch.where(mask_BT.bool(), token_BT, 77)
     one_BT, two_BT = (pair.verbalizer.logprobs(activations[:2], ids) for ids in (token_BT, other_BT))
     assert torch.allclose(one_BT[mask_BT.bool()], two_BT[mask_BT.bool()], atol=1e-5)
+
+
+@pytest.mark.parametrize("adapter", [True, False])
+def test_what_is_masked_costs_nothing_and_changes_nothing(make_pair, activations, monkeypatch, adapter):
+    pair = make_pair("llama", **({"dtype": "float64"} if adapter else {"adapter": None}))
+    token_BT = responses(pair, 3)
+    mask_BT = torch.arange(12)[None] < torch.tensor([3, 12, 1, 7, 12, 5])[:, None]
+    seen, plain = [], module.token_logprobs
+    monkeypatch.setattr(module, "token_logprobs", lambda h, *a, **k: seen.append(len(h)) or plain(h, *a, **k))
+    weights = pair.verbalizer.trainable()
+    want_BT = pair.verbalizer.logprobs(activations[:3], token_BT) * mask_BT
+    got_BT = pair.verbalizer.logprobs(activations[:3], token_BT, mask_BT=mask_BT)
+    assert seen == [72, 40]
+    assert torch.allclose(got_BT, want_BT, atol=1e-5)
+    assert not got_BT[~mask_BT].any()
+    want = torch.autograd.grad(want_BT.square().sum(), weights, allow_unused=True)
+    got = torch.autograd.grad(got_BT.square().sum(), weights, allow_unused=True)
+    for a, b in zip(got, want, strict=True):
+        assert (a is None and b is None) or torch.allclose(a, b, atol=1e-4 * float(b.abs().max()) + 1e-9, rtol=1e-4)
+
+
+def test_the_prompt_is_read_once_per_vector(make_pair, activations):
+    pair, seen = make_pair("llama"), []
+    block = pair.target.architecture.blocks(pair.target.model)[0]
+    handle = block.register_forward_hook(lambda m, i, o: seen.append((o[0] if isinstance(o, tuple) else o).shape[:2]))
+    pair.verbalizer.logprobs(activations[:3], responses(pair, 3))
+    handle.remove()
+    ids = pair.verbalizer.ids
+    assert [tuple(shape) for shape in seen] == [(1, len(ids.prefix_ids)), (3, 1 + len(ids.suffix_ids)), (6, 11)]
 
 
 @pytest.mark.parametrize("point", ["embedding", 1])
