@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from nlae.errors import NlaeError
 from nlae.target.architecture import Architecture
+from nlae.target.linear import speed_up
 from nlae.target.site import Site
 from nlae.target.trunk import read_last, site_width
 
@@ -29,7 +30,7 @@ class Target:
     def __init__(self, model: Any, tokenizer: "PreTrainedTokenizerBase", source_name: str, fingerprint: str) -> None:
         model = text_model(model)
         silence_dropout(model)
-        self.model = model.eval().requires_grad_(False)
+        self.model = speed_up(model.eval().requires_grad_(False))
         self.tokenizer = tokenizer
         self.source_name = source_name
         self.fingerprint = fingerprint
@@ -67,7 +68,10 @@ class Target:
         mask_BT = mask_BT.to(self.device)
         decoder = self.architecture.decoder(self.model)
         out = decoder(input_ids=ids_BT.to(self.device), attention_mask=mask_BT, use_cache=False)
-        last_BD = read_last(out.last_hidden_state, mask_BT)
+        return self.logits(read_last(out.last_hidden_state, mask_BT))
+
+    def logits(self, last_BD: Tensor) -> Tensor:
+        """Logits from hidden states after the final norm, float32, shape (B, vocabulary)."""
         logits_BV: Tensor = self.model.get_output_embeddings()(last_BD).float()
         cap = getattr(self.model.config, "final_logit_softcapping", None)
         return logits_BV if cap is None else torch.tanh(logits_BV / cap) * cap
