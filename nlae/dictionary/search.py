@@ -12,6 +12,7 @@ import polars as pl
 
 WEIGHTS = {"description": 8.0, "candidate": 4.0, "tokens": 2.0, "promoted": 1.0}
 _LISTS = ("tokens", "promoted")
+_KEPT = ("layer", "passes", "prediction")
 
 
 def search(entries: pl.LazyFrame, query: str, limit: int = 20) -> list[int]:
@@ -22,27 +23,50 @@ def search(entries: pl.LazyFrame, query: str, limit: int = 20) -> list[int]:
         query: words; an entry must match each of them somewhere.
         limit: how many places at most.
     """
-    words = list(dict.fromkeys(re.findall(r"\w+", query.lower())))
-    if not words or limit < 1:
+    if limit < 1:
         return []
-    found = entries.select("passes", "prediction", *WEIGHTS).with_row_index("place")
-    texts = {name: _text(name) for name in WEIGHTS}
+    ranked = matches(lowered(entries), query).select("place").head(limit).collect()
+    return [int(place) for place in ranked["place"]]
+
+
+def lowered(entries: pl.LazyFrame) -> pl.LazyFrame:
+    """What is searched, in lower case, with each entry's `place` in the file; worth keeping where many queries come.
+
+    Args:
+        entries: frame with the columns of the dictionary, in the order of its file.
+    """
+    found = entries.select(*_KEPT, *WEIGHTS).with_row_index("place")
+    return found.with_columns(_text(name).alias(name) for name in WEIGHTS)
+
+
+def matches(texts: pl.LazyFrame, query: str) -> pl.LazyFrame:
+    """All matches, best first: passing ones before the others, then by what matched, then by prediction.
+
+    Args:
+        texts: what `lowered` gives.
+        query: words; an entry must match each of them somewhere; none at all match nothing.
+
+    Returns:
+        Columns place, layer, passes, prediction, score.
+    """
+    words = list(dict.fromkeys(re.findall(r"\w+", query.lower())))
     hits = {
-        (name, word): text.str.contains(r"\b" + re.escape(word)).fill_null(False)
-        for name, text in texts.items()
+        (name, word): pl.col(name).str.contains(r"\b" + re.escape(word)).fill_null(False)
+        for name in WEIGHTS
         for word in words
     }
-    score = pl.sum_horizontal([hit.cast(pl.Float64) * WEIGHTS[name] for (name, _), hit in hits.items()])
+    if not words:
+        return texts.filter(pl.lit(False)).select("place", *_KEPT, score=pl.lit(0.0))
+    # a plain scan for the letters first: cheap, and it leaves little for the expressions
+    rough = [pl.any_horizontal([pl.col(name).str.contains(word, literal=True) for name in WEIGHTS]) for word in words]
     everywhere = pl.all_horizontal([pl.any_horizontal([hits[name, word] for name in WEIGHTS]) for word in words])
-    ranked = (
-        found.filter(everywhere)
-        .with_columns(score.alias("score"))
+    score = pl.sum_horizontal([hit.cast(pl.Float64) * WEIGHTS[name] for (name, _), hit in hits.items()])
+    return (
+        texts.filter(pl.all_horizontal(rough))
+        .filter(everywhere)
+        .select("place", *_KEPT, score=score)
         .sort(["passes", "score", "prediction", "place"], descending=[True, True, True, False], nulls_last=True)
-        .select("place")
-        .head(limit)
-        .collect()
     )
-    return [int(place) for place in ranked["place"]]
 
 
 def _text(name: str) -> pl.Expr:
