@@ -208,7 +208,10 @@ class Autoencoder:
     def reconstruct(
         self, texts: str | Sequence[str], *, batch_size: int | None = None, progress: Progress | None = None
     ) -> Tensor:
-        """Unit vectors rebuilt from text alone, float32 (N, D) on the CPU, (D,) for one text; empty gives μ/‖μ‖."""
+        """Unit vectors rebuilt from text alone, float32 (N, D) on the CPU, (D,) for one text.
+
+        An empty text gives μ/‖μ‖, or NaN where the checkpoint holds no statistics.
+        """
         if isinstance(texts, str):
             return self._read([texts], 1, progress)[0][0]
         return self._read(texts, batch_size or 64, progress)[0]
@@ -271,7 +274,7 @@ class Autoencoder:
         norm_N = torch.ones(len(texts)) if self.reconstructor.norm_head is not None else None
         empty = [i for i, text in enumerate(texts) if not text.strip()]
         if empty:
-            direction_ND[empty] = self.statistics.constant_D.cpu()
+            direction_ND[empty] = self.statistics.constant_D.cpu() if self.has_statistics else torch.nan
         filled = sorted((i for i, text in enumerate(texts) if text.strip()), key=lambda i: len(texts[i]))
         for start in range(0, len(filled), size):
             rows = filled[start : start + size]

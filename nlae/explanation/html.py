@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from typing import Any
 
+from nlae.explanation.legend import plural, terms
 from nlae.explanation.reading import Reading, ReadingRow
 from nlae.explanation.tokens import TEMPLATE, Passage
 from nlae.page import render
@@ -19,10 +20,9 @@ def page(reading: Reading, title: str | None = None) -> str:
         by_token[row.passage, row.index].append(row)
     passages = [_passage(i, passage, by_token) for i, passage in enumerate(reading.passages)]
     flat = [read for passage in passages for read in passage["reads"].values()]
-    scored = any(read["fve"] is not None for read in flat)
     data = {
         "passages": passages,
-        "measure": "fve" if scored else "cosine",
+        "measure": "fve" if reading.scored else "cosine",
         "others": reading.others,
         "first": next((i for i, read in enumerate(flat) if not read["mark"]), 0),
     }
@@ -30,8 +30,8 @@ def page(reading: Reading, title: str | None = None) -> str:
         "explain.html.j2",
         title=title or _title(reading),
         lede=_lede(reading, len(flat)),
-        count=len(reading.rows),
-        others=reading.others or 100,
+        count=plural(len(reading.rows), "explanation"),
+        terms=terms(reading),
         notes=list(reading.notes),
         about=list(reading.about.items()),
         data=data,
@@ -51,8 +51,9 @@ def _read(rows: list[ReadingRow]) -> dict[str, Any]:
     first = rows[0]
     samples: list[dict[str, Any]] = [
         {
-            "text": row.explanation,
+            "text": row.shown,
             "fve": _finite(row.fve),
+            "shuffled": _finite(row.shuffled),
             "rank": _finite(row.rank),
             "cosine": _finite(row.cosine),
             "alignment": _finite(row.alignment),
@@ -77,12 +78,12 @@ def _title(reading: Reading) -> str:
 
 
 def _lede(reading: Reading, tokens: int) -> str:
-    what = "activations" if any(p.kind == "vector" for p in reading.passages) else "tokens"
     where = " at ".join(reading.about[key] for key in ("target", "site") if key in reading.about)
-    line = f"{tokens} {what}{f' of {where}' if where else ''}, each read in words."
+    line = f"{plural(tokens, reading.noun)}{f' of {where}' if where else ''}, read in words."
     if reading.mean_fve is not None:
-        return f"{line} The words alone recover a mean FVE of {number(reading.mean_fve)} of these activations."
-    if reading.mean_cosine is not None:
+        beside = "" if reading.mean_shuffled is None else f"; shuffled among them, {number(reading.mean_shuffled)}"
+        return f"{line} The words alone recover a mean FVE of {number(reading.mean_fve)} of these activations{beside}."
+    if not reading.scored and reading.mean_cosine is not None:
         return (
             f"{line} Mean cosine {number(reading.mean_cosine)}: the checkpoint holds no statistics to take an FVE with."
         )

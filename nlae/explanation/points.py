@@ -15,6 +15,8 @@ from nlae.explanation import vectors
 from nlae.explanation.inputs import ActivationInput, ChatInput, DirectionInput, TextInput
 from nlae.explanation.protocol import Reader, statistics_of
 from nlae.explanation.tokens import Passage, Turn, encode, extend
+from nlae.target import Site
+from nlae.target.trunk import site_width
 
 log = logging.getLogger(__name__)
 LOUD = 10.0
@@ -113,7 +115,17 @@ def vector_points(
     random: int,
     seed: int,
 ) -> tuple[Passage, list[Point]]:
-    """Probes of a direction, or one activation as it is, as a passage of labels and its points."""
+    """Probes of a direction, or one activation as it is, as a passage of labels and its points.
+
+    Raises:
+        NlaeError: the vector is not as wide as the site.
+    """
+    width = _width(reader)
+    if width is not None and item.vector_D.numel() != width:
+        raise NlaeError(
+            f"vector=: `{item.name}` has {item.vector_D.numel()} entries, but the site has {width}: "
+            "give a vector of the same model and site"
+        )
     if isinstance(item, ActivationInput):
         found = [vectors.Probe(item.name, item.vector_D, None)]
     else:
@@ -121,3 +133,11 @@ def vector_points(
     labels = tuple(probe.label for probe in found)
     passage = Passage(item.name, "vector", (), labels, (Turn("", 0, len(labels)),))
     return passage, [Point(number, i, p.activation_D, p.direction_D, "") for i, p in enumerate(found)]
+
+
+def _width(reader: Reader) -> int | None:
+    """Entries of one activation, where the reader can say."""
+    statistics = statistics_of(reader)
+    if statistics is not None:
+        return statistics.mean_D.numel()
+    return site_width(reader.target.model, reader.site) if isinstance(reader.site, Site) else None

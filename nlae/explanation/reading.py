@@ -16,6 +16,7 @@ from typing import Any
 
 from nlae.explanation.tokens import Passage
 from nlae.page import framed, write
+from nlae.prompt import CLOSE_TAG
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,11 @@ class ReadingRow:
         sample: number of the sample, from 0.
         explanation: the words.
         fve: 1 − ‖ĥ−ĥ'‖² / mean training ‖ĥ−μ‖²; None where the checkpoint holds no statistics.
+        shuffled: the same measure (FVE, cosine where there is none) with the words of the other activations read, on
+            average; None when only one was read.
         rank: place of the true activation among itself and the distractors, 1 is first; None without distractors.
-        cosine: between activation and reconstruction; not comparable across models or sites.
+        cosine: between activation and reconstruction; not comparable across models or sites; None where an empty
+            explanation rebuilds nothing.
         alignment: for a direction, the cosine between it and what the words add to the mean.
         norm: of the raw activation.
         closed: whether the explanation ended by itself.
@@ -50,13 +54,19 @@ class ReadingRow:
     sample: int
     explanation: str
     fve: float | None
+    shuffled: float | None
     rank: float | None
-    cosine: float
+    cosine: float | None
     alignment: float | None
     norm: float
     closed: bool
     n_tokens: int
     mark: str
+
+    @property
+    def shown(self) -> str:
+        """The explanation for people: without the start of a closing tag that the length limit cut through."""
+        return self.explanation if self.closed else _without_tag(self.explanation)
 
 
 @dataclass(frozen=True)
@@ -92,15 +102,40 @@ class Reading:
 
     @property
     def mean_fve(self) -> float | None:
-        """Mean of the rows' FVE with marked positions left out; None when no row has one."""
-        found = [row.fve for row in self.rows if row.fve is not None and not row.mark]
-        return sum(found) / len(found) if found else None
+        """Mean of the rows' FVE with marked positions left out; None when no row has one, or rows are unlike."""
+        return self._mean("fve")
+
+    @property
+    def mean_shuffled(self) -> float | None:
+        """Mean of the shuffled control over the same rows."""
+        return self._mean("shuffled")
 
     @property
     def mean_cosine(self) -> float | None:
-        """Mean cosine of the rows that are not marked."""
-        found = [row.cosine for row in self.rows if not row.mark]
-        return sum(found) / len(found) if found else None
+        """Mean cosine over the same rows."""
+        return self._mean("cosine")
+
+    @property
+    def scored(self) -> bool:
+        """Whether rows have an FVE; else cosine is shown."""
+        return self.has("fve")
+
+    @property
+    def noun(self) -> str:
+        """What a row is about."""
+        return "activation" if self.passages and all(p.kind == "vector" for p in self.passages) else "token"
+
+    def has(self, name: str) -> bool:
+        """Whether any row says something in this field."""
+        return any(getattr(row, name) not in (None, "") for row in self.rows)
+
+    def _mean(self, name: str) -> float | None:
+        # both signs of a direction, random ones and the mean are a comparison: a mean over them says nothing
+        if self.has("alignment"):
+            return None
+        found = [getattr(row, name) for row in self.rows if not row.mark]
+        known = [value for value in found if value is not None and math.isfinite(value)]
+        return sum(known) / len(known) if known else None
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """The rows as plain dictionaries."""
@@ -152,6 +187,13 @@ class Reading:
         self.to_json(paths["json"])
         self.to_html(paths["html"])
         return paths
+
+
+def _without_tag(text: str) -> str:
+    for n in range(len(CLOSE_TAG) - 1, 1, -1):
+        if text.endswith(CLOSE_TAG[:n]):
+            return text[:-n].rstrip()
+    return text
 
 
 def _plain(value: Any) -> Any:

@@ -6,9 +6,10 @@ other batches changes none of them. Left out: anything that trains, prints or wr
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,14 @@ from torch import Tensor
 
 from nlae.errors import NlaeError
 from nlae.explanation.inputs import ActivationInput, ChatInput, DirectionInput, Input, TextInput, parse_messages
+from nlae.explanation.legend import plural
 from nlae.explanation.points import Point, to_passage, token_points, vector_points
 from nlae.explanation.protocol import Reader, Said, statistics_of
 from nlae.explanation.reading import Reading, ReadingRow
 from nlae.explanation.tokens import Passage, select
 from nlae.explanation.vectors import alignment
 from nlae.functional.randomness import derive_seed
-from nlae.functional.reconstruction import per_token_fve, rank, unit
+from nlae.functional.reconstruction import per_token_fve, rank, shuffled_cosine, unit
 
 FIRST = 4
 
@@ -100,6 +102,12 @@ def explain(
             points += found
         passages.append(passage)
     rows = _read(reader, passages, points, samples, seed, temperature, batch_size, on_estimate, on_progress)
+    gaps = sum(row.cosine is None for row in rows)
+    if gaps:
+        notes.append(
+            f"{plural(gaps, 'explanation')} came out empty, and this checkpoint holds no training mean to stand in for "
+            "nothing said: no figure is shown there."
+        )
     if statistics_of(reader) is None:
         notes.append(
             "This checkpoint holds no training statistics, so cosine stands in for FVE: "
@@ -182,6 +190,7 @@ def _read(
 ) -> list[ReadingRow]:
     work = [(point, sample) for point in points for sample in range(samples)]
     rows: list[ReadingRow] = []
+    parts_ND: list[Tensor] = []
     started = time.perf_counter()
     while len(rows) < len(work):
         part = work[len(rows) : len(rows) + (batch_size if rows else min(FIRST, batch_size))]
@@ -189,13 +198,25 @@ def _read(
         seeds = [derive_seed(seed, "explain", point.passage, point.index, sample) for point, sample in part]
         said = reader.verbalize(activation_ND, seeds=seeds, temperature=temperature)
         pred_ND = reader.reconstruct([one.text for one in said]).float().cpu()
+        parts_ND.append(pred_ND)
         first = not rows
         rows += _rows(reader, passages, part, activation_ND, said, pred_ND)
         if first and on_estimate and len(rows) < len(work):
             on_estimate(Estimate(len(work), (time.perf_counter() - started) / len(rows)))
         if on_progress:
             on_progress(len(rows), len(work))
-    return rows
+    return _with_control(reader, rows, [point for point, _ in work], torch.cat(parts_ND)) if rows else rows
+
+
+def _with_control(reader: Reader, rows: list[ReadingRow], points: list[Point], pred_ND: Tensor) -> list[ReadingRow]:
+    """`rows` with what the words of the other activations would have scored."""
+    true_ND = unit(torch.stack([point.activation_D for point in points]))
+    about_N = torch.tensor([(point.passage << 32) + point.index for point in points])
+    found_N = shuffled_cosine(pred_ND, true_ND, about_N)
+    known = statistics_of(reader)
+    if known is not None:
+        found_N = 1 - 2 * (1 - found_N) / known.variance  # both are unit vectors
+    return [replace(row, shuffled=_finite(value)) for row, value in zip(rows, found_N.tolist(), strict=True)]
 
 
 def _rows(
@@ -209,11 +230,14 @@ def _rows(
     true_ND = unit(activation_ND)
     cosine = (true_ND * pred_ND).sum(dim=-1).tolist()
     known = statistics_of(reader)
-    scores = [None] * len(part) if known is None else per_token_fve(pred_ND, true_ND, known.variance).tolist()
+    rebuilt_N = torch.isfinite(pred_ND).all(dim=-1)
+    scores, ranks = (torch.full((len(part),), torch.nan, dtype=torch.float64) for _ in range(2))
     distractors_MD = getattr(reader, "distractors_MD", None)
-    ranks = (
-        [None] * len(part) if distractors_MD is None else rank(pred_ND, true_ND, distractors_MD.float().cpu()).tolist()
-    )
+    if known is not None and rebuilt_N.any():
+        scores[rebuilt_N] = per_token_fve(pred_ND[rebuilt_N], true_ND[rebuilt_N], known.variance)
+    if distractors_MD is not None and rebuilt_N.any():
+        others_MD = distractors_MD.float().cpu()
+        ranks[rebuilt_N] = rank(pred_ND[rebuilt_N], true_ND[rebuilt_N], others_MD)
     out = []
     for i, (point, sample) in enumerate(part):
         passage = passages[point.passage]
@@ -231,9 +255,10 @@ def _rows(
                 generated=turn.generated,
                 sample=sample,
                 explanation=said[i].text,
-                fve=scores[i],
-                rank=ranks[i],
-                cosine=cosine[i],
+                fve=_finite(float(scores[i])),
+                shuffled=None,
+                rank=_finite(float(ranks[i])),
+                cosine=_finite(cosine[i]),
                 alignment=along,
                 norm=float(point.activation_D.norm()),
                 closed=bool(said[i].closed),
@@ -242,6 +267,10 @@ def _rows(
             )
         )
     return out
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _others(reader: Reader) -> int:

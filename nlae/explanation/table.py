@@ -6,16 +6,18 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from nlae.explanation.reading import Reading
+from nlae.explanation.legend import CUT, plural, terms
+from nlae.explanation.reading import Reading, ReadingRow
 from nlae.explanation.service import Estimate
 
 
 def table(reading: Reading, limit: int | None = None) -> Table:
-    """Token, FVE (cosine where there is none), rank and explanation; at most `limit` rows, the rest counted below.
+    """Token, FVE (cosine where there is none), its control, rank and explanation; `limit` rows, the rest counted below.
 
     Chats get a column for who wrote the token, directions one for how far the words point along them.
     """
-    scored, chat, along = _has(reading, "fve"), _has(reading, "role"), _has(reading, "alignment")
+    scored, chat, along = reading.scored, reading.has("role"), reading.has("alignment")
+    control = reading.has("shuffled")
     rows = reading.rows if limit is None else reading.rows[:limit]
     left_out = len(reading.rows) - len(rows)
     out = Table(
@@ -30,8 +32,10 @@ def table(reading: Reading, limit: int | None = None) -> Table:
     out.add_column("at", justify="right", style="dim")
     if chat:
         out.add_column("turn", style="dim", no_wrap=True)
-    out.add_column("activation" if _probes(reading) else "token", no_wrap=True)
+    out.add_column(reading.noun, no_wrap=True)
     out.add_column("FVE" if scored else "cosine", justify="right")
+    if control:
+        out.add_column("shuffled", justify="right", style="dim")
     out.add_column("rank", justify="right")
     if along:
         out.add_column("along", justify="right")
@@ -42,11 +46,11 @@ def table(reading: Reading, limit: int | None = None) -> Table:
             Text(f"{row.index}{'*' if row.mark else ''}"),
             *([Text("its own answer" if row.generated else row.role)] if chat else []),
             Text(shown(row.token)),
-            Text("–" if value is None else f"{value:.2f}", style=_style(value) if scored else Style()),
+            Text(_figure(value), style=_style(value) if scored else Style()),
+            *([Text(_figure(row.shuffled))] if control else []),
             Text("–" if row.rank is None else f"{row.rank:g}"),
-            *([Text("–" if row.alignment is None else f"{row.alignment:.2f}")] if along else []),
-            # Text, not str: an explanation may hold square brackets, which rich would take for markup
-            Text(printable(row.explanation) or "(nothing was written)"),
+            *([Text(_figure(row.alignment))] if along else []),
+            _said(row),
         ]
         out.add_row(*([Text(reading.passages[row.passage].name)] if several else []), *cells)
     return out
@@ -56,8 +60,7 @@ def heading(reading: Reading) -> list[str]:
     """What was read, and what the target wrote itself on the way."""
     tokens = len({(row.passage, row.index) for row in reading.rows})
     where = " at ".join(reading.about[key] for key in ("target", "site") if key in reading.about)
-    what = "activation" if _probes(reading) else "token"
-    lines = [f"{tokens} {what}{'' if tokens == 1 else 's'}{f' of {where}' if where else ''}, put into words:"]
+    lines = [f"{plural(tokens, reading.noun)}{f' of {where}' if where else ''}, put into words:"]
     for passage in reading.passages:
         own = "".join("".join(passage.pieces[turn.start : turn.end]) for turn in passage.turns if turn.generated)
         if own:
@@ -66,33 +69,18 @@ def heading(reading: Reading) -> list[str]:
 
 
 def legend(reading: Reading) -> list[str]:
-    """How to read the table's columns, and its mean."""
-    if _has(reading, "fve"):
-        mean = "" if reading.mean_fve is None else f" Mean: {reading.mean_fve:.2f}."
-        first = (
-            "FVE: how much of the activation the words alone bring back; 1 is all, and 0 is not chance (a constant "
-            f"scores about −0.14, another text's words lower). High does not mean that the words are true.{mean}"
-        )
-    else:
-        mean = "" if reading.mean_cosine is None else f" Mean: {reading.mean_cosine:.2f}."
-        first = f"cosine: between the activation and what the words bring back.{mean}"
-    lines = [first]
-    if _has(reading, "rank"):
-        lines.append(
-            f"rank: place of the true activation among itself and {reading.others} others, by distance to what the "
-            f"words bring back; 1 is first, about {reading.others // 2 + 1} is chance."
-        )
-    if _has(reading, "alignment"):
-        lines.append("along: how far the words point in the direction that was given; 1 is fully, 0 is chance.")
-    return lines
+    """How to read the table's columns, and their means."""
+    return [f"{name}: {sentence}" for name, sentence in terms(reading)]
 
 
-def _has(reading: Reading, name: str) -> bool:
-    return any(getattr(row, name) not in (None, "") for row in reading.rows)
+def _said(row: ReadingRow) -> Text:
+    # Text, not str: an explanation may hold square brackets, which rich would take for markup
+    text = Text(printable(row.shown) or "(nothing was written)")
+    return text if row.closed else text.append(f" … {CUT}", style="yellow")
 
 
-def _probes(reading: Reading) -> bool:
-    return bool(reading.passages) and all(passage.kind == "vector" for passage in reading.passages)
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
 
 
 def marks(reading: Reading) -> list[str]:
@@ -113,7 +101,7 @@ def cost(estimate: Estimate) -> str:
         span = f"{seconds / 60:.0f} min"
     else:
         span = f"{seconds / 3600:.1f} h"
-    return f"{estimate.rows} explanations at {estimate.seconds_each:.2f} s each: about {span}"
+    return f"{plural(estimate.rows, 'explanation')} at {estimate.seconds_each:.2f} s each: about {span}"
 
 
 def shown(token: str) -> str:

@@ -45,18 +45,13 @@ def probes(
         seed: of the random directions.
 
     Raises:
-        NlaeError: no statistics, a direction of another width, or a strength that is not positive.
+        NlaeError: no statistics, or a strength that is not positive.
     """
     if statistics is None:
         raise NlaeError(
             "vector=: this checkpoint holds no training mean, so a direction has no place to be read at; use text="
         )
     mean_D = statistics.mean_D.float()
-    if source.vector_D.shape != mean_D.shape:
-        raise NlaeError(
-            f"vector=: `{source.name}` has {source.vector_D.numel()} entries, but the site has {mean_D.numel()}: "
-            "give a direction of the same model and site"
-        )
     if not strengths or min(strengths) <= 0:
         raise NlaeError("explain.strengths: give one or more positive numbers; both signs are always read")
     norm, step = float(statistics.norm_median), float(statistics.variance) ** 0.5

@@ -21,6 +21,7 @@ __all__ = [
     "rank",
     "raw_r2",
     "shrink",
+    "shuffled_cosine",
     "spread",
     "squared_error",
     "unit",
@@ -116,6 +117,28 @@ def rank(pred_ND: Tensor, true_ND: Tensor, others: Tensor) -> Tensor:
         own_n1 = (pred_n1D - true_ND[part].double().unsqueeze(1)).square().sum(dim=-1)
         places.append(1 + (other_nM < own_n1).sum(dim=1).double() + 0.5 * (other_nM == own_n1).sum(dim=1).double())
     return torch.cat(places)
+
+
+def shuffled_cosine(pred_ND: Tensor, true_ND: Tensor, group_N: Tensor) -> Tensor:
+    """Mean cosine of each activation with the reconstructions of all *other* groups, float64 [N]: a shuffled pairing.
+
+    The mean over every such pairing is taken, not one drawn permutation, so nothing depends on a seed. Reconstructions
+    that are not finite are left out; NaN where nothing is left.
+
+    Args:
+        pred_ND: reconstructions, unit norm.
+        true_ND: activations, unit norm.
+        group_N: what each row is about; rows of one group are not one another's control.
+    """
+    known_N = torch.isfinite(pred_ND).all(dim=-1)
+    pred_ND = torch.where(known_N[:, None], pred_ND.double(), 0.0)
+    _, member_N = torch.unique(group_N, return_inverse=True)
+    sum_GD = pred_ND.new_zeros(int(member_N.max()) + 1, pred_ND.shape[1]).index_add(0, member_N, pred_ND)
+    count_G = pred_ND.new_zeros(len(sum_GD)).index_add(0, member_N, known_N.double())
+    others_ND = sum_GD.sum(dim=0) - sum_GD[member_N]
+    count_N = count_G.sum() - count_G[member_N]
+    cosine_N = (true_ND.double() * others_ND).sum(dim=-1) / count_N
+    return torch.where(count_N > 0, cosine_N, torch.nan)
 
 
 def fit_scale(pred_ND: Tensor, raw_ND: Tensor) -> float:

@@ -24,7 +24,8 @@ def reading() -> Reading:
     rows = [
         ReadingRow(
             passage=0, index=i, token=piece, token_id=i, role="user", generated=False, sample=s,
-            explanation=f"{SAID} {i}.{s}", fve=-0.9 + 0.2 * i, rank=float(i + 1), cosine=0.5, alignment=None, norm=3.0,
+            explanation=f"{SAID} {i}.{s}", fve=-0.9 + 0.2 * i, shuffled=-1.1, rank=float(i + 1), cosine=0.5,
+            alignment=None, norm=3.0,
             closed=i != 3, n_tokens=9, mark="Outside: training positions start at 1." if i == 0 else "",
         )
         for i, piece in enumerate(PIECES[:-1])
@@ -82,11 +83,11 @@ def test_a_click_shows_the_explanation_and_its_numbers(open_page) -> None:
     page = open_page(reading().to_html())
     page.locator(".token").nth(3).click()
     said = page.locator("#panel .said").all_text_contents()
-    assert said == [f"{SAID} 3.0", f"{SAID} 3.1"]
+    assert said == [f"{SAID} 3.0 … cut at the length limit", f"{SAID} 3.1 … cut at the length limit"]
     panel = page.locator("#panel").text_content()
     assert "FVE \u22120.30" in panel
     assert "rank 4 of 101" in panel
-    assert "cut at the length limit" in panel
+    assert "shuffled \u22121.10" in panel
     assert page.locator(".token[aria-pressed=true]").count() == 1
     assert page.locator(".token .value").nth(3).text_content() == "\u22120.30"
 

@@ -145,6 +145,9 @@ def test_without_our_statistics_there_is_cosine_but_no_fve(exported, copied):
     assert torch.allclose(loaded.reconstruct(TEXTS[:2]), exported[0].reconstruct(TEXTS[:2]), atol=1e-4)
     with pytest.raises(NlaeError, match="no activation statistics"):
         _ = loaded.statistics
+    assert loaded.reconstruct(["a red cat", ""])[1].isnan().all(), "an empty text rebuilds nothing"
+    with pytest.raises(NlaeError, match="has 5 entries, but the site has 32"):
+        loaded.explain(vectors=torch.ones(5))
 
 
 DAMAGES = {

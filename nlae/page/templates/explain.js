@@ -99,14 +99,16 @@
     if (read.mark) panel.append(make("p", "mark", read.mark));
     for (const sample of read.samples) {
       const box = make("div", "sample");
-      box.append(make("p", "said", sample.text || "(nothing was written)"));
+      const said = make("p", "said", sample.text || "(nothing was written)");
+      if (!sample.closed) said.append(make("span", "cut", " … cut at the length limit"));
+      box.append(said);
       const pairs = [];
       if (sample.fve !== null) pairs.push(["FVE", show(sample.fve)]);
-      if (sample.rank !== null) pairs.push(["rank", `${sample.rank} of ${data.others + 1}`]);
       if (sample.fve === null) pairs.push(["cosine", show(sample.cosine)]);
-      if (sample.alignment !== null) pairs.push(["along the direction", show(sample.alignment)]);
+      if (sample.shuffled !== null) pairs.push(["shuffled", show(sample.shuffled)]);
+      if (sample.rank !== null) pairs.push(["rank", `${sample.rank} of ${data.others + 1}`]);
+      if (sample.alignment !== null) pairs.push(["along", show(sample.alignment)]);
       pairs.push(["tokens", String(sample.n_tokens)]);
-      if (!sample.closed) pairs.push(["", "cut at the length limit"]);
       box.append(facts(pairs));
       panel.append(box);
     }
@@ -157,8 +159,9 @@
   function table(box) {
     const whole = make("table");
     const head = make("tr");
-    for (const name of ["position", "token", "FVE", "rank", "explanation"]) {
-      const cell = make("th", ["FVE", "rank", "position"].includes(name) ? "num" : "", name);
+    const measure = data.measure === "cosine" ? "cosine" : "FVE";
+    for (const name of ["position", "token", measure, "shuffled", "rank", "explanation"]) {
+      const cell = make("th", ["token", "explanation"].includes(name) ? "" : "num", name);
       cell.scope = "col";
       head.append(cell);
     }
@@ -167,8 +170,9 @@
       for (const sample of read.samples) {
         const row = make("tr");
         row.append(
-          make("td", "num", String(index)), make("td", "tok", visible(passage.tokens[index])), make("td", "num", show(sample.fve)),
-          make("td", "num", sample.rank === null ? "–" : String(sample.rank)), make("td", "said", sample.text));
+          make("td", "num", String(index)), make("td", "tok", visible(passage.tokens[index])), make("td", "num", show(sample[data.measure])),
+          make("td", "num", show(sample.shuffled)),
+          make("td", "num", sample.rank === null ? "–" : String(sample.rank)), make("td", "said", sample.text + (sample.closed ? "" : " … cut at the length limit")));
         whole.append(row);
       }
     }

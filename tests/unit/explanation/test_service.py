@@ -1,4 +1,8 @@
+import dataclasses
+import html
 import json
+import re
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
@@ -6,10 +10,11 @@ import torch
 from rich.console import Console
 
 from nlae.errors import NlaeError
-from nlae.explanation import explain
+from nlae.explanation import Estimate, explain
 from nlae.explanation.inputs import DirectionInput
 from nlae.explanation.table import cost, heading, legend, marks, shown, table
 from nlae.explanation.vectors import probes
+from nlae.functional.scaling import unit
 
 TEXT = "the cat sat on the mat and the dog sat on the log"
 
@@ -107,6 +112,90 @@ def test_raw_activations_are_read_as_they_are(reader) -> None:
     assert all(row.alignment is None for row in reading)
 
 
+def test_the_control_is_every_other_tokens_words(reader) -> None:
+    reading = explain(reader, TEXT, samples=2, tokens="cat|dog|log", batch_size=3)
+    rebuilt = {row.explanation: unit(reader.written[row.explanation][None])[0] for row in reading}
+    truth = reader.activations([list(reading.passages[0].ids)])[0]
+    for row in reading:
+        own = truth[row.index] / truth[row.index].norm()
+        others = [rebuilt[other.explanation] for other in reading if other.index != row.index]
+        assert len(others) == 4
+        by_hand = sum(1 - float((own - words).square().sum()) / 0.96 for words in others) / 4
+        assert row.shuffled == pytest.approx(by_hand, abs=1e-5)
+        assert row.shuffled < row.fve
+    trained = [row.shuffled for row in reading if not row.mark]
+    assert 0 < len(trained) < len(reading)
+    assert reading.mean_shuffled == pytest.approx(sum(trained) / len(trained))
+    assert "shuffled" in printed(reading)
+    assert explain(reader, TEXT, tokens=5, samples=3).rows[0].shuffled is None, "nothing to compare with"
+    assert "shuffled" not in printed(explain(reader, TEXT, tokens=5))
+
+
+def test_rows_of_directions_are_unlike_so_no_mean_is_taken(reader) -> None:
+    reading = explain(reader, directions=torch.ones(16))
+    assert all(row.fve is not None for row in reading)
+    assert reading.mean_fve is reading.mean_shuffled is reading.mean_cosine is None
+    assert not any("Mean" in line for line in legend(reading))
+    assert "mean" not in lede(reading)
+    assert explain(reader, vectors=torch.randn(3, 16)).mean_fve is not None
+
+
+def lede(reading) -> str:
+    return reading.to_html().split('lede">')[1].split("</p>")[0]
+
+
+def test_an_explanation_that_was_cut_says_so_and_ends_before_its_broken_tag(reader) -> None:
+    plain = reader.verbalize
+
+    def cut(activation_ND, *, seeds, temperature=1.0):
+        said = [dataclasses.replace(one, text=f"{one.text} yes </expl", closed=False) for one in
+                plain(activation_ND, seeds=seeds)]  # fmt: skip
+        reader.written |= {one.text: row_D for one, row_D in zip(said, activation_ND, strict=True)}
+        return said
+
+    reader.verbalize = cut
+    reading = explain(reader, TEXT, tokens=5)
+    assert reading.rows[0].explanation.endswith(" yes </expl"), "the files hold what the reconstructor read"
+    assert reading.rows[0].shown.endswith(" yes")
+    text = printed(reading)
+    assert "yes … cut at the length limit" in " ".join(text.split())
+    assert "</expl" not in text
+    assert "yes </expl" not in reading.to_html()
+    assert '"closed": false' in reading.to_html()
+
+
+def test_one_is_not_many_on_the_page(reader) -> None:
+    one = explain(reader, TEXT, tokens=5).to_html()
+    assert "1 token of" in one
+    assert "1 explanation<" in one
+    assert "2 tokens of" in explain(reader, TEXT, tokens=[4, 5]).to_html()
+    assert cost(Estimate(1, 2.0)).startswith("1 explanation at")
+
+
+def test_page_and_terminal_explain_the_columns_in_the_same_words(reader) -> None:
+    for reading in (explain(reader, TEXT), explain(reader, directions=torch.ones(16))):
+        page = html.unescape(re.sub(r"</?b>", "", reading.to_html()))
+        assert len(legend(reading)) >= 3
+        assert all(line in page for line in legend(reading))
+
+
+def test_a_foreign_checkpoint_leaves_a_gap_where_nothing_was_written(foreign) -> None:
+    foreign.verbalize = lambda activation_ND, seeds, temperature: [
+        SimpleNamespace(text="" if i == 1 else "a", closed=True, n_tokens=1) for i in range(len(activation_ND))
+    ]
+    foreign.reconstruct = lambda texts: torch.stack(
+        [torch.eye(16)[0] if text else torch.full((16,), float("nan")) for text in texts]
+    )
+    reading = explain(foreign, TEXT, tokens=[2, 3, 4])
+    assert [row.cosine is None for row in reading] == [False, True, False]
+    assert all(row.shuffled is not None for row in reading)
+    assert any("1 explanation came out empty" in note for note in reading.notes)
+    assert reading.mean_cosine == pytest.approx((reading.rows[0].cosine + reading.rows[2].cosine) / 2)
+    assert "–" in printed(reading)
+    assert '"cosine": null' in reading.to_html()
+    json.loads(reading.to_json())
+
+
 def test_a_foreign_checkpoint_shows_cosine_and_says_why(foreign) -> None:
     reading = explain(foreign, TEXT, tokens=5)
     assert reading.rows[0].fve is None
@@ -124,7 +213,8 @@ def test_a_foreign_checkpoint_shows_cosine_and_says_why(foreign) -> None:
         ({}, "found none"),
         ({"text": "a", "vectors": torch.ones(16)}, "found text and vectors"),
         ({"text": ""}, "empty"),
-        ({"directions": torch.ones(5)}, "5 entries"),
+        ({"directions": torch.ones(5)}, "5 entries, but the site has 16"),
+        ({"vectors": torch.ones(2, 5)}, "`activation 0` has 5 entries, but the site has 16"),
         ({"vectors": torch.full((16,), float("nan"))}, "finite"),
         ({"text": "the cat", "samples": 0}, "samples"),
         ({"text": TEXT, "generate": 300}, "256 at most"),

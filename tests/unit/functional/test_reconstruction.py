@@ -15,6 +15,7 @@ from nlae.functional.reconstruction import (
     per_token_fve,
     rank,
     raw_r2,
+    shuffled_cosine,
     spread,
     squared_error,
     unit,
@@ -140,3 +141,15 @@ def test_raw_r2_by_hand() -> None:
 
 def test_squared_error_is_double() -> None:
     assert squared_error(PAIR, PAIR.flip(0)).dtype == torch.float64
+
+
+def test_shuffled_cosine_is_the_mean_over_every_other_group() -> None:
+    true_ND, _ = clouds(6, 8, 1)
+    pred_ND, _ = clouds(6, 8, 2)
+    pred_ND[4] = torch.nan
+    group_N = torch.tensor([7, 7, 2, 9, 9, 2])
+    found_N = shuffled_cosine(pred_ND, true_ND, group_N)
+    for i in range(6):
+        others = [j for j in range(6) if group_N[j] != group_N[i] and j != 4]
+        assert found_N[i] == pytest.approx(sum(float(true_ND[i] @ pred_ND[j]) for j in others) / len(others), abs=1e-6)
+    assert shuffled_cosine(PAIR, PAIR, torch.tensor([3, 3])).isnan().all()
