@@ -24,6 +24,7 @@ from transformers.pytorch_utils import Conv1D
 
 from nlae.errors import NlaeError
 from nlae.target import Site, Target, Trunk
+from nlae.target.linear import speed_up
 
 VERBALIZER, REFERENCE, RECONSTRUCTOR = "verbalizer", "reference", "reconstructor"
 PRECISIONS = ("fp32", "bf16-mixed", "bf16-base")
@@ -59,7 +60,8 @@ class Backbone(nn.Module):
 
     Args:
         target: the frozen model; with adapters its weights are shared by all roles.
-        site: where activations are read; the reconstructor runs up to and including this hook.
+        site: where activations are read; the reconstructor runs up to and including this hook. A mixture of sites
+            gives its deepest.
         verbalizer_adapter: None trains a full copy of the model.
         reconstructor_adapter: None trains a full copy of the trunk.
         precision: `fp32`, `bf16-mixed` (fp32 weights under autocast) or `bf16-base` (bf16 weights, fp32 adapters).
@@ -91,6 +93,8 @@ class Backbone(nn.Module):
         self.full_reference: PreTrainedModel | None = None
         self.full_trunks = nn.ModuleDict()
         self.target_trunk = Trunk(self.model, site)
+        # plain, not registered: cuts share all weights with the trunks they are made of
+        self._cuts: dict[tuple[str, Site], Trunk] = {}
         if not copies:
             return
         if verbalizer_adapter is None:
@@ -121,6 +125,7 @@ class Backbone(nn.Module):
         self.adapters.pop(role, None)
         if role in self.full_trunks:
             del self.full_trunks[role]
+            self._cuts = {key: trunk for key, trunk in self._cuts.items() if key[0] != role}
         for _, layer in self._lora_layers():
             if role in layer.lora_A:
                 layer.delete_adapter(role)
@@ -151,12 +156,18 @@ class Backbone(nn.Module):
             return self.full_reference
         return self.model
 
-    def trunk(self, role: str) -> Trunk:
-        """The truncated trunk that `role` reads with; call it inside `use(role)`."""
+    def trunk(self, role: str | None, site: Site | None = None) -> Trunk:
+        """The truncated trunk that `role` reads with, up to a shallower site if asked; call it inside `use(role)`."""
+        whole = self.target_trunk
         for name, trunk in self.full_trunks.items():
             if name == role and isinstance(trunk, Trunk):
-                return trunk
-        return self.target_trunk
+                whole = trunk
+        if site is None or site == whole.site:
+            return whole
+        key = (role if whole is not self.target_trunk and role else "", site)
+        if key not in self._cuts:
+            self._cuts[key] = Trunk(whole.decoder, site)
+        return self._cuts[key]
 
     def parameters_of(self, role: str) -> list[nn.Parameter]:
         """All weights that belong to `role` alone, in a stable order."""
@@ -208,7 +219,7 @@ class Backbone(nn.Module):
         copied: Any = type(self.model)(copy.deepcopy(self.model.config))
         copied.load_state_dict(self.merged_state(role))
         copied.to(self.target.device, self.target.dtype).train(self.model.training)
-        return copied
+        return speed_up(copied)
 
     @classmethod
     def of_models(
@@ -228,6 +239,7 @@ class Backbone(nn.Module):
             # peft warns of a second adapter on one model, which is the very point here
             warnings.filterwarnings("ignore", message="Already found a `peft_config`")
             inject_adapter_in_model(self.adapter_config(settings, modules), self.model, adapter_name=role)
+        speed_up(self.model)
         self.adapters[role] = settings
         for _, layer in self._lora_layers():
             # outside `use` the shared weights are the bare target, whatever peft has just made active

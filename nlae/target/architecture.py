@@ -7,13 +7,14 @@ what `self_check` decides. Mixtures of experts and encoder-decoders are left out
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from nlae.errors import NlaeError
 
 # paths from the causal LM to its text decoder; wrappers of several modalities come first
 _DECODERS = ("model.language_model", "language_model.model", "language_model", "model", "transformer", "gpt_neox")
-_WEIGHTED = ("Linear", "Conv1D")
+_WEIGHTED = (nn.Linear, Conv1D)
 
 
 @dataclass(frozen=True)
@@ -89,11 +90,18 @@ class Architecture:
             raise NlaeError(f"{type(block).__name__} has no single down-projection; use site=resid with this target")
         return down
 
+    def down_weight(self, block: nn.Module) -> Tensor:
+        """Weight of the down-projection without any adapter, shape (d_model, d_mlp); GPT-2 keeps it transposed."""
+        down: Any = self.down_projection(block)
+        down = getattr(down, "base_layer", down)
+        weight: Tensor = down.weight
+        return weight if hasattr(down, "in_features") else weight.T
+
     def hooked(self, model: nn.Module, kind: str, layer: int) -> tuple[nn.Module, str]:
         """The module at which a site is read, and which side of it: `output` or `input`."""
         block = self.blocks(model)[layer]
-        if kind == "mlp_out":
-            return self.mlp(block), "output"
+        if kind in ("mlp_in", "mlp_out"):
+            return self.mlp(block), "input" if kind == "mlp_in" else "output"
         if kind == "mlp_neurons":
             return self.down_projection(block), "input"
         return block, "output"
@@ -114,7 +122,7 @@ def unwrap(model: nn.Module) -> Any:
 def _linear_leaves(block: nn.Module) -> tuple[str, ...]:
     names = set()
     for path, module in block.named_modules():
-        if type(module).__name__ in _WEIGHTED and "lora_" not in path:
+        if isinstance(module, _WEIGHTED) and "lora_" not in path:
             names.add(path.removesuffix(".base_layer").rsplit(".", 1)[-1])
     return tuple(sorted(names))
 
