@@ -86,7 +86,8 @@ class Autoencoder:
         meta: further facts for the checkpoint: stage, fingerprints, updates.
         distractors_MD: 100 training unit vectors that ranks are taken among, or None.
         engine: writes explanations.
-        backbone: ready-made weights (a foreign pair); built from the settings when None.
+        backbone: ready-made weights (a foreign pair, or those that a mixture's sites share); None builds them from the
+            settings.
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class Autoencoder:
         engine: RolloutEngine | None = None,
         backbone: Backbone | None = None,
     ) -> None:
-        self.target, self.site, self.prompt = target, site, settings.prompt
+        self.target, self.site, self.prompt = target, site, settings.prompt.at(site.label)
         self.meta, self.distractors_MD = dict(meta or {}), distractors_MD
         self._statistics, self.engine = statistics, engine or LocalRollout()
         scale = settings.injection.scale
@@ -116,9 +117,9 @@ class Autoencoder:
             precision=settings.precision,
             seed=settings.seed,
         )
-        self.verbalizer = Verbalizer(self.backbone, self.prompt, target.tokenizer, self.settings.injection, scale)
+        self.verbalizer = Verbalizer(self.backbone, self.prompt, target.tokenizer, self.settings.injection, scale, site)
         self.reconstructor = Reconstructor(
-            self.backbone, self.prompt, max_tokens=settings.max_tokens, magnitude=settings.magnitude
+            self.backbone, self.prompt, max_tokens=settings.max_tokens, magnitude=settings.magnitude, site=site
         )
 
     @property
@@ -160,7 +161,7 @@ class Autoencoder:
         """Raw activations at every position of each sequence, float32 (T, D); special tokens are the caller's."""
         out = []
         with self.backbone.use(None):
-            trunk = self.backbone.target_trunk
+            trunk = self.backbone.trunk(None, self.site)
             for ids in input_ids:
                 ids_1T = torch.tensor([list(ids)], device=self.target.device)
                 out.append(trunk(input_ids=ids_1T)[0].float().cpu())

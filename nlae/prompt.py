@@ -5,7 +5,7 @@ once; anything else stops with an error, since an injection that misses its slot
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from nlae.errors import NlaeError
@@ -62,7 +62,7 @@ class Prompt:
 
     Attributes:
         name: Name in configs and reports.
-        verbalizer: User message with exactly one `{slot}`.
+        verbalizer: User message with exactly one `{slot}`; `{site}` stands for the place that is read, in words.
         reconstructor: Raw text with exactly one `{explanation}`; it ends in a fixed suffix.
         text: Instructions for a teacher that is a language model; the text prefix follows them.
         style: Hints for the `context` teacher.
@@ -90,6 +90,21 @@ class Prompt:
             _need_one(self.raw_verbalizer, "{slot}", "prompt.raw_verbalizer")
         if not self.reconstructor.split("{explanation}")[1]:
             raise NlaeError("prompt.reconstructor ends in {explanation}; add a fixed suffix after it, where it is read")
+
+    @property
+    def names_site(self) -> bool:
+        """Whether the verbalizer is told which site a vector comes from."""
+        return "{site}" in self.verbalizer
+
+    def at(self, label: str) -> "Prompt":
+        """The same prompt with `{site}` in both roles' templates filled in."""
+        raw = self.raw_verbalizer
+        return replace(
+            self,
+            verbalizer=self.verbalizer.replace("{site}", label),
+            reconstructor=self.reconstructor.replace("{site}", label),
+            raw_verbalizer=raw if raw is None else raw.replace("{site}", label),
+        )
 
     def render_verbalizer(self, tokenizer: "PreTrainedTokenizerBase") -> VerbalizerPrompt:
         """The verbalizer's prompt for this tokenizer, with BOS once if it has one.

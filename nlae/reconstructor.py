@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from nlae.backbone import RECONSTRUCTOR, AdapterSettings, Backbone
 from nlae.functional.scaling import unit
 from nlae.prompt import Prompt
+from nlae.target import Site
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Reconstructor(nn.Module):
         max_tokens: explanations are cut so that template and text fit.
         magnitude: add a head for log ‖h‖.
         role: the backbone's role to read with.
+        site: what is rebuilt; None is the backbone's.
     """
 
     def __init__(
@@ -51,10 +53,12 @@ class Reconstructor(nn.Module):
         max_tokens: int = 160,
         magnitude: bool = False,
         role: str = RECONSTRUCTOR,
+        site: Site | None = None,
     ) -> None:
         super().__init__()
+        self.site = site or backbone.site
         self.backbone, self.prompt, self.max_tokens, self.role = backbone, prompt, max_tokens, role
-        width = backbone.trunk(role).width
+        width = backbone.trunk(role, self.site).width
         self.head = nn.Linear(width, width, bias=False, device=backbone.target.device)
         with torch.no_grad():
             self.head.weight.copy_(torch.eye(width))
@@ -65,11 +69,19 @@ class Reconstructor(nn.Module):
 
     def forward(self, explanations: list[str]) -> tuple[Tensor, Tensor | None]:
         """Unit vectors (B, D) in float32, and log-norm offsets (B,) relative to the site's median norm, or None."""
-        ids_BT, mask_BT = self.encode(explanations)
+        return self.read(*self.encode(explanations))
+
+    def read(self, ids_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor | None]:
+        """As `forward`, for what `encode` returned."""
         with self.backbone.use(self.role):
-            hidden_BTD = self.backbone.trunk(self.role)(input_ids=ids_BT, attention_mask=mask_BT)
-            # by the mask, not by index −1: rows are padded on the right
-            last_BD = hidden_BTD[torch.arange(len(ids_BT)), mask_BT.sum(1) - 1].float()
+            # no mask: rows are padded on the right, where a causal model cannot see
+            hidden_BTD = self.backbone.trunk(self.role, self.site)(input_ids=ids_BT)
+            # by the mask, not by index −1
+            last_BD = hidden_BTD[torch.arange(len(ids_BT)), mask_BT.sum(1) - 1]
+        return self.answer(last_BD)
+
+    def answer(self, last_BD: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What the heads make of the trunk's activation at the last token; as `forward` returns it."""
         direction_BD = unit(last_BD)
         log_norm_B = self.norm_head(direction_BD).squeeze(-1) if self.norm_head is not None else None
         return unit(self.head(direction_BD)), log_norm_B
@@ -84,5 +96,8 @@ class Reconstructor(nn.Module):
 
     def trainable(self) -> list[nn.Parameter]:
         """Parameters of this reader alone, heads included."""
-        heads = [*self.head.parameters(), *(self.norm_head.parameters() if self.norm_head is not None else [])]
-        return [*self.backbone.parameters_of(self.role), *heads]
+        return [*self.backbone.parameters_of(self.role), *self.own_parameters()]
+
+    def own_parameters(self) -> list[nn.Parameter]:
+        """Parameters of the heads."""
+        return [*self.head.parameters(), *(self.norm_head.parameters() if self.norm_head is not None else [])]

@@ -15,13 +15,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers import DynamicCache, PreTrainedTokenizerBase
 
-from nlae.backbone import REFERENCE, VERBALIZER, AdapterSettings, Backbone
+from nlae.backbone import RECONSTRUCTOR, REFERENCE, VERBALIZER, AdapterSettings, Backbone
 from nlae.errors import NlaeError
 from nlae.functional.injection import MODES, inject, to_scale
 from nlae.functional.likelihood import token_logprobs
 from nlae.prompt import Prompt, VerbalizerPrompt
+from nlae.target import Site
+
+MAPS = ("down_projection", "learned")
+WIDE = "wide_"  # before a role: its map from the site's width to that of the residual stream
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +80,7 @@ class Verbalizer(nn.Module):
         tokenizer: of the target.
         settings: how vectors are injected.
         scale: norm of an injected vector.
+        site: of the vectors; None is the backbone's.
     """
 
     def __init__(
@@ -84,9 +90,11 @@ class Verbalizer(nn.Module):
         tokenizer: PreTrainedTokenizerBase,
         settings: InjectionSettings,
         scale: float,
+        site: Site | None = None,
     ) -> None:
         super().__init__()
         settings.check(backbone.target.n_layers)
+        self.site = site or backbone.site
         self.backbone, self.prompt, self.tokenizer, self.settings = backbone, prompt, tokenizer, settings
         self.scale = float(scale)
         self.ids: VerbalizerPrompt = prompt.render_verbalizer(tokenizer)
@@ -94,17 +102,30 @@ class Verbalizer(nn.Module):
         self.maps = nn.ModuleDict()
         if settings.mode == "affine":
             self.maps[VERBALIZER] = _identity_map(width).to(backbone.target.device)
+        self.is_wide = backbone.trunk(RECONSTRUCTOR, self.site).width != width
+        if self.is_wide and settings.map == "learned":
+            self.maps[WIDE + VERBALIZER] = _linear(self._down_DN().clone()).to(backbone.target.device)
 
     def freeze_reference(self) -> None:
-        """Make role `reference` a frozen copy of all that has been learned: adapter (or weights) and affine map."""
+        """Make role `reference` a frozen copy of all that has been learned: adapter (or weights) and maps."""
         self.backbone.add_reference()
-        if VERBALIZER in self.maps:
-            self.maps[REFERENCE] = copy.deepcopy(self.maps[VERBALIZER]).requires_grad_(False)
+        self.freeze_maps()
+
+    def freeze_maps(self) -> None:
+        """The part of `freeze_reference` that is this verbalizer's own: its maps."""
+        for before in ("", WIDE):
+            if before + VERBALIZER in self.maps:
+                copied = copy.deepcopy(self.maps[before + VERBALIZER])
+                self.maps[before + REFERENCE] = copied.requires_grad_(False)
 
     def trainable(self) -> list[nn.Parameter]:
         """Parameters of the verbalizer alone."""
-        extra = list(self.maps[VERBALIZER].parameters()) if VERBALIZER in self.maps else []
-        return [*self.backbone.parameters_of(VERBALIZER), *extra]
+        return [*self.backbone.parameters_of(VERBALIZER), *self.own_parameters()]
+
+    def own_parameters(self) -> list[nn.Parameter]:
+        """Parameters of the learned maps, if any."""
+        names = [name for name in self.maps if name.endswith(VERBALIZER)]
+        return [parameter for name in names for parameter in self.maps[name].parameters()]
 
     def encode_responses(self, explanations: list[str]) -> tuple[Tensor, Tensor]:
         """Token ids the verbalizer should write, closing tag included, right-padded, and their mask; both (B, T)."""
@@ -196,9 +217,25 @@ class Verbalizer(nn.Module):
         return hidden_BTD
 
     def injected(self, activation_BD: Tensor, role: str = VERBALIZER) -> Tensor:
-        """What enters the slot: direction × scale, through the learned map if there is one; float32."""
-        vector_BD = to_scale(activation_BD.to(self.backbone.target.device), self.scale)
+        """What enters the slot: direction × scale, through the learned maps if there are any; float32."""
+        vector_BD = activation_BD.to(self.backbone.target.device)
+        if self.is_wide:
+            vector_BD = self._narrowed(vector_BD, role)
+        vector_BD = to_scale(vector_BD, self.scale)
         return self.maps[role](vector_BD) if role in self.maps else vector_BD
+
+    def _narrowed(self, vector_BN: Tensor, role: str) -> Tensor:
+        """Vectors of the site's width in that of the residual stream."""
+        if WIDE + role in self.maps:
+            narrow_BD: Tensor = self.maps[WIDE + role](vector_BN.float())
+            return narrow_BD
+        with torch.autocast(vector_BN.device.type, enabled=False):
+            return F.linear(vector_BN.float(), self._down_DN())
+
+    def _down_DN(self) -> Tensor:
+        """Weight of the target's down-projection at the site, float32."""
+        architecture, model = self.backbone.target.architecture, self.backbone.target.model
+        return architecture.down_weight(architecture.blocks(model)[self.site.index]).detach().float()
 
     @contextlib.contextmanager
     def _after_block(self, model: nn.Module, writer: Callable[[Tensor], Tensor]) -> Iterator[None]:
@@ -245,6 +282,13 @@ def _identity_map(width: int) -> nn.Linear:
     with torch.no_grad():
         linear.weight.copy_(torch.eye(width))
         linear.bias.zero_()
+    return linear
+
+
+def _linear(weight: Tensor) -> nn.Linear:
+    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
+    with torch.no_grad():
+        linear.weight.copy_(weight)
     return linear
 
 

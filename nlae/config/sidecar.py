@@ -77,6 +77,7 @@ def said_by(meta: Mapping[str, Any]) -> dict[str, Any]:
         ("verbalizer.injection.mode", "injection.mode"),
         ("verbalizer.injection.point", "injection.point"),
         ("verbalizer.injection.scale", "injection.scale"),
+        ("verbalizer.injection.map", "injection.map"),
         ("reconstructor.magnitude", "reconstructor.magnitude"),
         ("reconstructor.max_tokens", "reconstructor.max_tokens"),
     ):

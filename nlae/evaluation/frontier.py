@@ -150,5 +150,6 @@ def _last_activations(autoencoder: Any, ids: list[list[int]]) -> Tensor:
         return torch.stack([hidden_TD[-1].float().cpu() for hidden_TD in autoencoder.activations(ids)])
     with bare_target(autoencoder):
         # equal lengths: no padding, so the last index is the last token
-        hidden_BTD = backbone.target_trunk(input_ids=torch.tensor(ids, device=autoencoder.target.device))
+        trunk = backbone.trunk(None, getattr(autoencoder, "site", None))
+        hidden_BTD = trunk(input_ids=torch.tensor(ids, device=autoencoder.target.device))
     return torch.as_tensor(hidden_BTD[:, -1].float().cpu())

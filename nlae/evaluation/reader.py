@@ -47,7 +47,9 @@ def fit_reader(
     backbone, settings = autoencoder.backbone, autoencoder.settings
     backbone.remove(ROLE)
     backbone.add_reader(ROLE, settings.reconstructor_adapter, derive_seed(seed, ROLE) % 2**31)
-    reader = Reconstructor(backbone, autoencoder.prompt, max_tokens=settings.max_tokens, role=ROLE)
+    reader = Reconstructor(
+        backbone, autoencoder.prompt, max_tokens=settings.max_tokens, role=ROLE, site=autoencoder.site
+    )
     optimizer = torch.optim.AdamW(reader.trainable(), lr=lr, weight_decay=0.0, betas=(0.9, 0.98))
     schedule = Schedule(updates=updates, reconstructor_lr=lr)
     for update in range(updates):

@@ -26,6 +26,7 @@ RAW_FORM = (
 )
 SITES = {
     "resid": "residual stream after block {}",
+    "mlp_in": "MLP input of block {}",
     "mlp_out": "MLP output of block {}",
     "mlp_neurons": "MLP neurons of block {}",
 }

@@ -8,7 +8,13 @@ from dataclasses import dataclass, replace
 
 from nlae.errors import NlaeError
 
-KINDS = {"resid": "blocks.{}.output", "mlp_out": "blocks.{}.mlp.output", "mlp_neurons": "blocks.{}.mlp.down_proj.input"}
+KINDS = {
+    "resid": "blocks.{}.output",
+    "mlp_in": "blocks.{}.mlp.input",
+    "mlp_out": "blocks.{}.mlp.output",
+    "mlp_neurons": "blocks.{}.mlp.down_proj.input",
+}
+LABELS = {"resid": "residual stream", "mlp_in": "MLP input", "mlp_out": "MLP output", "mlp_neurons": "MLP neurons"}
 DEFAULT_DEPTH = 2 / 3
 
 
@@ -17,8 +23,8 @@ class Site:
     """A kind of activation at one layer.
 
     Attributes:
-        kind: `resid` (output of the block), `mlp_out` (output of its MLP) or `mlp_neurons` (input of that MLP's
-            down-projection).
+        kind: `resid` (output of the block), `mlp_in` (what enters its MLP, behind the norm), `mlp_out` (output of its
+            MLP) or `mlp_neurons` (input of that MLP's down-projection).
         layer: Block index K, counted from 0.
         depth: Instead of `layer`, a fraction: 0 is the first block, 1 the last. With neither, two thirds.
         min_position: Token positions below this one are reported apart (massive early activations).
@@ -68,6 +74,11 @@ class Site:
     def name(self) -> str:
         """Short name, e.g. `resid.19`."""
         return f"{self.kind}.{self.index}"
+
+    @property
+    def label(self) -> str:
+        """The place in words, as prompts name it, e.g. `layer 19, residual stream`."""
+        return f"layer {self.index}, {LABELS[self.kind]}"
 
     @property
     def hook(self) -> str:

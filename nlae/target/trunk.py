@@ -71,9 +71,7 @@ def site_width(model: nn.Module, site: Site) -> int:
     if site.kind != "mlp_neurons":
         embedding: Any = architecture.embedding(model)
         return int(embedding.weight.shape[1])
-    down: Any = architecture.down_projection(architecture.blocks(model)[site.index])
-    down = getattr(down, "base_layer", down)
-    return int(down.in_features if hasattr(down, "in_features") else down.weight.shape[0])
+    return int(architecture.down_weight(architecture.blocks(model)[site.index]).shape[1])
 
 
 def _truncated(decoder: nn.Module, architecture: Architecture, n_layers: int) -> Any:

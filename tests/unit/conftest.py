@@ -14,6 +14,7 @@ from nlae.backbone import AdapterSettings
 from nlae.functional.scaling import SiteStatistics, unit
 from nlae.prompt import Prompt
 from nlae.target import Site, TinyTarget
+from nlae.target.trunk import site_width
 from nlae.verbalizer import InjectionSettings
 
 MakePair = Callable[..., Autoencoder]
@@ -45,6 +46,7 @@ def make_pair(prompt: Prompt) -> MakePair:
         adapter: AdapterSettings | None = AdapterSettings(4, 8.0),  # noqa: B008
         mode: str = "replace",
         point: str | int = "embedding",
+        map: str = "down_projection",
         learned: bool = True,
         **settings: Any,
     ) -> Autoencoder:
@@ -54,10 +56,10 @@ def make_pair(prompt: Prompt) -> MakePair:
         pair = Autoencoder(
             target,
             site,
-            statistics(WIDTH if kind != "mlp_neurons" else 3 * WIDTH),
+            statistics(site_width(target.model, site)),
             PairSettings(
                 prompt=settings.pop("prompt", prompt),
-                injection=InjectionSettings(mode=mode, point=point),
+                injection=InjectionSettings(mode=mode, point=point, map=map),
                 verbalizer_adapter=adapter,
                 reconstructor_adapter=adapter,
                 max_tokens=64,
