@@ -1,0 +1,1 @@
+"""How the works are done without nlae: one file per library, each as its documentation shows it."""

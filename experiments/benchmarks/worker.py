@@ -1,0 +1,46 @@
+"""One contender in a process of its own: `python -m experiments.benchmarks.worker JOB MODULE:FUNCTION`."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from pathlib import Path
+
+from experiments.benchmarks.job import Job
+from experiments.benchmarks.session import CommandsEndedError, Session
+
+# nothing here may ask the network, and no library may log anywhere
+QUIET = {
+    "HF_HUB_OFFLINE": "1",
+    "WANDB_MODE": "disabled",
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Load, then answer commands until told to stop; an error is reported in one line."""
+    path, entry = arguments
+    os.environ.update(QUIET)
+    session = Session(Job.load(Path(path)))
+    try:
+        import torch
+
+        torch.set_num_threads(session.job.threads)
+        torch.manual_seed(0)
+        module, _, function = entry.partition(":")
+        getattr(importlib.import_module(module), function)(session.job, session)
+    except CommandsEndedError:
+        return 0
+    except Exception as error:
+        traceback.print_exc()
+        session.send({"error": " ".join(f"{type(error).__name__}: {error}".split())[:300]})
+        return 1
+    session.send({"error": "the contender ended before it was told to"})
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,105 @@
+"""Our objects on a job's model."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from torch import nn
+
+from experiments.benchmarks.job import Job
+from experiments.benchmarks.models import load_model, load_tokenizer, vectors
+from nlae.autoencoder import Autoencoder, PairSettings
+from nlae.backbone import AdapterSettings
+from nlae.functional.scaling import SiteStatistics, unit
+from nlae.objective import Objective
+from nlae.prompt import CLOSE_TAG, Prompt
+from nlae.rollout import LocalRollout
+from nlae.target import Site, Target
+from nlae.verbalizer import InjectionSettings
+
+
+def target(job: Job) -> Target:
+    """The frozen model."""
+    return Target(load_model(job), load_tokenizer(job), job.model, f"bench-{job.model}")
+
+
+def site(job: Job) -> Site:
+    """Output of the job's block."""
+    return Site(layer=job.layer)
+
+
+def pair(job: Job) -> Autoencoder:
+    """A fresh pair with adapters, its verbalizer unable to end an explanation."""
+    loaded = target(job)
+    adapter = AdapterSettings(job.sizes.rank, float(job.sizes.rank))
+    prompt = Prompt("bench", job.verbalizer, job.reconstructor, "", max_tokens=job.sizes.new_tokens)
+    direction_ND = unit(vectors(job))
+    mean_D = direction_ND.mean(0)
+    settings = PairSettings(
+        prompt=prompt,
+        injection=InjectionSettings(scale=job.scale),
+        verbalizer_adapter=adapter,
+        reconstructor_adapter=adapter,
+        max_tokens=max(160, job.sizes.new_tokens + 16),
+        precision="fp32" if job.dtype == "float32" else "bf16-base",
+    )
+    statistics = SiteStatistics(
+        mean_D=mean_D,
+        variance=float((direction_ND - mean_D).pow(2).sum(-1).mean()),
+        alpha=job.scale,
+        norm_median=float(vectors(job).norm(dim=-1).median()),
+        count=len(direction_ND),
+    )
+    made = Autoencoder(
+        loaded,
+        site(job).resolve(loaded.n_layers),
+        statistics,
+        settings,
+        engine=LocalRollout(batch_size=max(64, job.n_rows)),
+    )
+    never_closing(made)
+    return made
+
+
+def never_closing(made: Autoencoder) -> None:
+    """Let no row of a rollout end before the cap, so that token counts are equal.
+
+    The ending is hidden from what *decodes* tokens: sampling, and with it the arithmetic, is left as it is.
+    """
+    plain = made.verbalizer.tokenizer
+
+    class NeverClosing(type(plain)):  # type: ignore[misc]  # the tokenizer's own class is known at run time only
+        def decode(self, *arguments: Any, **options: Any) -> Any:
+            return _open(super().decode(*arguments, **options))
+
+        def batch_decode(self, *arguments: Any, **options: Any) -> Any:
+            return _open(super().batch_decode(*arguments, **options))
+
+    hidden = copy.copy(plain)
+    hidden.__class__ = NeverClosing
+    # an id that is never sampled
+    hidden.eos_token = None
+    made.verbalizer.tokenizer = hidden
+    made.target.model.generation_config.eos_token_id = None
+
+
+def _open(text: Any) -> Any:
+    if isinstance(text, list):
+        return [_open(one) for one in text]
+    return text.replace(CLOSE_TAG[1:], "explanation")
+
+
+def attach(module: Objective) -> Any:
+    """Ready an objective for steps without Lightning's Trainer, which would add its own bookkeeping: its optimizers."""
+    module.configure_model()
+    optimizers = module.configure_optimizers()
+    for name, stand_in in (("optimizers", lambda: optimizers), ("manual_backward", lambda loss: loss.backward())):
+        setattr(module, name, stand_in)
+    return optimizers
+
+
+def trainable(part: Any) -> list[nn.Parameter]:
+    """Parameters of one half."""
+    found: list[nn.Parameter] = part.trainable()
+    return found

@@ -1,0 +1,33 @@
+"""One supervised step of the verbalizer: prompts with a vector, a teacher's text, adapters, AdamW."""
+
+from __future__ import annotations
+
+import torch
+
+from experiments.benchmarks.job import Job
+from experiments.benchmarks.models import vectors
+from experiments.benchmarks.session import Session
+from experiments.benchmarks.works import subject
+from nlae.objective import Schedule, WarmStart
+from nlae.objective.warmstart import verbalizer_loss
+
+
+def ours(job: Job, session: Session) -> None:
+    """The verbalizer's half of a warm-start update."""
+    pair = subject.pair(job)
+    module = WarmStart(lambda: pair, schedule=Schedule(updates=10**6))
+    optimizer = subject.attach(module)[0]
+    n = job.sizes.write_rows
+    activation_BD, texts = vectors(job)[:n], job.explanations[:n]
+    tokens = sum(len(ids) for ids in job.response_ids[:n])
+
+    def repeat() -> int:
+        module.manual_backward(verbalizer_loss(pair, activation_BD, texts))
+        module.guarded_step(optimizer, subject.trainable(pair.verbalizer), 1e-5)
+        return tokens
+
+    def check() -> list[float]:
+        with torch.no_grad():
+            return [float(verbalizer_loss(pair, activation_BD, texts))]
+
+    session.serve(repeat, check)
