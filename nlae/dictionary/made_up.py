@@ -93,6 +93,7 @@ def _part(layer: int, neurons: int, documents: int, draw: np.random.Generator) -
         "candidate": candidate,
         "origin": draw.choice(["shared", "consensus", "write", "context"], n).tolist(),
         "passes": passes,
+        "reason": np.where(passes, "", np.where(scored, "prediction", "few contexts")),
         "fdr": score(np.where(passes, 0.05, 0.1 + 0.9 * draw.random(n))),
         "prediction": score(prediction),
         "skyline": score(np.minimum(1.0, prediction + 0.1 * draw.random(n))),
@@ -113,9 +114,9 @@ def _part(layer: int, neurons: int, documents: int, draw: np.random.Generator) -
     }
     for name in ("prediction_decide", "prediction_quantile", "prediction_null", "last_token", "token_list", "shuffled"):
         columns[name] = score(0.4 + 0.3 * draw.random(n))
-    for name in ("spearman", "r2", "r2_ceiling", "share_of_skyline"):
+    for name in ("spearman", "spearman_quantile", "r2", "r2_ceiling", "share_of_skyline"):
         columns[name] = score(draw.random(n))
-    for name in ("context_only", "detection", "fuzzing", "output_score"):
+    for name in ("context_only", "verbalized", "detection", "fuzzing", "output_score"):
         columns[name] = _nullable(sampled)(0.4 + 0.4 * draw.random(n))
     made = {name: values.tolist() if isinstance(values, np.ndarray) else values for name, values in columns.items()}
     return pl.DataFrame({name: pl.Series(name, made[name], dtype=kind, strict=False) for name, kind in SCHEMA.items()})

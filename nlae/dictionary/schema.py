@@ -12,6 +12,12 @@ VERSION = 1
 SIGNS = ("+", "-")
 BINS = 32
 NO_DESCRIPTION = "no description found"
+# A context's text shared by all that fire there, and the one nearest to the others of the entry; with and without the
+# entry's own contribution; its write direction on top of the mean; key words of its exemplars; a teacher's words.
+ORIGINS = ("shared", "consensus", "with", "without", "write", "context", "teacher")
+# Fewer active contexts than can be scored; the description predicts too badly; the last token predicts as well; more
+# such entries than decoys would be needed to believe it.
+REASONS = ("few contexts", "prediction", "last token", "false discovery")
 
 _SCORES = (
     "fdr",
@@ -19,12 +25,14 @@ _SCORES = (
     "prediction_decide",
     "prediction_quantile",
     "spearman",
+    "spearman_quantile",
     "prediction_null",
     "skyline",
     "last_token",
     "token_list",
     "shuffled",
     "context_only",
+    "verbalized",
     "share_of_skyline",
     "r2",
     "r2_ceiling",
@@ -42,6 +50,7 @@ SCHEMA: dict[str, pl.DataType] = {
     "candidate": pl.String(),
     "origin": pl.String(),
     "passes": pl.Boolean(),
+    "reason": pl.String(),
     **{name: pl.Float32() for name in _SCORES},
     **{name: pl.Float32() for name in _SHAPES},
     "clusters": pl.Int16(),
@@ -66,16 +75,21 @@ class Entry:
         sign: `+` or `-`; all values of the entry are sign · activation.
         description: what it stands for, or "no description found" when the entry does not pass.
         candidate: the best candidate, passing or not; empty when there was none.
-        origin: where that came from: `shared`, `consensus`, `with`, `without`, `write`, `context` or `teacher`.
+        origin: where that came from, one of `ORIGINS`; empty when there was none.
         passes: q ≤ 0.05, AUROC ≥ 0.7 and 0.05 above the last-token table, all on the split `decide`.
+        reason: why it does not pass: empty, or the first of `REASONS` that applies.
         fdr: q-value by target–decoy competition within its layer.
         prediction: AUROC of the description on the split `report`, active against random contexts.
         prediction_decide: the same on the split that decides.
-        prediction_quantile: AUROC on `report` with contexts drawn evenly over the deciles of the active range.
-        spearman: rank correlation of prediction and activation on `report`.
+        prediction_quantile: AUROC on `report`, the whole active range (above the layer's threshold, each decile of it
+            alike) against the rest.
+        spearman: rank correlation of prediction and activation on `report`; spearman_quantile: among the contexts of
+            the active range alone.
         prediction_null: AUROC of the entry's decoy, which went through the same pipeline.
         skyline: AUROC of the mean exemplar vector in place of words.
-        last_token, token_list, shuffled, context_only: AUROC of the other baselines.
+        last_token, token_list, shuffled, context_only: AUROC of the other baselines: mean activation per last token,
+            count of the token among its exemplars', another entry's description, key words of its exemplars (sample).
+        verbalized: AUROC of the best candidate that the autoencoder wrote, to be compared with context_only (sample).
         share_of_skyline: (prediction − 0.5) / (skyline − 0.5); null where the skyline itself is at chance.
         r2, r2_ceiling: held-out variance of the neuron that survives the words, and of the best linear map.
         detection, fuzzing: balanced accuracy by a judge; of the sample only.
@@ -96,17 +110,20 @@ class Entry:
     candidate: str
     origin: str
     passes: bool
+    reason: str
     fdr: float | None
     prediction: float | None
     prediction_decide: float | None
     prediction_quantile: float | None
     spearman: float | None
+    spearman_quantile: float | None
     prediction_null: float | None
     skyline: float | None
     last_token: float | None
     token_list: float | None
     shuffled: float | None
     context_only: float | None
+    verbalized: float | None
     share_of_skyline: float | None
     r2: float | None
     r2_ceiling: float | None
