@@ -1,0 +1,130 @@
+"""The texts of one layer: what is put into words, and what was written, line by line, so that a kill loses little.
+
+A request names a context and what is done to its activation; its vector is made when its batch is written. Batches are
+fixed, and only whole ones are kept, so that a resumed layer has the same texts as an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+SHARED, WITH, WITHOUT, WRITE, HELD_OUT = "shared", "with", "without", "write", "held out"
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """One activation to be put into words.
+
+    Attributes:
+        kind: `shared` and `with` (a context's activation as it is), `without` (the neuron at its mean), `write` (the
+            write direction on top of the mean), `held out` (a context of the panel `report`).
+        context: row of the training panel (of the panel `report` for `held out`); −1 for `write`.
+        neuron: index; −1 where none is meant.
+        sign: +1 or −1; 0 where none is meant.
+    """
+
+    kind: str
+    context: int = -1
+    neuron: int = -1
+    sign: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class VectorMaker:
+    """Activations that requests ask for.
+
+    Attributes:
+        train_MN: neurons at the contexts of the training panel.
+        report_MN: at those of the panel `report`.
+        mean_N: training mean.
+        reach: length of the write direction's step: the typical distance of a context from the mean.
+    """
+
+    train_MN: Tensor
+    report_MN: Tensor
+    mean_N: Tensor
+    reach: float
+
+    @classmethod
+    def of(cls, train_MN: Tensor, report_MN: Tensor) -> VectorMaker:
+        """From the panels of a layer."""
+        mean_N = train_MN.mean(0)
+        return cls(train_MN, report_MN, mean_N, float((train_MN - mean_N).norm(dim=-1).median()))
+
+    def __call__(self, request: Request) -> Tensor:
+        """The raw activation, float32 (N,)."""
+        if request.kind == HELD_OUT:
+            return self.report_MN[request.context].clone()
+        if request.kind == WRITE:
+            vector_N = self.mean_N.clone()
+            vector_N[request.neuron] += request.sign * self.reach
+            return vector_N
+        vector_N = self.train_MN[request.context].clone()
+        if request.kind == WITHOUT:
+            vector_N[request.neuron] = self.mean_N[request.neuron]
+        return vector_N
+
+
+def write_texts(
+    path: Path,
+    requests: Sequence[Request],
+    vector: Callable[[Request], Tensor],
+    verbalize: Callable[[Tensor, list[int]], list[str]],
+    *,
+    batch_size: int,
+    progress: Callable[[int], None] | None = None,
+) -> list[str]:
+    """The text of every request, in order.
+
+    Args:
+        path: file of lines that grows by one batch at a time; what it holds already is not written again.
+        requests: what is asked.
+        vector: makes the activation of a request.
+        verbalize: writes the texts of a stack of activations (B, N), given their places in `requests`.
+        batch_size: requests per call.
+        progress: called with the number of texts just done; what was there already counts too.
+    """
+    texts = _kept(path, requests, batch_size)
+    if progress is not None and texts:
+        progress(len(texts))
+    with path.open("a", encoding="utf-8") as file:
+        for start in range(len(texts), len(requests), batch_size):
+            places = list(range(start, min(start + batch_size, len(requests))))
+            written = verbalize(torch.stack([vector(requests[i]) for i in places]), places)
+            lines = [_line(requests[i], text) for i, text in zip(places, written, strict=True)]
+            file.write("".join(lines))
+            file.flush()
+            texts += written
+            if progress is not None:
+                progress(len(places))
+    return texts
+
+
+def _line(request: Request, text: str) -> str:
+    return json.dumps({**dataclasses.asdict(request), "text": text}, ensure_ascii=False) + "\n"
+
+
+def _kept(path: Path, requests: Sequence[Request], batch_size: int) -> list[str]:
+    """Texts of whole batches that a killed run has left; anything behind them is cut off."""
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    texts: list[str] = []
+    for request, line in zip(requests, lines, strict=False):
+        try:
+            found = json.loads(line) if line.endswith("\n") else None
+        except json.JSONDecodeError:
+            break
+        if found is None or Request(*(found[field.name] for field in dataclasses.fields(Request))) != request:
+            break
+        texts.append(str(found["text"]))
+    if len(texts) < len(requests):
+        texts = texts[: len(texts) // batch_size * batch_size]
+    path.write_text("".join(lines[: len(texts)]), encoding="utf-8")
+    return texts

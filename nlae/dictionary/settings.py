@@ -1,0 +1,86 @@
+"""Settings of the dictionary. No torch here: they are built and checked before any model is loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from nlae.errors import NlaeError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DictionarySettings:
+    """What is described, how much is spent on it, and what an entry must show to pass.
+
+    Attributes:
+        autoencoder: option of the group `site` that the autoencoder is trained on, taken where no site is typed.
+        layers: blocks that get entries; None is all of them.
+        scan: settings of the stage `scan`.
+        contexts_per_layer: contexts that are verbalised once and shared by all entries of the layer.
+        candidates: shared texts that an entry chooses among.
+        sample: neurons, spread over layers and frequencies, that get candidates of their own; one sign of each, drawn.
+        temperature: of the verbalizer; 0 is greedy.
+        batch_size: texts written at once; what a kill loses at most.
+        neutral: text whose reading stands for "nothing in particular".
+        word_limit: words of a context-only text at most.
+        window: tokens before an exemplar's peak that context-only texts are made from.
+        rotated: random orthogonal directions per layer that go through everything as a null.
+        active_quantile: an entry is active above this quantile of its own training activations.
+        min_active: entries with fewer active contexts on a panel are not scored.
+        cluster_top: strongest contexts that are grouped.
+        cluster_quantile: contexts are joined when more alike than this share of random pairs.
+        fdr, min_auroc, min_margin: an entry passes at this q-value, AUROC, and distance above the last-token table.
+        readable_rows: held-out contexts per layer that are written and rebuilt for per-neuron R²; 0 leaves it out.
+        promoted: tokens shown per entry that its write direction raises and lowers most.
+        teacher: whether the configured teacher writes one more candidate for each sampled entry.
+        seed: of samples, rotations, decoys and bootstrap.
+    """
+
+    autoencoder: str = "mixture"
+    layers: Sequence[int] | None = None
+    scan: Any = None
+    contexts_per_layer: int = 200
+    candidates: int = 4
+    sample: int = 1500
+    temperature: float = 0.0
+    batch_size: int = 64
+    neutral: str = "Some text."
+    word_limit: int = 20
+    window: int = 24
+    rotated: int = 64
+    active_quantile: float = 0.99
+    min_active: int = 8
+    cluster_top: int = 16
+    cluster_quantile: float = 0.99
+    fdr: float = 0.05
+    min_auroc: float = 0.7
+    min_margin: float = 0.05
+    readable_rows: int = 64
+    promoted: int = 8
+    teacher: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse settings that no dictionary can satisfy."""
+        for name in (
+            "contexts_per_layer",
+            "candidates",
+            "batch_size",
+            "min_active",
+            "cluster_top",
+            "word_limit",
+            "window",
+        ):
+            if getattr(self, name) < 1:
+                raise NlaeError(f"dictionary.{name}={getattr(self, name)} must be at least 1")
+        for name in ("sample", "rotated", "readable_rows", "promoted", "temperature"):
+            if getattr(self, name) < 0:
+                raise NlaeError(f"dictionary.{name}={getattr(self, name)} must not be negative")
+        for name in ("active_quantile", "cluster_quantile", "fdr", "min_auroc", "min_margin"):
+            if not 0 <= getattr(self, name) < 1:
+                raise NlaeError(f"dictionary.{name}={getattr(self, name)} must lie in [0, 1)")
+        if not self.neutral.strip():
+            raise NlaeError("dictionary.neutral is empty: the reconstructor must have something to read")
+        if self.layers is not None and len(set(self.layers)) != len(self.layers):
+            raise NlaeError(f"dictionary.layers={list(self.layers)} names a layer twice")
