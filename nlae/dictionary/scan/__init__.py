@@ -1,0 +1,50 @@
+"""One pass over the corpus for all neurons of all layers: exemplars, moments, decoys and panels.
+
+Names are loaded on first use, so that building settings imports no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nlae.dictionary.scan.decoys import decoy_panel, permute_within, token_counts
+    from nlae.dictionary.scan.folder import Exemplars, Moments, Panel, Scan
+    from nlae.dictionary.scan.output_side import promoted
+    from nlae.dictionary.scan.panels import roles
+    from nlae.dictionary.scan.scanning import scan
+    from nlae.dictionary.scan.settings import ScanSettings
+
+__all__ = [
+    "Exemplars",
+    "Moments",
+    "Panel",
+    "Scan",
+    "ScanSettings",
+    "decoy_panel",
+    "permute_within",
+    "promoted",
+    "roles",
+    "scan",
+    "token_counts",
+]
+
+_HOME = {
+    "Exemplars": "folder",
+    "Moments": "folder",
+    "Panel": "folder",
+    "Scan": "folder",
+    "ScanSettings": "settings",
+    "decoy_panel": "decoys",
+    "permute_within": "decoys",
+    "promoted": "output_side",
+    "roles": "panels",
+    "scan": "scanning",
+    "token_counts": "decoys",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module that defines `name` the first time it is asked for."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -1,0 +1,236 @@
+"""The scan: one pass of all blocks over the corpus, from which every neuron gets its exemplars, moments and panels.
+
+What is read and in which order follows from corpus, settings and seed alone. Left out on purpose: the output head,
+which no neuron's input needs, and the training passages' early positions, whose massive activations would be every
+neuron's exemplars.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from nlae.corpus import Corpus
+from nlae.dictionary.scan.decoys import Ints, frequency_rank, token_counts
+from nlae.dictionary.scan.folder import FACTS, ROLES, Scan
+from nlae.dictionary.scan.panels import draw_panels
+from nlae.dictionary.scan.parts import RESUME, finish, read_state, shrunk, write_part, write_state
+from nlae.dictionary.scan.reading import forward, make_reading, token_ids, watching
+from nlae.dictionary.scan.settings import ScanSettings
+from nlae.dictionary.scan.streams import Reading, Streams
+from nlae.dictionary.scan.windows import Window, digest, make_windows
+from nlae.errors import NlaeError
+from nlae.progress import Bar
+from nlae.store.arrow import write_table, write_text
+from nlae.target import Site, Target
+from nlae.target.trunk import site_width
+
+VERSION = 1
+_NAMES = {"mlp_in": "inputs", "mlp_neurons": "neurons"}
+
+
+class Logs(Protocol):
+    """What the scan needs of a run."""
+
+    def log(self, metrics: dict[str, float], update: int | None = None) -> None:
+        """Record numbers at a step."""
+
+
+def scan(
+    target: Target,
+    corpus: Corpus,
+    folder: Path,
+    *,
+    settings: ScanSettings | None = None,
+    seed: int = 0,
+    run: Logs | None = None,
+) -> dict[str, float]:
+    """Scan all MLP neurons of `target` over `corpus` into `folder`, going on where a killed scan stopped.
+
+    Args:
+        target: the model.
+        corpus: its passages and splits.
+        folder: gets what `Scan.open` reads.
+        settings: what is kept.
+        seed: of panels and decoys.
+        run: receives progress, if given.
+
+    Returns:
+        Counts.
+
+    Raises:
+        NlaeError: a split has too little text, an activation is not finite, or the disk is full.
+    """
+    folder, settings = Path(folder), settings or ScanSettings()
+    panels = draw_panels(corpus, settings, seed)
+    windows = make_windows(corpus, panels, settings)
+    facts = _facts(target, settings, seed, windows)
+    if _finished(folder, facts):
+        shutil.rmtree(folder / RESUME, ignore_errors=True)
+        return _metrics(Scan.open(folder))
+    (folder / FACTS).unlink(missing_ok=True)
+    streams = Streams(target.n_layers, facts["width"], settings.top, target.device)
+    reader = Reader(target, corpus, settings, streams, seed)
+    _read_all(reader, folder, windows, facts["digest"], settings.checkpoint_every, run)
+    for role, rows in panels.items():
+        write_table(folder / f"panel-{role}.arrow", rows.table(corpus))
+    finish(folder, windows, {role: len(rows) for role, rows in panels.items()}, streams)
+    facts |= {"n_tokens": streams.n, "panels": {role: len(rows) for role, rows in panels.items()}}
+    write_text(folder / FACTS, json.dumps(facts, indent=1) + "\n")
+    shutil.rmtree(folder / RESUME, ignore_errors=True)
+    return _metrics(Scan.open(folder))
+
+
+class Reader:
+    """Reads windows into streams and parts.
+
+    Args:
+        target: the model.
+        corpus: where the tokens are.
+        settings: of the scan.
+        streams: what the training windows are added to.
+        seed: of the decoys.
+    """
+
+    def __init__(self, target: Target, corpus: Corpus, settings: ScanSettings, streams: Streams, seed: int) -> None:
+        self._target, self._corpus, self._settings, self._streams = target, corpus, settings, streams
+        self._seed = seed
+        counts = token_counts(corpus)
+        ids: Ints = torch.arange(len(counts)).numpy()
+        self._token_rank = frequency_rank(ids, counts)
+
+    def calibrate(self, window: Window) -> None:
+        """Set each layer's threshold: the root mean square of its neurons over one window."""
+        ids_BT = token_ids(self._corpus, window, self._target.pad_id)
+        rows = self._reading(window, ids_BT, 0).real_BT.unique()
+        threshold_L = self._streams.tensors["threshold"]
+
+        def seen(layer: int, kind: str, flat_NW: Tensor) -> None:
+            if kind == "mlp_neurons":
+                square = flat_NW.index_select(0, rows.to(flat_NW.device)).float().pow(2)
+                threshold_L[layer] = square.mean(dtype=torch.float64).sqrt()
+
+        with watching(self._target, seen):
+            forward(self._target, ids_BT)
+
+    def read(self, number: int, window: Window) -> dict[str, list[tuple[Tensor, Tensor]]]:
+        """Read one window; returns its panel rows, layer by layer, as `write_part` takes them."""
+        ids_BT = token_ids(self._corpus, window, self._target.pad_id)
+        device = self._target.device
+        reading = self._reading(window, ids_BT, number) if window.role == "train" else None
+        panel_M = torch.from_numpy(window.places[:, 0] * ids_BT.shape[1] + window.places[:, 1]).to(device)
+        kept: dict[str, list[tuple[Tensor, Tensor]]] = {"neurons": [], "inputs": []}
+
+        def seen(layer: int, kind: str, flat_NW: Tensor) -> None:
+            flat_NW = flat_NW.to(device)  # a target may be spread over several
+            if len(panel_M):
+                kept[_NAMES[kind]].append(shrunk(flat_NW.index_select(0, panel_M)))
+            if reading is not None and kind == "mlp_neurons":
+                self._streams.update(layer, flat_NW, reading)
+
+        with watching(self._target, seen):
+            forward(self._target, ids_BT)
+        if reading is not None:
+            self._streams.n += reading.tokens
+        return kept
+
+    def _reading(self, window: Window, ids_BT: Tensor, number: int) -> Reading:
+        return make_reading(
+            window,
+            ids_BT,
+            first=self._settings.min_position,
+            layers=self._target.n_layers,
+            token_rank=self._token_rank,
+            seed=(self._seed, "scan decoys", number),
+            device=self._target.device,
+        )
+
+    @property
+    def streams(self) -> Streams:
+        """What has been accumulated."""
+        return self._streams
+
+
+@torch.no_grad()
+def _read_all(
+    reader: Reader, folder: Path, windows: Sequence[Window], digest: str, every: int, run: Logs | None
+) -> None:
+    streams = reader.streams
+    done = read_state(folder, digest, windows, streams)
+    pending: Future[None] | None = None
+    with Bar("scan", len(windows)) as bar, ThreadPoolExecutor(1) as writer:
+        bar.advance(done)
+        if not done:
+            reader.calibrate(windows[0])
+        for number in range(done, len(windows)):
+            kept = reader.read(number, windows[number])
+            # a single writer, never more than one window behind: a state follows the parts that it counts on
+            if pending is not None:
+                pending.result()
+            if len(windows[number].rows):
+                pending = writer.submit(write_part, folder, number, kept)
+            if (number + 1) % every == 0 or number + 1 == len(windows):
+                state = {name: tensor.to("cpu", copy=True) for name, tensor in streams.tensors.items()}
+                facts = {"digest": digest, "done": number + 1, "n": streams.n}
+                if pending is not None:
+                    pending.result()
+                pending = writer.submit(write_state, folder, state, facts)
+                if run is not None:
+                    run.log({"scan/window": number + 1, "scan/tokens": streams.n}, number + 1)
+            bar.advance(note=f"{streams.n} training tokens")
+        if pending is not None:
+            pending.result()
+
+
+def _facts(target: Target, settings: ScanSettings, seed: int, windows: tuple[Window, ...]) -> dict[str, Any]:
+    """All that identifies a scan; `digest` sums it up."""
+    widths = {site_width(target.model, Site("mlp_neurons", layer)) for layer in range(target.n_layers)}
+    if len(widths) != 1:
+        raise NlaeError(
+            f"target {target.source_name}: its MLPs have several widths ({', '.join(map(str, sorted(widths)))}), which "
+            "the dictionary has no place for; choose another target"
+        )
+    facts: dict[str, Any] = {
+        "version": VERSION,
+        "target": target.source_name,
+        "target_fingerprint": target.fingerprint,
+        "dtype": str(target.dtype).removeprefix("torch."),
+        "layers": list(range(target.n_layers)),
+        "width": widths.pop(),
+        "d_model": target.d_model,
+        "top": settings.top,
+        "min_position": settings.min_position,
+        "window_tokens": settings.window_tokens,
+        "windows": len(windows),
+        "seed": seed,
+    }
+    text = json.dumps([facts, digest(windows)], sort_keys=True)
+    return facts | {"digest": hashlib.sha256(text.encode()).hexdigest()[:32]}
+
+
+def _finished(folder: Path, facts: dict[str, Any]) -> bool:
+    try:
+        found = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return bool(found.get("digest") == facts["digest"])
+
+
+def _metrics(finished: Scan) -> dict[str, float]:
+    metrics: dict[str, float] = {
+        "tokens": finished.n_tokens,
+        "layers": len(finished.layers),
+        "width": finished.width,
+        "neurons": len(finished.layers) * finished.width,
+        "windows": finished.facts["windows"],
+        "bytes": sum(path.stat().st_size for path in finished.folder.iterdir() if path.is_file()),
+    }
+    return metrics | {f"panel_{role}": int(finished.facts["panels"][role]) for role in ROLES}

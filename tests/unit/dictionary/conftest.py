@@ -1,0 +1,70 @@
+"""A real scan of a tiny random target over invented text, made once per session in about a second."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from nlae.corpus import Corpus, CorpusSource, Document, build_corpus
+from nlae.dictionary.scan import Scan, ScanSettings, scan
+from nlae.target import Target, TinyTarget
+
+WORDS = ["river", "stone", "cloud", "lamp", "garden", "letter", "window", "engine"]
+WORKS = 40
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Invented(CorpusSource):
+    """Forty works of six sentences and more, with eight nouns and many numbers."""
+
+    near_duplicates: float | None = None
+
+    def documents(self) -> Iterator[Document]:
+        for work in range(WORKS):
+            lines = [f"The {WORDS[(work * k + k) % 8]} met {k * work} of {WORDS[k % 8]}." for k in range(6 + work)]
+            yield Document(f"doc{work}", " ".join(lines), f"work{work}")
+
+    def fingerprint(self) -> str:
+        return "invented"
+
+
+SETTINGS = ScanSettings(
+    top=5,
+    min_position=4,
+    window_tokens=512,
+    panels={"train": 300, "select": 80, "decide": 60, "report": 60},
+    per_passage=6,
+    checkpoint_every=3,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Scanned:
+    """What was scanned, and the result."""
+
+    target: Target
+    corpus: Corpus
+    settings: ScanSettings
+    scan: Scan
+    metrics: dict[str, float]
+
+
+@pytest.fixture(scope="session")
+def invented(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """The invented corpus in the tiny target's tokens."""
+    folder = tmp_path_factory.mktemp("invented")
+    tokenizer: Any = TinyTarget(layers=3).load_tokenizer()
+    build_corpus(Invented(max_tokens=64, min_tokens=8), tokenizer, folder)
+    return Corpus.open(folder)
+
+
+@pytest.fixture(scope="session")
+def scanned(tmp_path_factory: pytest.TempPathFactory, invented: Corpus) -> Scanned:
+    """A scan of the tiny target: 3 layers of 192 neurons, width 64."""
+    target = TinyTarget(layers=3).load()
+    folder = tmp_path_factory.mktemp("scan")
+    metrics = scan(target, invented, folder, settings=SETTINGS, seed=1)
+    return Scanned(target, invented, SETTINGS, Scan.open(folder), metrics)
