@@ -15,6 +15,7 @@ from nlae.config.build import build
 from nlae.errors import NlaeError
 from nlae.fingerprint import digest, pick
 from nlae.pipeline.artifact import Artifact
+from nlae.pipeline.changes import what_changed
 from nlae.pipeline.context import StageContext
 from nlae.pipeline.hardware import prepare
 from nlae.pipeline.plan import Plan, stage_module
@@ -88,6 +89,9 @@ def run_stage(plan: Plan, artifact: Artifact, group: str, command: str = "") -> 
     prepare(plan.config)
     resumed = artifact.folder.is_dir()
     log.info("%s %s: %s", artifact.stage, artifact.fingerprint, "going on" if resumed else "starting")
+    changed = None if resumed else what_changed(artifact)
+    if changed:
+        log.info("%s %s: made anew, %s", artifact.stage, artifact.fingerprint, changed)
     started = time.time()
     with one_line_failures(artifact.folder), nothing_left_for_nothing(artifact.folder):
         write_config(artifact.folder, plan.config)
