@@ -18,6 +18,8 @@ from omegaconf import OmegaConf
 from nlae.config.argv import nearest
 from nlae.config.schema import ROOT_KEYS
 
+MOST = 4  # more suggestions than these help nobody
+
 
 def _flat(node: Any, prefix: str = "") -> list[str]:
     keys = []
@@ -65,10 +67,23 @@ def _blame(overrides: Sequence[str]) -> str | None:
             if chosen and chosen not in options:
                 return f"{key}={chosen}: no such option{nearest(chosen, options)} (there are: {', '.join(options)})"
         elif key not in keys and not any(known.startswith(f"{key}.") for known in keys):
-            return (
-                f"unknown key or group '{key}'{nearest(key, keys + groups) or '; `nlae report --cfg job` lists them'}"
-            )
+            meant = by_tail(key, keys) or nearest(key, keys + groups) or "; `nlae report --cfg job` lists them"
+            return f"unknown key or group '{key}'{meant}"
     return None
+
+
+def by_tail(key: str, keys: Sequence[str]) -> str:
+    """`; did you mean …?` for keys whose last part has that of `key` as a word: in the same node first, then anywhere.
+
+    `objective.reinforce.lr` is short for two keys beside it, and close in spelling to none.
+    """
+    node, _, tail = key.rpartition(".")
+    named = [(known, *known.rpartition(".")[::2]) for known in keys]
+    beside = [known for known, parent, last in named if parent == node and tail in last.split("_")]
+    found = beside or [known for known, _, last in named if last == tail]
+    if not found or len(found) > MOST:
+        return ""
+    return f"; did you mean {' or '.join(repr(known) for known in found)}?"
 
 
 def explain_failure(error: Exception, overrides: Sequence[str]) -> str:
