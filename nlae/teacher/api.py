@@ -67,6 +67,9 @@ class ApiTeacher(abc.ABC):
     """
 
     name: ClassVar[str] = "api"
+    role: ClassVar[str] = "teacher"  # as messages call it
+    node: ClassVar[str] = "teacher"  # where it stands in the config
+    instead: ClassVar[str] = "teacher=context"  # what needs no key
 
     model: str
     base_url: str
@@ -90,9 +93,11 @@ class ApiTeacher(abc.ABC):
     def __post_init__(self) -> None:
         for name in ("concurrency", "attempts", "max_tokens"):
             if getattr(self, name) < 1:
-                raise NlaeError(f"teacher.{name}={getattr(self, name)} must be at least 1")
+                raise NlaeError(f"{self.node}.{name}={getattr(self, name)} must be at least 1")
         if not re.match(r"https?://[^/\s]+", self.base_url):
-            raise NlaeError(f"teacher.base_url={self._where!r} is no http(s) address; e.g. http://127.0.0.1:8000/v1")
+            raise NlaeError(
+                f"{self.node}.base_url={self._where!r} is no http(s) address; e.g. http://127.0.0.1:8000/v1"
+            )
         self.base_url = self.base_url.rstrip("/")
 
     @property
@@ -107,6 +112,14 @@ class ApiTeacher(abc.ABC):
     @abc.abstractmethod
     def read(self, answer: Any) -> str:
         """The text in a parsed answer; KeyError, IndexError or TypeError where it is not there."""
+
+    def compose(self, text: str) -> str:
+        """The user message about a text."""
+        return instruction(self._instructions, text)
+
+    def accept(self, answer: str) -> str | None:
+        """What is kept of an answer; None if it is worth nothing."""
+        return clean_answer(answer)
 
     @property
     def paid(self) -> bool:
@@ -124,7 +137,7 @@ class ApiTeacher(abc.ABC):
 
     def estimate(self, contexts: Sequence[TeacherContext]) -> Estimate:
         """Tokens at four characters each; half of `max_tokens` per answer."""
-        per_question = len(instruction(self._instructions, "")) // 4
+        per_question = len(self.compose("")) // 4
         inputs = sum(per_question + min(len(c.text), self.max_prefix_chars) // 4 for c in contexts)
         outputs = len(contexts) * self.max_tokens // 2
         price_in, price_out = self.usd_per_million_input, self.usd_per_million_output
@@ -165,7 +178,7 @@ class ApiTeacher(abc.ABC):
             if isinstance(problem, RetryableError):
                 failed, last = failed + 1, str(problem)
                 logger.warning(
-                    "teacher %s gave up on row %d after %d attempts: %s", self.name, row, self.attempts, last
+                    "%s %s gave up on row %d after %d attempts: %s", self.role, self.name, row, self.attempts, last
                 )
             elif problem is not None:
                 raise problem
@@ -174,9 +187,9 @@ class ApiTeacher(abc.ABC):
             enough = answered >= min(_MIN_ASKED, total)
             if enough and failed > max(_SPARE, self.max_failed_share * answered):
                 raise NlaeError(
-                    f"teacher {self.name}: {failed} of {answered} answers failed, last: {last}; check teacher.base_url "
-                    "and teacher.model, or raise teacher.max_failed_share; what was answered is kept, so run the same "
-                    "command again to go on"
+                    f"{self.role} {self.name}: {failed} of {answered} answers failed, last: {last}; check "
+                    f"{self.node}.base_url and {self.node}.model, or raise {self.node}.max_failed_share; what was "
+                    "answered is kept, so run the same command again to go on"
                 )
 
     def _one(
@@ -189,7 +202,7 @@ class ApiTeacher(abc.ABC):
     ) -> None:
         text: str | None = None
         problem: BaseException | None = None
-        message = instruction(self._instructions, context.text[-self.max_prefix_chars :])
+        message = self.compose(context.text[-self.max_prefix_chars :])
 
         def nap(seconds: float) -> None:
             stop.wait(seconds)
@@ -209,7 +222,7 @@ class ApiTeacher(abc.ABC):
 
     def _attempt(self, client: httpx.Client, key: str | None, message: str, stop: threading.Event) -> str:
         if stop.is_set():
-            raise NlaeError(f"teacher {self.name}: stopped")
+            raise NlaeError(f"{self.role} {self.name}: stopped")
         path, headers, body = self.request(message, key)
         try:
             answer = client.post(self.base_url + path, headers={**self.headers, **headers}, json=body)
@@ -219,15 +232,15 @@ class ApiTeacher(abc.ABC):
             raise RetryableError(f"cannot reach {self._where} ({type(error).__name__})") from None
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             raise NlaeError(
-                f"teacher.base_url={self._where!r}: {type(error).__name__}; give an http(s) address"
+                f"{self.node}.base_url={self._where!r}: {type(error).__name__}; give an http(s) address"
             ) from None
         self._check(answer, key)
         try:
-            text = clean_answer(self.read(answer.json()))
+            text = self.accept(self.read(answer.json()))
         except (ValueError, KeyError, IndexError, TypeError, AttributeError):
             raise RetryableError("junk: the answer is not the JSON that this kind of server sends") from None
         if text is None:
-            raise RetryableError("junk: the answer holds no explanation")
+            raise RetryableError("junk: the answer holds nothing that was asked for")
         return text
 
     def _check(self, answer: httpx.Response, key: str | None) -> None:
@@ -236,14 +249,18 @@ class ApiTeacher(abc.ABC):
         said = hide(" ".join(answer.text.split())[:200], key)
         if answer.status_code in (401, 403):
             where = (
-                f"environment variable {self.key_env}" if self.key_env else "teacher.key_env (null: no key was sent)"
+                f"environment variable {self.key_env}"
+                if self.key_env
+                else f"{self.node}.key_env (null: no key was sent)"
             )
-            raise NlaeError(f"teacher {self.name}: {self._where} refused access ({answer.status_code}); check {where}")
+            raise NlaeError(
+                f"{self.role} {self.name}: {self._where} refused access ({answer.status_code}); check {where}"
+            )
         if answer.status_code in _RETRIED or answer.status_code >= 500:
             raise RetryableError(f"status {answer.status_code}: {said}", _retry_after(answer))
         raise NlaeError(
-            f"teacher {self.name}: {self._where} answers {answer.status_code}: {said}; "
-            "check teacher.model and teacher.base_url"
+            f"{self.role} {self.name}: {self._where} answers {answer.status_code}: {said}; "
+            f"check {self.node}.model and {self.node}.base_url"
         )
 
     def _wait(self, state: RetryCallState) -> float:
@@ -260,12 +277,12 @@ class ApiTeacher(abc.ABC):
         key = os.environ.get(self.key_env, "").strip()
         if not key:
             raise NlaeError(
-                f"teacher {self.name}: environment variable {self.key_env} is not set; "
-                "export it, or choose teacher=context"
+                f"{self.role} {self.name}: environment variable {self.key_env} is not set; "
+                f"export it, or choose {self.instead}"
             )
         if not (key.isascii() and key.isprintable()) or " " in key:
             raise NlaeError(
-                f"teacher {self.name}: environment variable {self.key_env} holds no valid key (blanks or odd signs)"
+                f"{self.role} {self.name}: environment variable {self.key_env} holds no valid key (blanks or odd signs)"
             )
         return key
 

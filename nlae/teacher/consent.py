@@ -13,35 +13,42 @@ from nlae.teacher.base import Estimate
 logger = logging.getLogger(__name__)
 
 
-def describe_cost(name: str, estimate: Estimate) -> str:
+def describe_cost(name: str, estimate: Estimate, *, role: str = "teacher", node: str = "teacher") -> str:
     """One line with requests, tokens and price."""
-    price = "price unknown (set teacher.usd_per_million_input and teacher.usd_per_million_output)"
+    price = f"price unknown (set {node}.usd_per_million_input and {node}.usd_per_million_output)"
     if estimate.usd is not None:
         price = f"about ${estimate.usd:.2f}"
     return (
-        f"teacher {name}: {estimate.requests:,} requests, about {estimate.input_tokens:,} input and "
+        f"{role} {name}: {estimate.requests:,} requests, about {estimate.input_tokens:,} input and "
         f"{estimate.output_tokens:,} output tokens, {price}"
     )
 
 
-def require_consent(name: str, estimate: Estimate, *, yes: bool, ask: Callable[[str], bool] | None = None) -> None:
+def require_consent(
+    name: str,
+    estimate: Estimate,
+    *,
+    yes: bool,
+    ask: Callable[[str], bool] | None = None,
+    role: str = "teacher",
+    node: str = "teacher",
+    instead: str = "teacher=context",
+) -> None:
     """Print the estimate and return only if the user agrees (`yes`, or an answer on the terminal).
 
     Raises:
         NlaeError: nobody is there to answer, or the answer is no.
     """
-    line = describe_cost(name, estimate)
+    line = describe_cost(name, estimate, role=role, node=node)
     logger.info("%s", line)
     if yes:
         return
     if ask is None:
         if not sys.stdin.isatty():
-            raise NlaeError(f"{line}: nobody is there to confirm; set teacher.yes=true to go ahead")
+            raise NlaeError(f"{line}: nobody is there to confirm; set {node}.yes=true to go ahead")
         ask = _ask_on_terminal
     if not ask(line):
-        raise NlaeError(
-            f"teacher {name}: not confirmed, nothing was asked; set teacher.yes=true or choose teacher=context"
-        )
+        raise NlaeError(f"{role} {name}: not confirmed, nothing was asked; set {node}.yes=true or choose {instead}")
 
 
 def _ask_on_terminal(line: str) -> bool:

@@ -111,18 +111,40 @@ def describe_contexts(
     ask: Callable[[str], bool] | None = None,
 ) -> dict[int, str]:
     """Row → text for every context that the cache or the teacher has an answer for."""
+    teacher.prepare(material)
+    return ask_cached(teacher, contexts, instructions(material.prompt), cache_path, ask=ask)
+
+
+def ask_cached(
+    teacher: Teacher,
+    contexts: Sequence[TeacherContext],
+    instructions: str,
+    cache_path: Path,
+    *,
+    ask: Callable[[str], bool] | None = None,
+    label: str = "describing",
+) -> dict[int, str]:
+    """Row → answer for every context, asking a prepared teacher only what the cache does not know.
+
+    Args:
+        teacher: who answers.
+        contexts: what is asked about.
+        instructions: everything else that an answer depends on, for the cache key.
+        cache_path: file of the answer cache.
+        ask: how to confirm a paid run; default: on the terminal.
+        label: of the progress bar.
+    """
     with AnswerCache(cache_path) as cache:
         if getattr(teacher, "retry_failed", False):
             cache.forget_failures()
-        teacher.prepare(material)
         identity = teacher.identity()  # after preparing: a text may depend on what was loaded
-        keys = {c.row: content_key(identity, instructions(material.prompt), c.text) for c in contexts}
+        keys = {c.row: content_key(identity, instructions, c.text) for c in contexts}
         asked: dict[str, TeacherContext] = {}
         for context in contexts:
             if keys[context.row] not in cache:
                 asked.setdefault(keys[context.row], context)
         if asked:
-            _ask_teacher(teacher, list(asked.values()), keys, cache, ask)
+            _ask_teacher(teacher, list(asked.values()), keys, cache, ask, label)
         answers = {row: cache[key] for row, key in keys.items() if key in cache}
     return {row: text for row, text in answers.items() if text}
 
@@ -138,11 +160,13 @@ def _ask_teacher(
     keys: dict[int, str],
     cache: AnswerCache,
     ask: Callable[[str], bool] | None,
+    label: str,
 ) -> None:
     if teacher.paid:
         estimate = teacher.estimate(contexts)
-        require_consent(teacher.name, estimate, yes=bool(getattr(teacher, "yes", False)), ask=ask)
-    with Bar("describing", total=len(contexts)) as bar:
+        called = {name: getattr(teacher, name) for name in ("role", "node", "instead") if hasattr(teacher, name)}
+        require_consent(teacher.name, estimate, yes=bool(getattr(teacher, "yes", False)), ask=ask, **called)
+    with Bar(label, total=len(contexts)) as bar:
 
         def keep(row: int, text: str | None) -> None:
             cache.add(keys[row], text)
