@@ -1,0 +1,11 @@
+"""Pages of a dictionary: a local server for all of them, and an overview as one file.
+
+The server answers on this machine only and knows one dictionary, read on demand. Left out: accounts, writing, and
+anything that needs a model.
+"""
+
+from nlae.dictionary.browse.app import make_app
+from nlae.dictionary.browse.server import listen, serve
+from nlae.dictionary.browse.static import OVERVIEW, write_overview
+
+__all__ = ["OVERVIEW", "listen", "make_app", "serve", "write_overview"]

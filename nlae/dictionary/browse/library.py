@@ -1,0 +1,151 @@
+"""One dictionary behind the server: shared by its threads, with what every page needs kept at hand."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nlae.dictionary.browse import overview
+from nlae.dictionary.entries import Dictionary
+from nlae.dictionary.query import Finder, Found
+from nlae.dictionary.schema import SIGNS, Entry
+from nlae.errors import NlaeError
+
+PAGE = 25  # entries on one page of answers
+
+
+class Library:
+    """Thread-safe reading of one dictionary.
+
+    Args:
+        dictionary: what is shown.
+    """
+
+    def __init__(self, dictionary: Dictionary) -> None:
+        self.dictionary = dictionary
+        self.finder = Finder(dictionary)
+        self._lock = threading.RLock()  # one reader of the files at a time; each takes a few milliseconds
+
+    def warm(self) -> None:
+        """Read indexes, overview and searched texts, so that no first visitor waits for them."""
+        with self._lock:
+            _ = (self.neurons, self.headlines, self.drawings, self.map)
+            if len(self.dictionary):
+                self.sides(self.pages(*self.first()))
+        self.finder.warm()
+
+    @property
+    def name(self) -> str:
+        """What the dictionary is of."""
+        target = self.dictionary.facts.get("target") or "a language model"
+        if isinstance(target, dict):
+            target = target.get("name") or target.get("model") or "a language model"
+        return str(target)
+
+    @cached_property
+    def neurons(self) -> dict[int, npt.NDArray[np.int32]]:
+        """Ascending numbers of the neurons of each layer."""
+        frame = self.dictionary.overview
+        parts = frame.select("layer", "neuron").partition_by("layer", as_dict=True, maintain_order=True)
+        return {int(layer): np.unique(part["neuron"].to_numpy()) for (layer,), part in parts.items()}
+
+    @cached_property
+    def headlines(self) -> list[overview.Headline]:
+        """Figures of the overview."""
+        return overview.headlines(self.dictionary)
+
+    @cached_property
+    def drawings(self) -> list[dict[str, Any]]:
+        """Charts of the overview."""
+        return overview.drawings(self.dictionary)
+
+    @cached_property
+    def map(self) -> bytes:
+        """The map as JSON."""
+        return json.dumps(overview.map_data(self.dictionary), separators=(",", ":")).encode()
+
+    def first(self) -> tuple[int, int]:
+        """The first neuron there is."""
+        layer = next(iter(self.neurons))
+        return layer, int(self.neurons[layer][0])
+
+    def pages(self, layer: int, neuron: int) -> tuple[Entry, ...]:
+        """The signs of a neuron that the dictionary has, `+` first.
+
+        Raises:
+            NlaeError: it has none of them.
+        """
+        if layer not in self.neurons or neuron not in self.neurons[layer]:
+            known = self.neurons.get(layer)
+            where = (
+                f"it has layers {_spans(list(self.neurons))}"
+                if known is None
+                else f"layer {layer} has {len(known):,} neurons, {_spans(known.tolist())}"
+            )
+            raise NlaeError(f"this dictionary has no neuron {neuron} in layer {layer}; {where}")
+        found = []
+        with self._lock:
+            for sign in SIGNS:
+                try:
+                    found.append(self.dictionary.entry(layer, neuron, sign))
+                except NlaeError:  # directions have one sign only
+                    continue
+        return tuple(found)
+
+    def sides(self, entries: Sequence[Entry]) -> list[dict[str, Any]]:
+        """What the page shows of each entry."""
+        from nlae.dictionary.browse.neuron import side
+
+        with self._lock:
+            return [side(self.dictionary, entry) for entry in entries]
+
+    def neighbours(self, layer: int, neuron: int) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
+        """The neurons before and after, across layers; None at the ends."""
+        known = self.neurons[layer]
+        at = int(np.searchsorted(known, neuron))
+        layers = list(self.neurons)
+        place = layers.index(layer)
+        before = (layer, int(known[at - 1])) if at else None
+        after = (layer, int(known[at + 1])) if at + 1 < len(known) else None
+        if before is None and place:
+            before = (layers[place - 1], int(self.neurons[layers[place - 1]][-1]))
+        if after is None and place + 1 < len(layers):
+            after = (layers[place + 1], int(self.neurons[layers[place + 1]][0]))
+        return before, after
+
+    def random(self, draw: np.random.Generator) -> tuple[int, int]:
+        """Any neuron, each equally likely.
+
+        Raises:
+            NlaeError: the dictionary is empty.
+        """
+        frame = self.dictionary.overview
+        if not frame.height:
+            raise NlaeError("this dictionary is empty")
+        row = frame.row(int(draw.integers(frame.height)), named=True)
+        return int(row["layer"]), int(row["neuron"])
+
+    def find(self, query: str, layer: int | None, passing: bool, order: str, page: int) -> Found:
+        """One page of answers, `page` counted from 1."""
+        with self._lock:
+            return self.finder.find(
+                query, layer=layer, passing=passing, order=order, start=(page - 1) * PAGE, limit=PAGE
+            )
+
+
+def _spans(numbers: Sequence[int], most: int = 6) -> str:
+    """`0–11, 14`: runs of numbers, the first few of them."""
+    runs: list[list[int]] = []
+    for value in numbers:
+        if runs and value == runs[-1][1] + 1:
+            runs[-1][1] = value
+        else:
+            runs.append([value, value])
+    shown = [str(a) if a == b else f"{a}–{b}" for a, b in runs[:most]]
+    return ", ".join(shown + (["…"] if len(runs) > most else [])) or "none at all"

@@ -1,0 +1,36 @@
+"""The overview as one file beside the dictionary: figures, the map and curves, no server and no network needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nlae.dictionary.browse.library import Library
+from nlae.dictionary.browse.overview import map_data
+from nlae.dictionary.entries import Dictionary
+from nlae.page import render, write
+
+OVERVIEW = "dictionary.html"
+
+
+def write_overview(dictionary: Dictionary, folder: Path | None = None) -> Path:
+    """Write `dictionary.html`.
+
+    Args:
+        dictionary: a finished one.
+        folder: gets the file; None: the dictionary's own.
+
+    Returns:
+        The file.
+    """
+    library = Library(dictionary)
+    page = render(
+        "dictionary/static.html.j2",
+        title=f"{library.name}: dictionary of neurons",
+        name=library.name,
+        made_up=bool(dictionary.facts.get("made_up")),
+        headlines=library.headlines,
+        drawings=library.drawings,
+        data=map_data(dictionary),
+        live=False,
+    )
+    return write((folder or dictionary.folder) / OVERVIEW, page)
