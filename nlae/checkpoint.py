@@ -53,20 +53,36 @@ def save(pair: Autoencoder, folder: Path) -> None:
     new.mkdir()
     state = {key: value.detach().cpu().contiguous() for key, value in pair.trained_state().items()}
     for role in (VERBALIZER, RECONSTRUCTOR):
-        _save_role(pair, role, state, new / role)
+        save_role(pair, role, state, new / role)
     save_file({k: v for k, v in state.items() if k.startswith(("head.", "map."))}, str(new / HEADS))
     if pair.has_statistics:
         pair.statistics.save(new / STATISTICS)
-    if pair.distractors_MD is not None:
-        save_file({"unit": pair.distractors_MD.half().contiguous().cpu()}, str(new / DISTRACTORS))
+    save_distractors(pair, new)
     pair.target.tokenizer.save_pretrained(str(new / "tokenizer"))
     (new / META).write_text(yaml.safe_dump(describe(pair), sort_keys=False, allow_unicode=True), encoding="utf-8")
+    install(new, folder)
+
+
+def install(new: Path, folder: Path) -> None:
+    """Move the files of a whole checkpoint from `new` to `folder`, `nla_meta.yaml` last."""
     for name in [*(n for n in CONTENT if n != META), META]:
         if (new / name).exists():
             if (folder / name).is_dir():
                 shutil.rmtree(folder / name)
             os.replace(new / name, folder / name)
     new.rmdir()
+
+
+def save_distractors(pair: Autoencoder, folder: Path) -> None:
+    """Write the vectors that ranks are taken among into `folder`, where the pair has any."""
+    if pair.distractors_MD is not None:
+        save_file({"unit": pair.distractors_MD.half().contiguous().cpu()}, str(folder / DISTRACTORS))
+
+
+def read_distractors(folder: Path) -> Tensor | None:
+    """The vectors that ranks are taken among, float32 (M, D), or None where `folder` holds none."""
+    path = folder / DISTRACTORS
+    return load_file(str(path))["unit"].float() if path.exists() else None
 
 
 def load(path: str | Path, *, device: str = "cpu", precision: str | None = None) -> Autoencoder:
@@ -86,6 +102,8 @@ def load(path: str | Path, *, device: str = "cpu", precision: str | None = None)
 
         return load_reference(folder / "av", folder / "ar", device=device, precision=precision or "fp32")
     meta = read_meta(folder)
+    if meta.get("role") == "mixture":
+        raise NlaeError(f"{folder} holds a mixture of sites: load it with nlae.mixture.Mixture, then take .at(site)")
     if meta.get("role") != "pair":
         raise NlaeError(
             f"{folder} holds one half only (role {meta.get('role')!r}): put both halves into one folder as av/ and ar/"
@@ -148,10 +166,9 @@ def read_meta(folder: Path) -> dict[str, Any]:
 
 def describe(pair: Autoencoder) -> dict[str, Any]:
     """The sidecar: the reference's keys, then ours."""
-    settings, ids = pair.settings, pair.verbalizer.ids
+    settings = pair.settings
     with pair.backbone.use(None):
         seen = probe(pair.target, pair.site)
-    tokenizer = pair.target.tokenizer
     return {
         "kind": "nla_model",
         "schema_version": 2,
@@ -161,13 +178,7 @@ def describe(pair: Autoencoder) -> dict[str, Any]:
         "d_model": pair.target.d_model,
         "extraction_layer_index": pair.site.index,
         "extraction": {"injection_scale": pair.verbalizer.scale, "mse_scale": None},
-        "tokens": {
-            "injection_char": tokenizer.decode([ids.slot_id]),
-            "injection_token_id": ids.slot_id,
-            "injection_left_neighbor_id": ids.neighbours[0],
-            "injection_right_neighbor_id": ids.neighbours[1],
-            "critic_suffix_ids": list(pair.prompt.reconstructor_suffix_ids(tokenizer)),
-        },
+        "tokens": slot_tokens(pair),
         "target": pair.meta.get("target"),
         "target_fingerprint": pair.target.fingerprint,
         "site": {"kind": pair.site.kind, "layer": pair.site.index, "min_position": pair.site.min_position},
@@ -181,6 +192,18 @@ def describe(pair: Autoencoder) -> dict[str, Any]:
         "precision": settings.precision,
         "seed": settings.seed,
         "training": pair.meta.get("training", {}),
+    }
+
+
+def slot_tokens(pair: Autoencoder) -> dict[str, Any]:
+    """Ids that fix where a vector enters and where it is read, as the live tokenizer has them."""
+    ids, tokenizer = pair.verbalizer.ids, pair.target.tokenizer
+    return {
+        "injection_char": tokenizer.decode([ids.slot_id]),
+        "injection_token_id": ids.slot_id,
+        "injection_left_neighbor_id": ids.neighbours[0],
+        "injection_right_neighbor_id": ids.neighbours[1],
+        "critic_suffix_ids": list(pair.prompt.reconstructor_suffix_ids(tokenizer)),
     }
 
 
@@ -215,7 +238,7 @@ def _site(meta: Mapping[str, Any]) -> Site:
 
 def check_tokens(pair: Autoencoder, meta: Mapping[str, Any], folder: Path) -> None:
     """The sidecar's ids against the live tokenizer; a silent disagreement would inject into the wrong place."""
-    stored, live = meta.get("tokens") or {}, describe(pair)["tokens"]
+    stored, live = meta.get("tokens") or {}, slot_tokens(pair)
     for key in ("injection_token_id", "injection_left_neighbor_id", "injection_right_neighbor_id", "critic_suffix_ids"):
         if stored.get(key) != live[key]:
             raise NlaeError(
@@ -223,7 +246,8 @@ def check_tokens(pair: Autoencoder, meta: Mapping[str, Any], folder: Path) -> No
             )
 
 
-def _save_role(pair: Autoencoder, role: str, state: dict[str, Tensor], folder: Path) -> None:
+def save_role(pair: Autoencoder, role: str, state: dict[str, Tensor], folder: Path) -> None:
+    """Write the weights of one role out of a trained state, as peft or a plain model has them."""
     folder.mkdir()
     weights = {k.removeprefix(f"{role}."): v for k, v in state.items() if k.startswith(f"{role}.")}
     if role not in pair.backbone.adapters:
@@ -241,16 +265,28 @@ def _read_tensors(folder: Path) -> tuple[SiteStatistics | None, Tensor | None, d
     """Statistics and distractors where there are any, and all trained weights."""
     try:
         statistics = _optional(folder / STATISTICS, SiteStatistics.load)
-        distractors = _optional(folder / DISTRACTORS, lambda path: load_file(str(path))["unit"].float())
+        distractors = read_distractors(folder)
         state = load_file(str(folder / HEADS))
-        for role in (VERBALIZER, RECONSTRUCTOR):
-            adapter = folder / role / "adapter_model.safetensors"
-            weights = load_file(str(adapter if adapter.exists() else folder / role / "model.safetensors"))
-            state |= {f"{role}.{k.removeprefix(PEFT_PREFIX)}": v for k, v in weights.items()}
+        state |= read_roles(folder)
     except (OSError, SafetensorError, KeyError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise NlaeError(f"{folder}: weights cannot be read ({reason}); copy the checkpoint again") from error
+        raise unreadable(folder, error) from error
     return statistics, distractors, state
+
+
+def read_roles(folder: Path) -> dict[str, Tensor]:
+    """The weights of both roles by `role.name`."""
+    state: dict[str, Tensor] = {}
+    for role in (VERBALIZER, RECONSTRUCTOR):
+        adapter = folder / role / "adapter_model.safetensors"
+        weights = load_file(str(adapter if adapter.exists() else folder / role / "model.safetensors"))
+        state |= {f"{role}.{k.removeprefix(PEFT_PREFIX)}": v for k, v in weights.items()}
+    return state
+
+
+def unreadable(folder: Path, error: Exception) -> NlaeError:
+    """What to say of a checkpoint whose weights are damaged."""
+    reason = " ".join(str(error).split())
+    return NlaeError(f"{folder}: weights cannot be read ({reason}); copy the checkpoint again")
 
 
 def _adapter(values: Mapping[str, Any] | None) -> AdapterSettings | None:

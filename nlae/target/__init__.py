@@ -10,25 +10,30 @@ if TYPE_CHECKING:
     from nlae.target.architecture import Architecture
     from nlae.target.hooks import capture, splice
     from nlae.target.hub import HubTarget
+    from nlae.target.mixture import SiteMixture, deepest, resolved_sites
     from nlae.target.model import Target
     from nlae.target.selfcheck import self_check
     from nlae.target.site import Site
     from nlae.target.source import TargetSource, source_from_description
     from nlae.target.tiny import TinyTarget
-    from nlae.target.trunk import Trunk, read_last
+    from nlae.target.trunk import Trunk, read_last, read_sites
     from nlae.target.wheel import WheelTarget
 
 __all__ = [
     "Architecture",
     "HubTarget",
     "Site",
+    "SiteMixture",
     "Target",
     "TargetSource",
     "TinyTarget",
     "Trunk",
     "WheelTarget",
     "capture",
+    "deepest",
     "read_last",
+    "read_sites",
+    "resolved_sites",
     "self_check",
     "source_from_description",
     "splice",
@@ -38,13 +43,17 @@ _HOME = {
     "Architecture": "architecture",
     "HubTarget": "hub",
     "Site": "site",
+    "SiteMixture": "mixture",
     "Target": "model",
     "TargetSource": "source",
     "TinyTarget": "tiny",
     "Trunk": "trunk",
     "WheelTarget": "wheel",
     "capture": "hooks",
+    "deepest": "mixture",
     "read_last": "trunk",
+    "read_sites": "trunk",
+    "resolved_sites": "mixture",
     "self_check": "selfcheck",
     "source_from_description": "source",
     "splice": "hooks",

@@ -3,6 +3,7 @@
 An unsupported architecture must fail here, in one line, and not as a bad number after hours.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -10,9 +11,10 @@ from torch import Tensor
 
 from nlae.errors import NlaeError
 from nlae.target.hooks import capture, splice
+from nlae.target.mixture import deepest
 from nlae.target.model import Target
 from nlae.target.site import Site
-from nlae.target.trunk import Trunk
+from nlae.target.trunk import Trunk, read_sites
 
 PROBE = "The keeper of the lighthouse wrote two letters, one to his sister and one to"
 _PROBE_SIZE = 8
@@ -66,10 +68,17 @@ def probe(target: Target, site: Site) -> list[float]:
 
     Kept in checkpoints, so that reading at another layer, or another model under the same name, is noticed.
     """
-    activation_D = Trunk(target.model, site.resolve(target.n_layers))(_probe_ids(target))[0, -1].float()
-    unit_D = activation_D / activation_D.norm()
-    scaled = unit_D[:_PROBE_SIZE] * unit_D.numel() ** 0.5
-    return [round(float(x), 4) for x in scaled]
+    (found,) = probes(target, [site.resolve(target.n_layers)]).values()
+    return found
+
+
+@torch.no_grad()
+def probes(target: Target, sites: Sequence[Site]) -> dict[str, list[float]]:
+    """`probe` of several resolved sites from one pass, by their names."""
+    trunk, ids_1T = Trunk(target.model, deepest(sites)), _probe_ids(target)
+    last = read_sites(trunk, sites, lambda hidden_1TD: hidden_1TD[0, -1].float(), input_ids=ids_1T)
+    scaled = {name: x_D / x_D.norm() * x_D.numel() ** 0.5 for name, x_D in last.items()}
+    return {name: [round(float(x), 4) for x in x_D[:_PROBE_SIZE]] for name, x_D in scaled.items()}
 
 
 def check_probe(target: Target, site: Site, stored: list[float]) -> None:
@@ -78,13 +87,19 @@ def check_probe(target: Target, site: Site, stored: list[float]) -> None:
     Raises:
         NlaeError: The activations are not those that the checkpoint was trained on.
     """
-    found = torch.tensor(probe(target, site))
-    wanted = torch.tensor(stored)
-    if found.shape != wanted.shape or (found - wanted).norm() > 0.1 * max(1.0, float(wanted.norm())):
-        raise NlaeError(
-            f"target {target.source_name} at {site.resolve(target.n_layers).hook} does not give the activations that "
-            "the checkpoint was trained on; check target and site.layer (layer K is the output of block K)"
-        )
+    site = site.resolve(target.n_layers)
+    check_probes(target, [site], {site.name: stored})
+
+
+def check_probes(target: Target, sites: Sequence[Site], stored: Mapping[str, list[float]]) -> None:
+    """Compare with stored `probes`; as `check_probe`."""
+    for site, seen in zip(sites, probes(target, sites).values(), strict=True):
+        found, wanted = torch.tensor(seen), torch.tensor(stored.get(site.name, []))
+        if found.shape != wanted.shape or (found - wanted).norm() > 0.1 * max(1.0, float(wanted.norm())):
+            raise NlaeError(
+                f"target {target.source_name} at {site.hook} does not give the activations that the checkpoint was "
+                "trained on; check target and site.layer (layer K is the output of block K)"
+            )
 
 
 def _probe_ids(target: Target) -> Tensor:

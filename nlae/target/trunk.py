@@ -5,13 +5,14 @@ after, act here too and receive gradients.
 """
 
 import copy
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from nlae.target.architecture import Architecture
-from nlae.target.hooks import capture
+from nlae.target.hooks import capture, first
 from nlae.target.site import Site
 
 
@@ -56,6 +57,43 @@ class Trunk(nn.Module):
         with capture(self.decoder, self.site) as seen:
             self.decoder(input_ids=input_ids, inputs_embeds=inputs_embeds, **given)
         return seen.values[0]
+
+
+def read_sites(
+    trunk: Trunk,
+    sites: Sequence[Site],
+    pick: Callable[[Tensor], Tensor],
+    *,
+    input_ids: Tensor,
+    attention_mask: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """Activations at several sites from one forward pass, by the sites' names; gradients are kept.
+
+    Args:
+        trunk: Deep enough for all of them.
+        sites: Resolved sites.
+        pick: Applied to each (B, T, width) as soon as it is there, so that only what it keeps stays in memory.
+        input_ids: Shape (B, T).
+        attention_mask: As in `Trunk.forward`.
+    """
+    found: dict[str, Tensor] = {}
+    handles = []
+
+    def keep(name: str, hidden_BTD: Tensor) -> None:
+        found[name] = pick(hidden_BTD)
+
+    try:
+        for site in sites:
+            module, side = trunk.architecture.hooked(trunk.decoder, site.kind, site.index)
+            if side == "input":
+                handles.append(module.register_forward_pre_hook(lambda _m, args, n=site.name: keep(n, args[0])))
+            else:
+                handles.append(module.register_forward_hook(lambda _m, _a, out, n=site.name: keep(n, first(out))))
+        trunk(input_ids=input_ids, attention_mask=attention_mask)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {site.name: found[site.name] for site in sites}
 
 
 def read_last(hidden_BTD: Tensor, attention_mask_BT: Tensor) -> Tensor:
