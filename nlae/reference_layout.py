@@ -1,8 +1,9 @@
 """The reference library's checkpoint layout: `av/` and `ar/`, ordinary Hugging Face folders with adapters merged.
 
 Only injection by replacement at the embedding can be said in it; anything else is refused, since a reader of the
-layout would inject differently and never know. Its sidecar has no place for activation statistics, so a pair that was
-exported and read back shows cosine, not FVE, unless our statistics lie beside it.
+layout would inject differently and never know. Its sidecar has no place for activation statistics and for the vectors
+that ranks are taken among: they lie beside it in files of our own, which a foreign reader ignores; a pair without them
+shows cosine, not FVE, and no rank.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ from torch import Tensor
 
 from nlae.autoencoder import Autoencoder, PairSettings
 from nlae.backbone import RECONSTRUCTOR, VERBALIZER, Backbone
-from nlae.checkpoint import META, STATISTICS, check_tokens, describe, read_meta
+from nlae.checkpoint import META, STATISTICS, check_tokens, describe, read_distractors, read_meta, save_distractors
 from nlae.errors import NlaeError
 from nlae.functional.scaling import SiteStatistics
 from nlae.prompt import Prompt
 from nlae.target import HubTarget, Site, source_from_description
+from nlae.target.loading import quiet_bars
 from nlae.verbalizer import InjectionSettings
 
 HEAD = "value_head.safetensors"
@@ -49,6 +51,7 @@ def export_reference(pair: Autoencoder, folder: Path) -> None:
         pair.target.tokenizer.save_pretrained(str(new))
         if pair.has_statistics:
             pair.statistics.save(new / STATISTICS)
+        save_distractors(pair, new)
         (new / META).write_text(yaml.safe_dump(sidecar(pair, half), sort_keys=False, allow_unicode=True), "utf-8")
         shutil.rmtree(folder / half, ignore_errors=True)
         new.rename(folder / half)
@@ -69,15 +72,15 @@ def load_reference(av: Path, ar: Path, *, device: str = "cpu", precision: str = 
         raise NlaeError(f"{av} and {ar} were made for different layers ({extraction_layer(av_meta, av)}, {layer})")
     dtype = "bfloat16" if precision == "bf16-base" else "float32"
     settings, site = _shape(av_meta, ar_meta, layer, precision)
-    statistics, head = _tensors(av, ar)
+    statistics, distractors, head = _tensors(av, ar)
     source = _base(av_meta)
     target = source.load(dtype=dtype, device=device)
     verbalizer = HubTarget(name="av", model=str(av)).load(dtype=dtype, device=device)
-    reader = HubTarget(name="ar", model=str(ar)).load(dtype=dtype, device=device)
+    reader = HubTarget(name="ar", model=str(ar)).load(dtype=dtype, device=device, trunk_only=True)
     site = site.resolve(target.n_layers)
     backbone = Backbone.of_models(target, site, verbalizer.model, reader.model, precision=precision)
     meta = {"stage": "reference", "base_checkpoint": av_meta.get("base_checkpoint"), "target": source.describe()}
-    pair = Autoencoder(target, site, statistics, settings, meta=meta, backbone=backbone)
+    pair = Autoencoder(target, site, statistics, settings, meta=meta, distractors_MD=distractors, backbone=backbone)
     check_tokens(pair, av_meta, av)
     if head.shape != pair.reconstructor.head.weight.shape:
         raise NlaeError(f"{ar / HEAD} is {tuple(head.shape)}, but activations have {target.d_model} entries")
@@ -140,7 +143,8 @@ def _check_exportable(pair: Autoencoder) -> None:
 
 def _write_verbalizer(pair: Autoencoder, folder: Path) -> None:
     model = pair.backbone.clean_copy(VERBALIZER)
-    model.save_pretrained(str(folder))
+    with quiet_bars():
+        model.save_pretrained(str(folder))
 
 
 def _write_reconstructor(pair: Autoencoder, folder: Path) -> None:
@@ -184,11 +188,11 @@ def _shape(
         raise NlaeError(f"the reference sidecars lack or misname {error}; they cannot be used without") from error
 
 
-def _tensors(av: Path, ar: Path) -> tuple[SiteStatistics | None, Tensor]:
-    """Our statistics, where we wrote the pair, and the reconstructor's head."""
+def _tensors(av: Path, ar: Path) -> tuple[SiteStatistics | None, Tensor | None, Tensor]:
+    """Our statistics and distractors, where we wrote the pair, and the reconstructor's head."""
     try:
         statistics = SiteStatistics.load(av / STATISTICS) if (av / STATISTICS).exists() else None
-        return statistics, load_file(str(ar / HEAD))["weight"]
+        return statistics, read_distractors(av), load_file(str(ar / HEAD))["weight"]
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise NlaeError(f"{ar}: tensors cannot be read ({reason}); copy the checkpoint again") from error

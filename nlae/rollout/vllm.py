@@ -33,6 +33,7 @@ from nlae.functional.injection import inject as write_into
 from nlae.prompt import CLOSE_TAG
 from nlae.rollout.ending import parse_rows, stop_ids
 from nlae.rollout.protocol import Rollouts
+from nlae.target.loading import quiet_bars
 from nlae.verbalizer import Verbalizer, pad_right
 
 HOW = "pip install nlae[vllm] on a Linux machine with a CUDA device, or choose rollout=local"
@@ -255,7 +256,8 @@ def read_outputs(verbalizer: Verbalizer, outputs: Sequence[Any], stops: set[int]
 def write_base(verbalizer: Verbalizer, folder: Path) -> Path:
     """The target's own weights and tokenizer as an ordinary Hugging Face folder, no adapter merged."""
     backbone = verbalizer.backbone
-    backbone.model.save_pretrained(str(folder), state_dict=backbone.merged_state("target"))
+    with quiet_bars():
+        backbone.model.save_pretrained(str(folder), state_dict=backbone.merged_state("target"))
     verbalizer.tokenizer.save_pretrained(str(folder))
     return folder
 

@@ -96,12 +96,12 @@ class HubTarget:
         model, options = self._place
         return load_tokenizer(model, **options)
 
-    def load(self, dtype: str = "float32", device: str = "cpu") -> "Target":
-        """Load the weights; `device=auto` spreads them over the devices at hand."""
+    def load(self, dtype: str = "float32", device: str = "cpu", *, trunk_only: bool = False) -> "Target":
+        """Load the weights; `device=auto` spreads them over the devices at hand; `trunk_only` see `load_model`."""
         from nlae.target.model import Target
 
         model, options = self._place
-        loaded = load_model(model, dtype, device, **options)
+        loaded = load_model(model, dtype, device, trunk_only=trunk_only, **options)
         return Target(loaded, self.load_tokenizer(), self.name, self.fingerprint())
 
 

@@ -1,7 +1,8 @@
 """The few calls into transformers that load a model, with its failures turned into one line."""
 
+import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
@@ -32,8 +33,16 @@ def load_tokenizer(model: str, **options: Any) -> "PreTrainedTokenizerBase":
     return tokenizer
 
 
-def load_model(model: str, dtype: str, device: str, **options: Any) -> Any:
-    """A causal LM from safetensors; `device=auto` spreads it over the devices at hand."""
+def load_model(model: str, dtype: str, device: str, *, trunk_only: bool = False, **options: Any) -> Any:
+    """A causal LM from safetensors; `device=auto` spreads it over the devices at hand.
+
+    Args:
+        model: folder or hub id.
+        dtype: of the weights.
+        device: where they go.
+        trunk_only: the folder holds embeddings and blocks only; final norm and head are made up and never read.
+        options: for transformers.
+    """
     from transformers import AutoModelForCausalLM
 
     from nlae.target.model import torch_dtype
@@ -43,11 +52,27 @@ def load_model(model: str, dtype: str, device: str, **options: Any) -> Any:
     if device == "cpu" and dtype == "bfloat16":
         # torch's fused attention has no fast bf16 path on CPUs: plain matmuls take a quarter off a training step
         options["attn_implementation"] = "eager"
-    with readable(model), quiet_bars():
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            model, dtype=torch_dtype(dtype), use_safetensors=True, **options
+    with readable(model), quiet_bars(), quiet_report() if trunk_only else nullcontext():
+        found: Any = AutoModelForCausalLM.from_pretrained(
+            model, dtype=torch_dtype(dtype), use_safetensors=True, output_loading_info=True, **options
         )
+    loaded, info = found
+    if trunk_only:
+        _check_trunk(loaded, set(info["missing_keys"]), model)
     return loaded if device == "auto" else loaded.to(device)
+
+
+def _check_trunk(loaded: Any, missing_names: set[str], model: str) -> None:
+    """The report was silenced because it lists what is never read; anything else that is missing is an error."""
+    from nlae.target.architecture import Architecture
+
+    architecture = Architecture.of(loaded)
+    parts = [*architecture.blocks(loaded), architecture.embedding(loaded)]
+    read = {id(weight) for part in parts for weight in part.parameters()}
+    names = {name for name, weight in loaded.named_parameters(remove_duplicate=False) if id(weight) in read}
+    lost = sorted(names & missing_names)
+    if lost:
+        raise missing(model, ValueError(f"{len(lost)} of its weights are not in the folder, {lost[0]} first"))
 
 
 @contextmanager
@@ -80,3 +105,18 @@ def quiet_bars() -> Iterator[None]:
     finally:
         if shown:
             logging.enable_progress_bar()
+
+
+@contextmanager
+def quiet_report() -> Iterator[None]:
+    """Silence transformers' report of weights that a folder lacks; the caller knows which may be missing."""
+    logger = logging.getLogger("transformers.modeling_utils")
+    logger.addFilter(_is_error)  # not setLevel: transformers does more when the level is set
+    try:
+        yield
+    finally:
+        logger.removeFilter(_is_error)
+
+
+def _is_error(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.ERROR

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import shutil
 from pathlib import Path
@@ -10,11 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from nlae.autoencoder import Autoencoder
 from nlae.checkpoint import META
 from nlae.errors import NlaeError
+from nlae.functional.scaling import unit
 from nlae.reference_layout import export_reference, extraction_layer
 
 TEXTS = ["a red cat", "the dog", ""]
@@ -96,6 +98,29 @@ def test_the_folders_are_what_the_reference_expects(exported):
         assert torch.allclose(plain(ids_1T).logits, pair.target.model(ids_1T).logits, atol=1e-3)
 
 
+def test_neither_writing_nor_reading_says_anything_on_the_terminal(make_pair, tmp_path, capfd, caplog):
+    from transformers.utils import logging as their_logging
+
+    their_logging.enable_progress_bar()
+    export_reference(make_pair(), tmp_path)
+    Autoencoder.load(tmp_path)
+    assert capfd.readouterr() == ("", "")
+    assert caplog.records == []
+    assert their_logging.is_progress_bar_enabled(), "silenced for our calls only"
+    assert not logging.getLogger("transformers.modeling_utils").filters
+
+
+def test_the_rank_survives_the_layout(make_pair, tmp_path):
+    pair = make_pair()
+    pair.distractors_MD = unit(torch.randn(100, 32, generator=torch.Generator().manual_seed(5)))
+    export_reference(pair, tmp_path)
+    loaded = Autoencoder.load(tmp_path)
+    assert torch.allclose(loaded.distractors_MD, pair.distractors_MD, atol=1e-3)
+    ours, theirs = (one.explain("the cat sat on the mat", tokens=-1, temperature=0.0) for one in (pair, loaded))
+    assert theirs.others == 100
+    assert theirs.rows[0].rank == ours.rows[0].rank
+
+
 @pytest.mark.parametrize("shape", [{"mode": "affine"}, {"mode": "add"}, {"point": 1}, {"kind": "mlp_out"}])
 def test_what_the_layout_cannot_say_is_refused_and_nothing_is_written(make_pair, tmp_path, shape):
     with pytest.raises(NlaeError, match="format=reference holds"):
@@ -150,6 +175,11 @@ def test_without_our_statistics_there_is_cosine_but_no_fve(exported, copied):
         loaded.explain(vectors=torch.ones(5))
 
 
+def _drop(path: Path, end: str) -> None:
+    kept = {name: weight for name, weight in load_file(str(path)).items() if not name.endswith(end)}
+    save_file(kept, str(path), metadata={"format": "pt"})
+
+
 DAMAGES = {
     "one half is missing": lambda f: shutil.rmtree(f / "ar"),
     "layers disagree": lambda f: edit(f, "ar", lambda m: m.update(extraction_layer_index=0)),
@@ -168,6 +198,7 @@ DAMAGES = {
         f / "av" / "statistics.safetensors", f / "ar" / "value_head.safetensors"
     ),
     "weights are missing": lambda f: (f / "av" / "model.safetensors").unlink(),
+    "a block is missing": lambda f: _drop(f / "ar" / "model.safetensors", "layers.1.mlp.up_proj.weight"),
     "weights are cut": lambda f: (f / "ar" / "model.safetensors").write_bytes(b"\x08\x00"),
 }
 
