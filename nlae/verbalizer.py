@@ -154,7 +154,7 @@ class Verbalizer(nn.Module):
     def read(self, activation_GD: Tensor, role: str, *, inject_vector: bool = True) -> tuple[Tensor, DynamicCache]:
         """Run the whole prompt: its last hidden state (G, D), and the cache to go on with; inside `use(role)`."""
         cache = self.prefix_cache(role, len(activation_GD))
-        return self._run(activation_GD, cache, role, inject_vector=inject_vector)[:, -1], cache
+        return self.run_prompt(activation_GD, cache, role, inject_vector=inject_vector)[:, -1], cache
 
     def respond(
         self, last_BD: Tensor, cache: DynamicCache, token_BT: Tensor, mask_BT: Tensor | None, role: str
@@ -201,16 +201,35 @@ class Verbalizer(nn.Module):
     def _decoder(self, role: str) -> nn.Module:
         return self.backbone.target.architecture.decoder(self.backbone.language_model(role))
 
-    def _run(self, activation_BD: Tensor, cache: DynamicCache, role: str, *, inject_vector: bool = True) -> Tensor:
-        """Hidden states from the slot on: slot, suffix."""
+    def run_prompt(
+        self,
+        activation_BD: Tensor,
+        cache: Any,
+        role: str,
+        *,
+        inject_vector: bool = True,
+        decoder: nn.Module | None = None,
+        **given: Any,
+    ) -> Tensor:
+        """Hidden states of slot and suffix, (B, S, D), after a prefix that lies in `cache`; inside `use(role)`.
+
+        Args:
+            activation_BD: raw activations.
+            cache: keys and values of the prefix; grows.
+            role: whose weights run.
+            inject_vector: False leaves the marker's own embedding in the slot.
+            decoder: runs instead of the role's own (an engine's copy of it).
+            **given: passed on to the decoder.
+        """
+        decoder = decoder or self._decoder(role)
         tail = torch.tensor([[self.ids.slot_id, *self.ids.suffix_ids]], device=self.backbone.target.device)
         model = self.backbone.language_model(role)
         embedded_BTD = self.backbone.target.architecture.embedding(model)(tail.expand(len(activation_BD), -1))
         writer = _Writer(self.injected(activation_BD, role), self.settings.mode) if inject_vector else _untouched
         if self.settings.point == "embedding":
             embedded_BTD = writer(embedded_BTD)
-        with self._after_block(model, writer):
-            output = self._decoder(role)(inputs_embeds=embedded_BTD, past_key_values=cache, use_cache=True)
+        with self._after_block(decoder, writer):
+            output = decoder(inputs_embeds=embedded_BTD, past_key_values=cache, use_cache=True, **given)
         if isinstance(writer, _Writer) and writer.calls != 1:
             raise NlaeError(f"the activation was injected {writer.calls} times instead of once: unsupported decoder")
         hidden_BTD: Tensor = output.last_hidden_state
@@ -238,7 +257,7 @@ class Verbalizer(nn.Module):
         return architecture.down_weight(architecture.blocks(model)[self.site.index]).detach().float()
 
     @contextlib.contextmanager
-    def _after_block(self, model: nn.Module, writer: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    def _after_block(self, decoder: nn.Module, writer: Callable[[Tensor], Tensor]) -> Iterator[None]:
         if self.settings.point == "embedding":
             yield
             return
@@ -248,7 +267,7 @@ class Verbalizer(nn.Module):
                 return (writer(output[0]), *output[1:])
             return writer(output)
 
-        block = self.backbone.target.architecture.blocks(model)[int(self.settings.point)]
+        block = self.backbone.target.architecture.blocks(decoder)[int(self.settings.point)]
         handle = block.register_forward_hook(write)
         try:
             yield

@@ -1,7 +1,9 @@
-"""Rollouts in the training process: nothing is moved but vectors, and all rows share the prompt's prefix.
+"""Rollouts in the training process: nothing is moved but vectors, and no row waits for another.
 
-Finished rows leave the batch. Continuous batching (rows joining as others finish), packed kernels and CUDA graphs are
-left out; they belong to an engine of their own behind the same protocol.
+Rows share the prompt's prefix; a row that is finished makes room, and the next activation joins while the others go
+on. Tokens are looked at by the host only every `sync_every` steps, so a finished row may run a few steps too far: what
+it wrote after its end is dropped, and since every draw depends on (row's seed, token) alone the text is the same.
+CUDA graphs are left out.
 """
 
 from __future__ import annotations
@@ -10,28 +12,32 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
-from nlae.functional.randomness import sample_inverse_cdf, uniforms
-from nlae.prompt import CLOSE_TAG
+from nlae.functional.randomness import draw, uniforms
+from nlae.rollout.decoder import Decoder
+from nlae.rollout.ending import Endings, parse_rows
 from nlae.rollout.protocol import Rollouts
 from nlae.verbalizer import Verbalizer
 
-KEEP_SHARE = 0.75
-# a token spells at least one character, so this many always hold a tag that has just been completed
-TAIL_TOKENS = len(CLOSE_TAG)
+# joining costs a pass over the prompt's tail: wait until this share of the rows is free
+JOIN_SHARE = 0.25
 
 
 class LocalRollout:
-    """Plain autoregressive sampling with a shared prefix.
+    """Sampling with a shared prefix, packed weights and rows that join as others finish.
 
     Args:
-        batch_size: rows decoded together.
+        batch_size: rows decoded together; changes speed and memory, not the samples.
         temperature: of sampling when a call does not say; training wants 1.
+        packed: on CPUs, keep a second copy of the weights that is multiplied faster.
+        sync_every: steps between two looks at what was written; None takes 1 on CPUs, 8 elsewhere.
     """
 
-    def __init__(self, batch_size: int = 64, temperature: float = 1.0) -> None:
-        self.batch_size, self.temperature = batch_size, temperature
+    def __init__(
+        self, batch_size: int = 64, temperature: float = 1.0, packed: bool = True, sync_every: int | None = None
+    ) -> None:
+        self.batch_size, self.temperature, self.packed, self.sync_every = batch_size, temperature, packed, sync_every
+        self._decoder: Decoder | None = None
 
     @torch.no_grad()
     def __call__(
@@ -47,99 +53,102 @@ class LocalRollout:
     ) -> Rollouts:
         """See `RolloutEngine`."""
         heat = self.temperature if temperature is None else temperature
-        parts = []
-        for start in range(0, len(activation_BD), self.batch_size):
-            rows = slice(start, start + self.batch_size)
-            decoding = _Decoding(verbalizer, activation_BD[rows], list(seeds[rows]), heat, role)
-            parts.append(decoding.run(inject))
-            if progress is not None:
-                progress(len(parts[-1].text))
-        return Rollouts.concatenate(parts)
+        every = self.sync_every or (1 if activation_BD.device.type == "cpu" else 8)
+        with verbalizer.backbone.use(role):
+            if self._decoder is None or not self._decoder.fits(verbalizer, role):
+                self._decoder = None  # two packed copies at once would be one too many
+                self._decoder = Decoder(verbalizer, role, packed=self.packed)
+            rows = min(self.batch_size, len(activation_BD))
+            run = _Run(self._decoder, activation_BD, uniforms(list(seeds), verbalizer.prompt.max_tokens), heat, rows)
+            return run.all(inject, every, progress)
 
 
-class _Decoding:
-    """State of one batch: which rows are alive, what each has written."""
+class _Run:
+    """One call: what was written of each activation, and who sits in which row."""
 
     def __init__(
-        self, verbalizer: Verbalizer, activation_BD: Tensor, seeds: list[int], temperature: float, role: str
+        self, decoder: Decoder, activation_BD: Tensor, uniform_BT: Tensor, temperature: float, rows: int
     ) -> None:
-        self.verbalizer, self.activation_BD, self.role, self.temperature = verbalizer, activation_BD, role, temperature
-        self.cap = verbalizer.prompt.max_tokens
-        self.uniform_BT = uniforms(seeds, self.cap)
-        device, batch = activation_BD.device, len(activation_BD)
-        self.token_BT = torch.zeros(batch, self.cap, dtype=torch.long, device=device)
-        self.mask_BT = torch.zeros(batch, self.cap, device=device)
-        self.logp_BT = torch.zeros(batch, self.cap, device=device)
-        self.alive = torch.ones(batch, dtype=torch.bool)
-        # which original row each row of the cache is; finished rows are dropped from it now and then
-        self.row = torch.arange(batch)
+        self.decoder, self.activation_BD, self.temperature, self.rows = decoder, activation_BD, temperature, rows
+        self.device, (count, self.cap) = activation_BD.device, uniform_BT.shape
+        self.uniform_BT = uniform_BT.to(self.device)
+        self.token_BT = torch.zeros(count, self.cap, dtype=torch.long, device=self.device)
+        self.logp_BT = torch.zeros(count, self.cap, device=self.device)
+        self.length_B = torch.zeros(count, dtype=torch.long)
+        self.endings = Endings(decoder.verbalizer, decoder.role)
+        self.cache = decoder.cache(rows, self.cap)
+        self.next = 0
+        # of the rows that are decoded: which activation each is, and how many tokens it has; on the host
+        self.item: list[int] = []
+        self.written: list[int] = []
 
-    def run(self, inject: bool) -> Rollouts:
-        verbalizer = self.verbalizer
-        with verbalizer.backbone.use(self.role):
-            logits_BV, cache = verbalizer.prefill(self.activation_BD, self.role, inject_vector=inject)
-            for t in range(self.cap):
-                token_B = self._draw(logits_BV, t)
-                self._close(t)
-                if t + 1 == self.cap or not self.alive.any():
-                    break
-                token_B = self._compact(cache, token_B)
-                logits_BV = verbalizer.step(token_B, cache, self.role)
+    def all(self, inject: bool, every: int, progress: Callable[[int], None] | None) -> Rollouts:
+        count = len(self.activation_BD)
+        token_B = torch.zeros(0, dtype=torch.long, device=self.device)
+        steps = 0
+        while self.item or self.next < count:
+            free = self.rows - len(self.item)
+            if self.next < count and (not self.item or free >= max(1, JOIN_SHARE * self.rows)):
+                token_B = torch.cat([token_B, self._join(min(free, count - self.next), inject)])
+            else:
+                written_B = torch.tensor(self.written, device=self.device)
+                token_B = self._sample(self.decoder.step(self.cache, token_B, written_B), 0)
+                steps += 1
+            if steps % every == 0 or max(self.written) == self.cap:
+                before = len(self.item)
+                token_B = token_B[self._leave()]
+                if progress is not None and before > len(self.item):
+                    progress(before - len(self.item))
         return self._result()
 
-    def _draw(self, logits_BV: Tensor, t: int) -> Tensor:
-        """Sample token t of every row in the cache; rows that had finished are computed but not recorded."""
-        scaled_BV = logits_BV / self.temperature if self.temperature > 0 else logits_BV
-        logp_BV = scaled_BV.log_softmax(-1)
-        if self.temperature > 0:
-            token_B = sample_inverse_cdf(logp_BV.exp(), self.uniform_BT[self.row, t])
-        else:
-            token_B = logp_BV.argmax(-1)
-        living = self.alive[self.row]
-        rows = self.row[living].to(token_B.device)
-        chosen = living.to(token_B.device)
-        self.token_BT[rows, t] = token_B[chosen]
-        self.logp_BT[rows, t] = logp_BV.gather(1, token_B[:, None]).squeeze(1)[chosen]
-        self.mask_BT[rows, t] = 1.0
+    def _join(self, count: int, inject: bool) -> Tensor:
+        """Read the prompts of the next activations, and draw their first tokens."""
+        first, new = len(self.item), list(range(self.next, self.next + count))
+        self.next += count
+        logits_BV = self.decoder.read(self.cache, first, self.activation_BD[new], inject=inject)
+        self.item += new
+        self.written += [0] * count
+        return self._sample(logits_BV, first)
+
+    def _sample(self, logits_BV: Tensor, first: int) -> Tensor:
+        """One token for every row from `first` on."""
+        item = torch.tensor(self.item[first:], device=self.device)
+        place = torch.tensor(self.written[first:], device=self.device)
+        token_B, logp_B = draw(logits_BV, self.uniform_BT[item, place], self.temperature)
+        self.token_BT[item, place] = token_B
+        self.logp_BT[item, place] = logp_B
+        self.written[first:] = [n + 1 for n in self.written[first:]]
         return token_B
 
-    def _close(self, t: int) -> None:
-        """Rows whose last tokens spell the closing tag, or that ended their turn, are done."""
-        rows = torch.nonzero(self.alive).squeeze(1).tolist()
-        recent = self.token_BT[:, max(0, t + 1 - TAIL_TOKENS) : t + 1].tolist()
-        stops = self.stop_ids
-        for row, text in zip(rows, self.verbalizer.tokenizer.batch_decode([recent[r] for r in rows]), strict=True):
-            if CLOSE_TAG in text or recent[row][-1] in stops:
-                self.alive[row] = False
-
-    @property
-    def stop_ids(self) -> set[int]:
-        """End-of-turn ids: the tokenizer's, and those that the model's own generation settings name."""
-        model = self.verbalizer.backbone.language_model(self.role)
-        named = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-        listed = named if isinstance(named, list) else [named]
-        return {stop for stop in (self.verbalizer.tokenizer.eos_token_id, *listed) if stop is not None}
-
-    def _compact(self, cache: DynamicCache, token_B: Tensor) -> Tensor:
-        living = self.alive[self.row]
-        if living.float().mean() > KEEP_SHARE:
-            return token_B
-        keep = torch.nonzero(living).squeeze(1)
-        self.row = self.row[keep]
-        cache.batch_select_indices(keep.to(token_B.device))
-        return token_B[keep.to(token_B.device)]
+    def _leave(self) -> list[int]:
+        """Let finished rows go and close the gaps; returns, for the rows that stay, where each was."""
+        texts = self.token_BT[self.item].tolist()
+        lengths = [self.endings.length(row[:n]) for row, n in zip(texts, self.written, strict=True)]
+        done = [end is not None or n == self.cap for end, n in zip(lengths, self.written, strict=True)]
+        for item, end, n in zip(self.item, lengths, self.written, strict=True):
+            self.length_B[item] = n if end is None else end
+        stay = [row for row, gone in enumerate(done) if not gone]
+        gaps = [row for row in range(len(stay)) if done[row]]
+        fill = [row for row in stay if row >= len(stay)]
+        if gaps:
+            self.cache.move(fill, gaps)
+        order = list(range(len(stay)))
+        for gap, row in zip(gaps, fill, strict=True):
+            order[gap] = row
+        self.item, self.written = [self.item[row] for row in order], [self.written[row] for row in order]
+        return order
 
     def _result(self) -> Rollouts:
-        width = int(self.mask_BT.sum(1).max())
-        lengths = self.mask_BT.sum(1).long().tolist()
-        stops = self.stop_ids
-        rows = zip(self.token_BT.tolist(), lengths, strict=True)
-        ids = [[token for token in row[:n] if token not in stops] for row, n in rows]
-        parsed = [self.verbalizer.prompt.parse(text) for text in self.verbalizer.tokenizer.batch_decode(ids)]
+        width = int(self.length_B.max())
+        length_B = self.length_B.to(self.device)
+        mask_BT = (torch.arange(width, device=self.device) < length_B[:, None]).float()
+        token_BT = self.token_BT[:, :width] * mask_BT.long()
+        rows = [row[:n] for row, n in zip(token_BT.tolist(), self.length_B.tolist(), strict=True)]
+        parsed = parse_rows(self.decoder.verbalizer, rows, self.endings.stops)
         return Rollouts(
-            self.token_BT[:, :width],
-            self.mask_BT[:, :width],
-            self.logp_BT[:, :width],
+            token_BT,
+            mask_BT,
+            self.logp_BT[:, :width] * mask_BT,
             [text for text, _ in parsed],
             torch.tensor([closed for _, closed in parsed]),
         )

@@ -1,0 +1,80 @@
+"""Keys and values of rows that come and go, in buffers that are allocated once.
+
+The prompt's prefix is kept once for all rows. A row's own entries start at its slot; rows that are decoded lie side by
+side from 0, so that a step reads a slice. It answers the few calls that transformers' decoders make of a cache.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from nlae.rollout.attention import Past
+
+
+class SharedPrefixCache:
+    """One prefix, and room for `rows` rows of `room` entries each.
+
+    Args:
+        prefix: the prefix's keys and values, of one row.
+        n_prefix: tokens in it; 0 when the prompt starts at its slot, and then `prefix` is empty.
+        rows: how many rows there is room for.
+        room: entries per row.
+    """
+
+    is_compileable = False
+
+    def __init__(self, prefix: DynamicCache, n_prefix: int, rows: int, room: int) -> None:
+        self._prefix, self.n_prefix, self.rows, self.room = prefix, n_prefix, rows, room
+        self._own: dict[int, tuple[Tensor, Tensor]] = {}
+        self.first = self.count = 0
+        self.position_BS = torch.empty(0)
+        self.length_B = torch.empty(0)
+
+    def aim(self, first: int, count: int, position_BS: Tensor) -> Tensor:
+        """Say which rows the next pass is for: `count` of them from `first`, at these places of the whole sequence.
+
+        Returns:
+            Which of their own entries each query may see; bool (B, 1, S, T).
+        """
+        self.first, self.count, self.position_BS = first, count, position_BS
+        own_BS = position_BS - self.n_prefix
+        self._at_BS = own_BS
+        self._width = int(own_BS.max()) + 1
+        place_T = torch.arange(self._width, device=own_BS.device)
+        return (place_T <= own_BS[..., None])[:, None]
+
+    def update(self, key_BKSD: Tensor, value_BKSD: Tensor, layer_idx: int, *_: Any, **__: Any) -> tuple[Past, Past]:
+        """Write the entries of this pass, and return all that its queries may look at."""
+        if layer_idx not in self._own:
+            shape = (self.rows, key_BKSD.shape[1], self.room, key_BKSD.shape[3])
+            self._own[layer_idx] = (key_BKSD.new_zeros(shape), value_BKSD.new_zeros(shape))
+        row_B1 = torch.arange(self.first, self.first + self.count, device=key_BKSD.device)[:, None]
+        past = []
+        for buffer, new, prefix_KPD in zip(
+            self._own[layer_idx], (key_BKSD, value_BKSD), self._shared(layer_idx, key_BKSD), strict=True
+        ):
+            buffer[row_B1, :, self._at_BS] = new.transpose(1, 2)
+            own_BKTD = buffer[self.first : self.first + self.count, :, : self._width]
+            past.append(Past(prefix_KPD, own_BKTD, self.position_BS))
+        return past[0], past[1]
+
+    def move(self, source: list[int], destination: list[int]) -> None:
+        """Copy whole rows; no row may be in both lists."""
+        for buffers in self._own.values():
+            for buffer in buffers:
+                buffer[destination] = buffer[source]
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Entries before this pass; decoders that are given positions do not use it."""
+        return self.n_prefix
+
+    def _shared(self, layer: int, like_BKSD: Tensor) -> tuple[Tensor, Tensor]:
+        if not self.n_prefix:
+            empty_KPD = like_BKSD.new_zeros(like_BKSD.shape[1], 0, like_BKSD.shape[3])
+            return empty_KPD, empty_KPD
+        kept: Any = self._prefix.layers[layer]
+        return kept.keys[0].to(like_BKSD.dtype), kept.values[0].to(like_BKSD.dtype)

@@ -1,0 +1,108 @@
+"""The verbalizer's language model as the local engine runs it: packed, with rows that share one prefix.
+
+A decoder knows rows and tokens; which row is whose, sampling and stopping are the engine's business. What it was built
+from may change only through training, which `fits` notices. CUDA graphs are left out: they were never run.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache
+
+from nlae.rollout.attention import NAME
+from nlae.rollout.cache import SharedPrefixCache
+from nlae.rollout.packing import packable, shell
+from nlae.verbalizer import Verbalizer
+
+
+class Decoder:
+    """Prompt and steps for up to `rows` rows at a time; use it inside `backbone.use(role)`.
+
+    Args:
+        verbalizer: prompt, injection and weights.
+        role: whose weights.
+        packed: merge and pack linear maps where that pays.
+    """
+
+    def __init__(self, verbalizer: Verbalizer, role: str, *, packed: bool = True) -> None:
+        self.verbalizer, self.role = verbalizer, role
+        self._made_from = _state(verbalizer, role)
+        model: Any = verbalizer.backbone.language_model(role)
+        self._plain = verbalizer.backbone.target.architecture.decoder(model)
+        self._shell = _own_attention(shell(self._plain, role, packed=packed))
+        head = model.get_output_embeddings()
+        self._head = shell(head, role, packed=packed) if packable(head) else head
+        self._cap = getattr(model.config, "final_logit_softcapping", None)
+        self.n_prefix = len(verbalizer.ids.prefix_ids)
+        self.n_tail = 1 + len(verbalizer.ids.suffix_ids)
+
+    def fits(self, verbalizer: Verbalizer, role: str) -> bool:
+        """Whether this is still that verbalizer: the same object, its weights untouched since."""
+        return self.verbalizer is verbalizer and self.role == role and self._made_from == _state(verbalizer, role)
+
+    def cache(self, rows: int, tokens: int) -> SharedPrefixCache:
+        """The prefix, run once, and room for `rows` rows of prompt tail and `tokens` generated tokens."""
+        prefix = DynamicCache()
+        if self.n_prefix:
+            ids_1P = torch.tensor([self.verbalizer.ids.prefix_ids], device=self.verbalizer.backbone.target.device)
+            self._plain(input_ids=ids_1P, past_key_values=prefix, use_cache=True)
+        return SharedPrefixCache(prefix, self.n_prefix, rows, self.n_tail + tokens)
+
+    def read(self, cache: SharedPrefixCache, first: int, activation_BD: Tensor, *, inject: bool) -> Tensor:
+        """Run slot and suffix of new rows from `first` on; logits (B, V) of their first tokens."""
+        place_S = torch.arange(self.n_prefix, self.n_prefix + self.n_tail, device=activation_BD.device)
+        position_BS = place_S.expand(len(activation_BD), -1)
+        mask_B1ST = cache.aim(first, len(activation_BD), position_BS)
+        hidden_BSD = self.verbalizer.run_prompt(
+            activation_BD,
+            cache,
+            self.role,
+            inject_vector=inject,
+            decoder=self._shell,
+            position_ids=position_BS,
+            attention_mask=mask_B1ST,
+        )
+        return self._logits(hidden_BSD[:, -1])
+
+    def step(self, cache: SharedPrefixCache, token_B: Tensor, written_B: Tensor) -> Tensor:
+        """Run the last token of rows 0 … B − 1, of which each has written `written_B` so far; logits (B, V)."""
+        position_B1 = (self.n_prefix + self.n_tail - 1 + written_B)[:, None]
+        mask_B1ST = cache.aim(0, len(token_B), position_B1)
+        output = self._shell(
+            input_ids=token_B[:, None],
+            past_key_values=cache,
+            use_cache=True,
+            position_ids=position_B1,
+            attention_mask=mask_B1ST,
+        )
+        return self._logits(output.last_hidden_state[:, -1])
+
+    def _logits(self, hidden_BD: Tensor) -> Tensor:
+        logits_BV: Tensor = self._head(hidden_BD).float()
+        return torch.tanh(logits_BV / self._cap) * self._cap if self._cap else logits_BV
+
+
+def _own_attention(decoder: Any) -> Any:
+    """Point the copied modules, and only them, to the shared-prefix attention."""
+    config = copy.copy(decoder.config)
+    config._attn_implementation = NAME
+    for module in decoder.modules():
+        if getattr(module, "config", None) is not None:
+            module.config = config
+        if "_attn_implementation" in vars(module):
+            module._attn_implementation = NAME
+    return decoder
+
+
+def _state(verbalizer: Verbalizer, role: str) -> tuple[tuple[int, int], ...]:
+    """Where each weight of the role lies and how often it was written to."""
+    return tuple((weight.data_ptr(), weight._version) for weight in _weights(verbalizer, role))
+
+
+def _weights(verbalizer: Verbalizer, role: str) -> Iterator[nn.Parameter]:
+    yield from verbalizer.backbone.parameters_of(role)

@@ -1,0 +1,176 @@
+"""What makes the local engine fast, against the plain one: the same tokens, whoever shares, joins or is packed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from nlae.autoencoder import Autoencoder, PairSettings
+from nlae.rollout import LocalRollout, PlainRollout, Rollouts, ending, local, plain
+from nlae.rollout.attention import Past, shared_prefix_attention
+from nlae.rollout.decoder import Decoder
+from nlae.rollout.packing import PackedLinear
+from nlae.target import Site, TinyTarget
+from nlae.target.linear import available
+from nlae.verbalizer import InjectionSettings
+
+SEEDS = list(range(100, 112))
+FAMILIES = ["gemma2", "gemma3", "gpt2", "gpt_neox", "llama", "mistral", "qwen2", "qwen3"]
+
+
+@pytest.fixture
+def many_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sixth of the vocabulary ends a row, so that rows finish at different times."""
+    for module in (ending, plain):
+        monkeypatch.setattr(module, "stop_ids", lambda verbalizer, role: set(range(0, 400, 6)))
+
+
+def same(one: Rollouts, other: Rollouts) -> None:
+    assert one.text == other.text
+    assert torch.equal(one.token_BT, other.token_BT)
+    assert torch.equal(one.mask_BT, other.mask_BT)
+    assert torch.allclose(one.logp_BT, other.logp_BT, atol=1e-4)
+
+
+def learned(pair: Autoencoder) -> Autoencoder:
+    """Give the verbalizer's adapter weights that matter."""
+    with torch.no_grad():
+        for n, weight in enumerate(pair.backbone.parameters_of("verbalizer")):
+            weight.add_(0.05 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(n)))
+    return pair
+
+
+@pytest.mark.usefixtures("many_stops")
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("point", ["embedding", 1])
+def test_same_tokens_as_the_plain_engine(make_pair, activations, family, point):
+    pair = learned(make_pair(family, point=point))
+    expected = PlainRollout()(pair.verbalizer, activations, SEEDS)
+    assert len(set(expected.length.tolist())) > 3
+    for size in (12, 5, 1):
+        same(LocalRollout(batch_size=size)(pair.verbalizer, activations, SEEDS), expected)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("every", [1, 3, 100])
+@pytest.mark.usefixtures("many_stops")
+def test_neither_packing_nor_seldom_looks_change_a_token(make_pair, activations, packed, every):
+    pair = learned(make_pair("llama"))
+    expected = PlainRollout()(pair.verbalizer, activations, SEEDS)
+    engine = LocalRollout(batch_size=5, packed=packed, sync_every=every)
+    same(engine(pair.verbalizer, activations, SEEDS), expected)
+
+
+@pytest.mark.usefixtures("many_stops")
+def test_rows_join_while_others_are_still_writing(make_pair, activations, monkeypatch):
+    pair, rows, joined = make_pair("llama"), [], []
+    step, read = Decoder.step, Decoder.read
+    monkeypatch.setattr(Decoder, "step", lambda self, c, t, w: rows.append(len(t)) or step(self, c, t, w))
+    monkeypatch.setattr(
+        Decoder,
+        "read",
+        lambda self, c, first, a, inject: joined.append((first, len(a))) or read(self, c, first, a, inject=inject),
+    )
+    together = LocalRollout(batch_size=4)(pair.verbalizer, activations, SEEDS)
+    assert sum(count for _, count in joined) == 12
+    assert any(first > 0 for first, _ in joined), "somebody joined rows that were still writing"
+    assert max(rows) <= 4
+    assert sum(rows) == int(together.length.sum()) - 12, "no step is spent on a finished row"
+
+
+@pytest.mark.skipif(not available(), reason="this machine has no oneDNN kernel for float32")
+def test_weights_are_packed_again_when_and_only_when_they_change(make_pair, activations, monkeypatch):
+    pair, packed = make_pair("llama"), []
+    before = PackedLinear.__init__
+    monkeypatch.setattr(PackedLinear, "__init__", lambda self, *given: packed.append(1) or before(self, *given))
+    engine = LocalRollout()
+    first = engine(pair.verbalizer, activations, SEEDS)
+    assert packed
+    packed.clear()
+    same(engine(pair.verbalizer, activations, SEEDS), first)
+    assert not packed
+    optimizer = torch.optim.AdamW(pair.verbalizer.trainable(), lr=0.1, foreach=False)
+    pair.verbalizer.logprobs(activations, first.token_BT).sum().backward()
+    optimizer.step()
+    changed = engine(pair.verbalizer, activations, SEEDS)
+    assert packed
+    assert changed.text != first.text
+    logp_BT = pair.verbalizer.logprobs(activations, changed.token_BT)
+    assert ((logp_BT - changed.logp_BT) * changed.mask_BT).abs().max() < 2e-4
+
+
+def test_the_models_own_modules_stay_as_they_are(make_pair, activations):
+    pair = make_pair("llama")
+    names = [(name, type(module)) for name, module in pair.target.model.named_modules()]
+    kind = pair.target.model.config._attn_implementation
+    ids_1T = torch.tensor([[5, 6, 7, 8]])
+    expected = pair.target.model(ids_1T).logits
+    LocalRollout()(pair.verbalizer, activations, SEEDS)
+    assert [(name, type(module)) for name, module in pair.target.model.named_modules()] == names
+    assert pair.target.model.config._attn_implementation == kind
+    assert torch.equal(pair.target.model(ids_1T).logits, expected)
+
+
+def test_a_window_shorter_than_the_prompt(prompt, activations, make_pair):
+    pair = make_pair("gemma3")
+    config = pair.target.model.config
+    assert config.sliding_window is not None
+    total = len(pair.verbalizer.ids.prefix_ids) + 1 + len(pair.verbalizer.ids.suffix_ids) + pair.prompt.max_tokens
+    assert total > config.sliding_window, "otherwise this tests nothing"
+    same(
+        LocalRollout(batch_size=5)(pair.verbalizer, activations, SEEDS),
+        PlainRollout()(pair.verbalizer, activations, SEEDS),
+    )
+
+
+@pytest.mark.parametrize("shared", [1, 2, 4])
+@pytest.mark.parametrize("softcap", [None, 3.0])
+@pytest.mark.parametrize("window", [None, 4])
+def test_attention_equals_the_written_out_one(shared, softcap, window):
+    torch.manual_seed(0)
+    batch, heads, queries, width, n_prefix, n_own = 3, 4, 2, 5, 6, 4
+    query = torch.randn(batch, heads, queries, width, dtype=torch.float64)
+    prefix = [torch.randn(shared, n_prefix, width, dtype=torch.float64) for _ in range(2)]
+    own = [torch.randn(batch, shared, n_own, width, dtype=torch.float64) for _ in range(2)]
+    place = torch.tensor([[0, 1], [1, 2], [2, 3]])  # among a row's own entries
+    mask = (torch.arange(n_own) <= place[..., None])[:, None]
+    past = [Past(p, o, place + n_prefix) for p, o in zip(prefix, own, strict=True)]
+    out, _ = shared_prefix_attention(None, query, *past, mask, scaling=0.3, softcap=softcap, sliding_window=window)
+    for b in range(batch):
+        for h in range(heads):
+            kv = h * shared // heads
+            for s in range(queries):
+                key, value = (torch.cat([p[kv], o[b, kv]]) for p, o in zip(prefix, own, strict=True))
+                score = key @ query[b, h, s] * 0.3
+                score = softcap * torch.tanh(score / softcap) if softcap else score
+                j, at = torch.arange(n_prefix + n_own), n_prefix + place[b, s]
+                seen = (j <= at) & ((at - j < window) if window else True)
+                weight = score.masked_fill(~seen, float("-inf")).softmax(0)
+                torch.testing.assert_close(out[b, s, h], weight @ value, atol=1e-6, rtol=1e-5)
+
+
+def test_a_prompt_that_starts_at_its_slot(prompt, activations):
+    import dataclasses
+
+    target = TinyTarget(layers=2, width=32, vocabulary=400).load()
+    bare = dataclasses.replace(prompt, verbalizer="{slot} means", raw_verbalizer="{slot} means", max_tokens=8)
+    target.tokenizer.chat_template = None
+    pair = Autoencoder(target, Site(layer=0), None, PairSettings(prompt=bare, injection=InjectionSettings(scale=6.0)))
+    same(
+        LocalRollout(batch_size=5)(pair.verbalizer, activations, SEEDS),
+        PlainRollout()(pair.verbalizer, activations, SEEDS),
+    )
+
+
+def test_a_free_row_waits_for_company(make_pair, activations, monkeypatch):
+    """Reading one prompt costs nearly as much as reading four."""
+    joined: list[int] = []
+    read = Decoder.read
+    monkeypatch.setattr(
+        Decoder,
+        "read",
+        lambda self, c, first, a, inject: joined.append(len(a)) or read(self, c, first, a, inject=inject),
+    )
+    monkeypatch.setattr(local, "JOIN_SHARE", 1.0)
+    LocalRollout(batch_size=4)(make_pair("llama").verbalizer, activations, SEEDS)
+    assert joined == [4, 4, 4]
