@@ -20,6 +20,7 @@ NEVER_HASHED = frozenset(
     {
         "name",
         "batch_tokens",
+        "micro_tokens",
         "device",
         "concurrency",
         "yes",

@@ -26,7 +26,7 @@ def token_logprobs(
     cap: float | None = None,
     rows: int | None = None,
 ) -> Tensor:
-    """log softmax(cap·tanh((W h + b) / cap))[token], at least float32; shape (N,).
+    """Log-softmax of (cap·tanh((W h + b) / cap))[token], at least float32; shape (N,).
 
     Args:
         hidden_ND: final hidden states.

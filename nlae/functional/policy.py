@@ -31,11 +31,6 @@ def group_advantages(reward_GN: Tensor, algorithm: str) -> Tensor:
     raise ValueError(f"algorithm {algorithm!r} is neither 'grpo' nor 'rloo'")
 
 
-def masked_mean(x_BT: Tensor, mask_BT: Tensor) -> Tensor:
-    """Mean over the generated tokens of the whole batch (not per row: short rows must not weigh more)."""
-    return (x_BT * mask_BT).sum() / mask_BT.sum().clamp_min(1)
-
-
 def surrogate(logp_BT: Tensor, old_logp_BT: Tensor, advantage_B: Tensor, clip: float) -> Tensor:
     """Clipped policy-gradient loss per token (PPO's pessimistic minimum), to be minimised; shape (B, T)."""
     ratio_BT = (logp_BT - old_logp_BT).exp()

@@ -23,6 +23,10 @@ from torch import Tensor, nn
 from nlae.autoencoder import Autoencoder
 from nlae.functional.reconstruction import fve
 from nlae.functional.scaling import unit
+from nlae.objective.micro import predictions, responses
+
+MICRO_TOKENS = 4096
+MAGNITUDE_WEIGHT = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +84,7 @@ class Objective(pl.LightningModule):
         validation: held-out rows, or None.
         validate_every: updates between two validations.
         seed: of everything drawn while training.
+        micro_tokens: most tokens of one backward, padding counted: memory and speed, not the update.
     """
 
     name = "objective"
@@ -92,11 +97,12 @@ class Objective(pl.LightningModule):
         validation: ValidationSet | None = None,
         validate_every: int = 50,
         seed: int = 0,
+        micro_tokens: int = MICRO_TOKENS,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self._build, self.schedule, self.validation = build, schedule, validation
-        self.validate_every, self.seed = validate_every, seed
+        self.validate_every, self.seed, self.micro_tokens = validate_every, seed, micro_tokens
         self.update = 0
         self.skipped = 0
         self.metrics: dict[str, float] = {}
@@ -138,6 +144,33 @@ class Objective(pl.LightningModule):
         assert self.autoencoder.target.model.training
         if self.validation is not None and self.update == 0:
             self.metrics = self.validate()
+
+    def imitate(self, activation_BD: Tensor, explanation: list[str]) -> dict[str, float]:
+        """Gradient of the mean negative log-likelihood per token of given texts, closing tags included, in nats."""
+        verbalizer = self.autoencoder.verbalizer
+        token_BT, mask_BT = verbalizer.encode_responses(explanation)
+        tokens, nll = mask_BT.sum(), 0.0
+        for part in responses(verbalizer, activation_BD, token_BT, mask_BT, self.micro_tokens):
+            loss = -part.logp_BT.sum() / tokens
+            self.manual_backward(loss)
+            nll += float(loss.detach())
+        return {"verbalizer/nll": nll}
+
+    def regress(self, activation_BD: Tensor, explanation: list[str]) -> dict[str, float]:
+        """Gradient of the mean ‖ĥ − ĥ'‖², and of the log-norm's squared error where it is predicted."""
+        return {"reconstructor/error": float(self.errors(activation_BD, explanation).mean())}
+
+    def errors(self, activation_BD: Tensor, explanation: list[str]) -> Tensor:
+        """As `regress`, returning ‖ĥ − ĥ'‖² of every row, float32 (B,), detached."""
+        pair = self.autoencoder
+        activation_BD = activation_BD.to(pair.target.device)
+        error_B = torch.empty(len(explanation), device=activation_BD.device)
+        for rows, predicted_BD, log_norm_B in predictions(pair.reconstructor, explanation, self.micro_tokens):
+            part_B = (predicted_BD - unit(activation_BD[rows])).pow(2).sum(-1)
+            share = len(rows) / len(explanation)
+            self.manual_backward(share * (part_B.mean() + magnitude_loss(pair, activation_BD[rows], log_norm_B)))
+            error_B[rows] = part_B.detach()
+        return error_B
 
     def finish_update(self, metrics: dict[str, float]) -> None:
         """Count the update, validate when it is time, publish the metrics."""
@@ -223,6 +256,14 @@ class Objective(pl.LightningModule):
     def _plain_optimizers(self) -> list[torch.optim.Optimizer]:
         optimizers: Any = self.optimizers()
         return [getattr(optimizer, "optimizer", optimizer) for optimizer in optimizers]
+
+
+def magnitude_loss(pair: Autoencoder, activation_BD: Tensor, log_norm_B: Tensor | None) -> Tensor:
+    """Squared error of log ‖h‖ relative to the site's median norm, weighted; 0 without a magnitude head."""
+    if log_norm_B is None:
+        return torch.zeros((), device=activation_BD.device)
+    truth_B = (activation_BD.float().norm(dim=-1) / pair.statistics.norm_median).log()
+    return MAGNITUDE_WEIGHT * (log_norm_B - truth_B).pow(2).mean()
 
 
 def _optimizer_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from nlae.functional.policy import group_advantages, k3, masked_mean, surrogate
+from nlae.functional.policy import group_advantages, k3, surrogate
 from nlae.functional.randomness import derive_seed
 from nlae.functional.scaling import unit
 from nlae.objective.base import Objective
+from nlae.objective.micro import responses
 from nlae.objective.settings import ALGORITHMS
-from nlae.objective.warmstart import magnitude_loss, reconstructor_loss, verbalizer_loss
 from nlae.reward import Reward, Scored
 from nlae.rollout import RolloutEngine, Rollouts
 
@@ -33,7 +32,6 @@ class Reinforce(Objective):
         samples: explanations per activation.
         kl: weight of the k3 penalty to the warm-started policy.
         clip: of the probability ratio.
-        micro_batch: explanations per backward.
         **shared: see `Objective`.
     """
 
@@ -49,36 +47,29 @@ class Reinforce(Objective):
         samples: int = 8,
         kl: float = 0.02,
         clip: float = 0.2,
-        micro_batch: int = 32,
         **shared: Any,
     ) -> None:
         super().__init__(build, **shared)
         if algorithm not in ALGORITHMS:
             raise ValueError(f"algorithm {algorithm!r} is none of {', '.join(ALGORITHMS)}")
         self.engine, self.reward, self.algorithm = engine, reward, algorithm
-        self.samples, self.kl, self.clip, self.micro_batch = samples, kl, clip, micro_batch
+        self.samples, self.kl, self.clip = samples, kl, clip
 
     def configure_model(self) -> None:
-        """Load weights, and freeze the warm-started policy as the KL reference."""
+        """Load weights, and freeze the warm-started policy as the KL reference where there is a penalty."""
         fresh = self.pair is None
         super().configure_model()
-        if fresh:
+        if fresh and self.kl:
             self.autoencoder.verbalizer.freeze_reference()
 
     def training_step(self, batch: Any, index: int) -> None:
         """One update on `Batch` of activations (with the teacher's text for `supervised`)."""
         if self.algorithm == "supervised":
-            metrics = self._supervised(batch.activation_BD, batch.explanation)
+            metrics = self.imitate(batch.activation_BD, batch.explanation)
+            metrics |= self.regress(batch.activation_BD, batch.explanation)
         else:
             metrics = self._reinforced(batch.activation_BD, batch.row_B.tolist())
         self.finish_update({**metrics, **self.step_both()})
-
-    def _supervised(self, activation_BD: Tensor, explanation: list[str]) -> dict[str, float]:
-        nll = verbalizer_loss(self.autoencoder, activation_BD, explanation)
-        self.manual_backward(nll)
-        error, magnitude = reconstructor_loss(self.autoencoder, activation_BD, explanation)
-        self.manual_backward(error + magnitude)
-        return {"verbalizer/nll": nll.item(), "reconstructor/error": error.item()}
 
     def _reinforced(self, activation_GD: Tensor, row_G: list[int]) -> dict[str, float]:
         pair, n = self.autoencoder, self.samples
@@ -104,42 +95,33 @@ class Reinforce(Objective):
 
         Empty text carries nothing to regress on; its error is that of the constant μ/‖μ‖.
         """
-        pair, size = self.autoencoder, self.micro_batch
+        pair = self.autoencoder
         error_B = (pair.statistics.constant_D.to(activation_BD.device) - unit(activation_BD)).pow(2).sum(-1)
         filled = [i for i, text in enumerate(rollouts.text) if text.strip()]
-        for start in range(0, len(filled), size):
-            rows = filled[start : start + size]
-            predicted_BD, log_norm_B = pair.reconstructor([rollouts.text[i] for i in rows])
-            part_B = (predicted_BD - unit(activation_BD[rows])).pow(2).sum(-1)
-            share = len(rows) / len(filled)
-            self.manual_backward(share * (part_B.mean() + magnitude_loss(pair, activation_BD[rows], log_norm_B)))
-            error_B[rows] = part_B.detach()
+        if filled:
+            error_B[filled] = self.errors(activation_BD[filled], [rollouts.text[i] for i in filled])
         return error_B
 
     def _improve(self, rollouts: Rollouts, activation_GD: Tensor, advantage_GN: Tensor) -> dict[str, float]:
-        """Gradient of the clipped surrogate and the KL penalty, in micro-batches of whole groups."""
-        pair, n = self.autoencoder, self.samples
-        groups = max(1, self.micro_batch // n)
-        totals = {"policy/kl": 0.0, "policy/entropy": 0.0, "policy/sampler_gap": 0.0}
+        """Gradient of the clipped surrogate and the KL penalty, a mean over all generated tokens."""
         tokens = rollouts.mask_BT.sum()
-        for start in range(0, len(activation_GD), groups):
-            rows = slice(start * n, (start + groups) * n)
-            width = int(rollouts.length[rows].max())
-            token_BT, mask_BT = rollouts.token_BT[rows, :width], rollouts.mask_BT[rows, :width]
-            old_BT = rollouts.logp_BT[rows, :width]
-            given_GD = activation_GD[start : start + groups]
-            with torch.no_grad():
-                reference_BT = pair.verbalizer.logprobs(given_GD, token_BT, role="reference")
-            logp_BT = pair.verbalizer.logprobs(given_GD, token_BT)
-            advantage_B = advantage_GN[start : start + groups].flatten().to(logp_BT.device)
-            penalty_BT = k3(logp_BT, reference_BT)
-            loss_BT = surrogate(logp_BT, old_BT, advantage_B, self.clip) + self.kl * penalty_BT
-            share = mask_BT.sum() / tokens
-            self.manual_backward(share * masked_mean(loss_BT, mask_BT))
-            for name, value_BT in (
-                ("policy/kl", penalty_BT),
-                ("policy/entropy", -logp_BT),
-                ("policy/sampler_gap", (logp_BT - old_BT).abs()),
-            ):
-                totals[name] += float(share * masked_mean(value_BT.detach(), mask_BT))
+        advantage_B = advantage_GN.flatten().to(rollouts.token_BT.device)
+        totals: dict[str, float] = {}
+        for part in responses(
+            self.autoencoder.verbalizer,
+            activation_GD,
+            rollouts.token_BT,
+            rollouts.mask_BT,
+            self.micro_tokens,
+            reference=self.kl > 0,
+        ):
+            old_BT = rollouts.logp_BT[part.rows, : part.token_BT.shape[1]]
+            loss_BT = surrogate(part.logp_BT, old_BT, advantage_B[part.rows], self.clip)
+            seen = {"policy/entropy": -part.logp_BT, "policy/sampler_gap": (part.logp_BT - old_BT).abs()}
+            if part.reference_BT is not None:
+                seen["policy/kl"] = k3(part.logp_BT, part.reference_BT)
+                loss_BT = loss_BT + self.kl * seen["policy/kl"]
+            self.manual_backward((loss_BT * part.mask_BT).sum() / tokens)
+            for name, value_BT in seen.items():
+                totals[name] = totals.get(name, 0.0) + float((value_BT.detach() * part.mask_BT).sum() / tokens)
         return {**totals, "policy/advantage_std": float(advantage_GN.std())}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from nlae.errors import NlaeError
-from nlae.objective.base import Schedule
+from nlae.objective.base import MICRO_TOKENS, Schedule
 
 ALGORITHMS = ("grpo", "rloo", "frozen", "supervised")
 
@@ -25,6 +25,7 @@ class TrainingSettings:
         validate_every: updates between two points of the held-out curves.
         validation_rows: rows those points are taken on.
         checkpoint_every: updates that a kill can cost.
+        micro_tokens: most tokens of one backward, padding counted: memory and speed, not the update.
     """
 
     updates: int
@@ -37,10 +38,11 @@ class TrainingSettings:
     validate_every: int = 50
     validation_rows: int = 64
     checkpoint_every: int = 25
+    micro_tokens: int = MICRO_TOKENS
 
     def __post_init__(self) -> None:
         """Refuse counts that could never train."""
-        for name in ("updates", "validate_every", "checkpoint_every"):
+        for name in ("updates", "validate_every", "checkpoint_every", "micro_tokens"):
             if getattr(self, name) < 1:
                 raise NlaeError(f"objective: {name} is {getattr(self, name)}; it must be at least 1")
 
@@ -76,7 +78,6 @@ class ReinforceSettings(TrainingSettings):
         samples: explanations per activation.
         kl: weight of the k3 penalty to the warm-started policy.
         clip: of the probability ratio.
-        micro_batch: explanations per backward.
     """
 
     algorithm: str = "grpo"
@@ -84,7 +85,6 @@ class ReinforceSettings(TrainingSettings):
     samples: int = 8
     kl: float = 0.02
     clip: float = 0.2
-    micro_batch: int = 32
 
     def __post_init__(self) -> None:
         """Refuse unknown algorithms and groups that compare nothing."""

@@ -3,7 +3,7 @@
 from nlae.errors import NlaeError
 from nlae.stages.context import StageContext
 
-VERSION = 1
+VERSION = 2
 
 
 def run(context: StageContext) -> dict[str, float]:
@@ -43,7 +43,7 @@ def run(context: StageContext) -> dict[str, float]:
         samples=settings.samples,
         kl=settings.kl,
         clip=settings.clip,
-        micro_batch=settings.micro_batch,
+        micro_tokens=settings.micro_tokens,
         schedule=settings.schedule,
         validation=validation_set(data.validation, Descriptions.open(context.parents["describe"])),
         validate_every=settings.validate_every,

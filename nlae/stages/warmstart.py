@@ -2,7 +2,7 @@
 
 from nlae.stages.context import StageContext
 
-VERSION = 1
+VERSION = 2
 
 
 def run(context: StageContext) -> dict[str, float]:
@@ -35,6 +35,7 @@ def run(context: StageContext) -> dict[str, float]:
         validation=validation_set(data.validation, data.descriptions),
         validate_every=settings.validate_every,
         seed=context.seed,
+        micro_tokens=settings.micro_tokens,
     )
     train(context, module, data, settings)
     keep(context, pair, "warmstart", {"warmstart": settings.updates, "reinforce": 0})

@@ -1,5 +1,7 @@
 """Every row once, longest first, within the budget."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -15,7 +17,7 @@ def test_batches_are_complete_sorted_and_within_the_budget(budget):
     assert (np.diff([lengths[index] for index in order]) <= 0).all()
     assert all(len(batch) == 1 or len(batch) * lengths[batch[0]] <= budget for batch in batches)
     # no batch could have taken the next row too
-    for batch, following in zip(batches, batches[1:], strict=False):
+    for batch, following in itertools.pairwise(batches):
         assert (len(batch) + 1) * lengths[batch[0]] > budget
         assert lengths[following[0]] <= lengths[batch[-1]]
 

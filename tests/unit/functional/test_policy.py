@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nlae.functional.policy import group_advantages, k3, masked_mean, surrogate
+from nlae.functional.policy import group_advantages, k3, surrogate
 
 
 def test_grpo_by_hand():
@@ -34,12 +34,6 @@ def test_groups_of_one_and_unknown_algorithms_are_refused():
         group_advantages(torch.ones(3, 1), "grpo")
     with pytest.raises(ValueError, match="neither"):
         group_advantages(torch.ones(3, 2), "ppo")
-
-
-def test_masked_mean_weighs_tokens_not_rows():
-    x_BT, mask_BT = torch.tensor([[1.0, 9.0, 9.0], [2.0, 3.0, 4.0]]), torch.tensor([[1.0, 0, 0], [1, 1, 1]])
-    assert float(masked_mean(x_BT, mask_BT)) == 2.5
-    assert float(masked_mean(x_BT, torch.zeros(2, 3))) == 0.0
 
 
 @pytest.mark.parametrize(

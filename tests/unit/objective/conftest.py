@@ -124,7 +124,7 @@ def reinforce() -> Callable[..., Reinforce]:
             "engine": LocalRollout(),
             "reward": Reward({"fidelity": Fidelity()}),
             "samples": 4,
-            "micro_batch": 16,
+            "micro_tokens": 256,
             "kl": 0.01,
             **how,
         }

@@ -56,12 +56,21 @@ def test_the_round_trips_reward_rises(warm, reinforce, serve, run, held_out, alg
 
 def test_the_penalty_holds_the_policy_at_its_reference(warm, reinforce, serve, run):
     drift = {}
-    for kl in (0.0, 3.0):
+    for kl in (1e-9, 3.0):
         pair = Autoencoder.load(warm)
         module = reinforce(pair, 15, reward=Reward({"chosen": Chosen()}, failure=-1.0), kl=kl)
         run(module, serve("rollout", 15))
         drift[kl] = module.metrics["policy/kl"]
-    assert drift[3.0] < 0.5 * drift[0.0]
+    assert drift[3.0] < 0.5 * drift[1e-9]
+
+
+def test_without_a_penalty_no_reference_is_kept_or_read(warm, reinforce, serve, run, monkeypatch):
+    pair = Autoencoder.load(warm)
+    monkeypatch.setattr(pair.verbalizer, "freeze_reference", lambda: pytest.fail("a copy of the weights"))
+    module = reinforce(pair, 1, kl=0.0)
+    run(module, serve("rollout", 1))
+    assert "policy/kl" not in module.metrics
+    assert module.metrics["policy/entropy"] > 0
 
 
 def test_trap_04_reinforcement_goes_on_with_the_same_adapter(fresh, warmstart, reinforce, serve, run, tmp_path):
@@ -121,11 +130,11 @@ def test_supervised_goes_on_with_the_teachers_text(warm, reinforce, serve, run, 
 
 def test_one_forward_gives_reward_and_regression_and_micro_batches_change_nothing(warm, reinforce, serve, run):
     found = []
-    for micro_batch in (32, 8, 5):
+    for micro_tokens in (4096, 200, 30):
         pair = Autoencoder.load(warm)
-        calls, plain = [], pair.reconstructor.forward
-        pair.reconstructor.forward = lambda texts, calls=calls, plain=plain: calls.append(len(texts)) or plain(texts)
-        module = reinforce(pair, 1, micro_batch=micro_batch)
+        calls, plain = [], pair.reconstructor.read
+        pair.reconstructor.read = lambda ids, mask, calls=calls, plain=plain: calls.append(len(ids)) or plain(ids, mask)
+        module = reinforce(pair, 1, micro_tokens=micro_tokens)
         run(module, serve("rollout", 1))
         assert sum(calls) <= 32, "every text is read once"
         found.append((module.metrics, pair.trained_state()))
@@ -155,20 +164,39 @@ def test_texts_that_say_nothing_fail_and_are_trained_on(warm, reinforce, serve, 
 
 def test_truncated_rows_count_as_failures_in_the_loss(warm, reinforce, serve, run, monkeypatch):
     """Masking them out has collapsed policies: their tokens must carry a gradient."""
-    seen = []
-    from nlae.objective import reinforce as module_
-
-    plain = module_.surrogate
-    monkeypatch.setattr(module_, "surrogate", lambda *given: seen.append(given[2]) or plain(*given))
     pair = Autoencoder.load(warm)
     turn = itertools.cycle([True, False, True, True])
     monkeypatch.setattr(pair.prompt.__class__, "parse", lambda self, text: ("a red cat", next(turn)))
-    run(
-        reinforce(pair, 1, reward=Reward({"fidelity": Fidelity()}, failure=-9.0), algorithm="rloo"), serve("rollout", 1)
-    )
-    advantage_GN = torch.cat(seen).view(-1, 4)
+    module = reinforce(pair, 1, reward=Reward({"fidelity": Fidelity()}, failure=-9.0), algorithm="rloo")
+    seen, plain = [], module._improve
+    module._improve = lambda rollouts, given, advantage: seen.append(advantage) or plain(rollouts, given, advantage)
+    run(module, serve("rollout", 1))
+    (advantage_GN,) = seen
     assert (advantage_GN[:, 1] < -1).all()
     assert torch.allclose(advantage_GN[:, 0], advantage_GN[:, 2], atol=1e-4)
+
+
+def test_every_row_is_weighed_by_its_own_advantage(warm, reinforce, serve, run):
+    """Rows are sorted by length for the backward: one that only row 5 earns must move row 5 alone."""
+    pair = Autoencoder.load(warm)
+    module = reinforce(pair, 1, kl=0.0, micro_tokens=64)
+    module.configure_model()
+    module.manual_backward = lambda loss: loss.backward()
+    activation_GD = serve("rollout", 1).train_dataloader().dataset[0].activation_BD[:3]
+    given_BD = activation_GD.repeat_interleave(4, 0)
+    rollouts = module.engine(pair.verbalizer, given_BD, list(range(12)))
+    advantage_GN = torch.zeros(3, 4)
+    advantage_GN[1, 1] = 2.0
+    module._improve(rollouts, activation_GD, advantage_GN)
+    weights = pair.verbalizer.trainable()
+    got = [weight.grad.clone() for weight in weights if weight.grad is not None]
+    logp_BT = pair.verbalizer.logprobs(given_BD[5:6], rollouts.token_BT[5:6])
+    mask_BT = rollouts.mask_BT
+    loss = -2.0 * (logp_BT * mask_BT[5:6]).sum() / mask_BT.sum()
+    want = torch.autograd.grad(loss, [weight for weight in weights if weight.grad is not None])
+    largest = max(float(part.abs().max()) for part in want)
+    for mine, theirs in zip(got, want, strict=True):
+        assert torch.allclose(mine, theirs, atol=1e-3 * largest, rtol=1e-2)
 
 
 def test_settings_that_cannot_train_are_refused():
