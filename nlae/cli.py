@@ -37,6 +37,7 @@ Services use a trained pair and never train:
   explain     file=notes.txt | text=… (verbatim) | messages=chat.json | vector=v.safetensors
               tokens=all|-1|last_of_turn|regex   stride=n   samples=k   generate=n
   export      format=reference out=DIR
+  browse      pages of a finished dictionary, on this machine only   port=n   file=DIR
 
 Overrides (every command reads one config; conf/README.md lists the groups):
   target=qwen2_5_7b   site.layer=20   prompt=paper   corpus=files corpus.paths=[a.txt]   trainer=gpu   seed=1
@@ -153,10 +154,14 @@ def run_one(
         config, checkpoint = adopt_checkpoint(config, composed.typed)
     preflight(config, conf_dir())
     from nlae.pipeline.plan import Plan
+    from nlae.pipeline.reading import STAGE, read, reads_dictionary
     from nlae.pipeline.run import bring_up_to_date, use
 
-    plan, name = Plan(config, checkpoint), group or composed.group
     typed = [word for word in composed.overrides if not word.startswith(("goal=", "hydra."))]
+    if reads_dictionary(goal, config):
+        remake, show = command([STAGE, *typed]), command(["browse", *typed])
+        return read(config, lambda: Plan(config, checkpoint), goal, remake, show), {}
+    plan, name = Plan(config, checkpoint), group or composed.group
     if goal in SERVICES:
         return use(plan, goal, command([plan.subject, *typed]), name), {}
     artifact = bring_up_to_date(plan, goal, name, command([goal, *typed]))

@@ -10,7 +10,7 @@ from nlae.config.schema import VERBATIM
 from nlae.errors import NlaeError
 
 GOALS = ("corpus", "extract", "describe", "warmstart", "reinforce", "evaluate", "report")
-SERVICES = ("explain", "export")
+SERVICES = ("explain", "export", "browse")
 _FLAGS = {
     "-h": "help",
     "--help": "help",

@@ -63,10 +63,12 @@ class RootConfig:
         group: W&B group; null takes the name of the sweep or the experiment.
         seed: governs training and sampling; splits and positions have `corpus.seed`.
         checkpoint: folder or hub id of a trained pair; no goal trains when it is set.
-        file, text, messages, vector, query: what `explain` reads; `text` and `query` are taken verbatim.
+        file, text, messages, vector, query: what `explain` reads; `text` and `query` are taken verbatim. `browse` and
+            `dictionary query=…` read the dictionary in the folder `file`, if it is given.
         tokens, stride, samples, generate: which positions `explain` reads, how often, and tokens to generate first;
             `tokens` is taken verbatim too, as it may be a regular expression (`[7]` is one, no list).
         out, format: where a service writes, and in which layout `export` does.
+        port: where `browse` answers on this machine; 0 takes any that is free.
     """
 
     corpus: dict[str, Any] = _node()
@@ -102,6 +104,7 @@ class RootConfig:
     generate: int | None = None
     out: str | None = None
     format: str | None = None
+    port: int = 0
 
 
 ROOT_KEYS = tuple(RootConfig.__dataclass_fields__)
@@ -117,4 +120,5 @@ SERVICE_KEYS = (
     "generate",
     "out",
     "format",
+    "port",
 )

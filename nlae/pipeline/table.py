@@ -53,7 +53,7 @@ STAGES: dict[str, Stage] = {
     "report": Stage(("corpus", "extract", "describe", SUBJECT, "evaluate"), ("report",)),
 }
 
-SERVICES = ("explain", "export")
+SERVICES = ("explain", "export", "browse")
 
 
 def subject_of(evaluation_subject: object) -> str:
