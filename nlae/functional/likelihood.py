@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
+
+from nlae.functional.linear import linear
 
 HEAD_ROWS = 1024  # logits at a time: rows × vocabulary × 4 bytes
 
@@ -56,7 +57,7 @@ def _plain(hidden_ND: Tensor, token_N: Tensor, weight_VD: Tensor, bias_V: Tensor
 
 
 def _logits(hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, cap: float | None) -> Tensor:
-    logits_NV = F.linear(hidden_ND, weight_VD, bias_V)
+    logits_NV = linear(hidden_ND, weight_VD, bias_V)
     logits_NV = logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32))
     return torch.tanh(logits_NV / cap) * cap if cap else logits_NV
 
@@ -85,7 +86,7 @@ class _Frozen(torch.autograd.Function):
                 slope_NV[torch.arange(len(token), device=token.device), token] += 1
                 if bend_NV is not None:
                     slope_NV.mul_(bend_NV)
-                slope.append((slope_NV.to(weight_VD.dtype) @ weight_VD).to(hidden.dtype))
+                slope.append(linear(slope_NV.to(weight_VD.dtype), weight_VD.t()).to(hidden.dtype))
         if slope:
             ctx.save_for_backward(torch.cat(slope))
         return torch.cat(logp)

@@ -14,7 +14,7 @@ import torch
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
-from nlae.target.linear import available
+from nlae.functional.linear import available
 
 
 class PackedLinear(nn.Module):

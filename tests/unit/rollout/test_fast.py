@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from nlae.autoencoder import Autoencoder, PairSettings
+from nlae.functional.linear import available
 from nlae.rollout import LocalRollout, PlainRollout, Rollouts, ending, local, plain
 from nlae.rollout.attention import Past, shared_prefix_attention
 from nlae.rollout.decoder import Decoder
 from nlae.rollout.packing import PackedLinear
 from nlae.target import Site, TinyTarget
-from nlae.target.linear import available
 from nlae.verbalizer import InjectionSettings
 
 SEEDS = list(range(100, 112))

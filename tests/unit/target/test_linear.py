@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from nlae.target.linear import OneDnnLinear, available, product, speed_up
+from nlae.functional.linear import available, product
+from nlae.target.linear import OneDnnLinear, speed_up
 
 pytestmark = pytest.mark.skipif(not available(), reason="this machine has no oneDNN kernel for float32")
 
