@@ -110,14 +110,6 @@ def _decoys(
     }
 
 
-def token_counts(input_ids: list[list[int]], vocabulary: int) -> Ints:
-    """How often each token id occurs, int64 (vocabulary,)."""
-    counts = np.zeros(vocabulary, dtype=np.int64)
-    for ids in input_ids:
-        np.add.at(counts, np.asarray(ids, dtype=np.int64), 1)
-    return counts
-
-
 def last_tokens(panel: Panel) -> Tensor:
     """Last token of each context, int64 (M,)."""
     return torch.from_numpy(np.ascontiguousarray(panel.token_id))

@@ -1,0 +1,258 @@
+"""The whole dictionary: layers one after the other, each kept when it is finished, then one file of all.
+
+A killed run goes on with the first layer that is not finished. What is expensive is said before it begins.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import polars as pl
+import torch
+
+from nlae.corpus import Corpus
+from nlae.dictionary.corpus_view import CorpusView
+from nlae.dictionary.describe.candidates import Sample
+from nlae.dictionary.describe.cover import share, stratified
+from nlae.dictionary.entries import Dictionary, write_dictionary
+from nlae.dictionary.frame import EDGES, pooled
+from nlae.dictionary.job import Job, Promoted, make_layer
+from nlae.dictionary.scan.folder import Scan
+from nlae.dictionary.settings import DictionarySettings
+from nlae.dictionary.speaker import Speaker
+from nlae.errors import NlaeError
+from nlae.functional.randomness import derive_seed
+from nlae.progress import Bar
+from nlae.store.arrow import replacing, write_text
+
+log = logging.getLogger(__name__)
+PARTS = "layers"
+TABLE_ROWS = 64
+# texts of its own that a sampled neuron and its decoy ask for, beyond the shared ones: with, without, write
+OWN_TEXTS = 5
+
+
+class Logs(Protocol):
+    """What the dictionary needs of a run."""
+
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Record a table."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What a dictionary is going to ask of the autoencoder, at most.
+
+    Attributes:
+        layers: blocks.
+        entries: signs of neurons.
+        written: texts to write.
+        tokens: tokens to write.
+        read: texts to read.
+    """
+
+    layers: int
+    entries: int
+    written: int
+    tokens: int
+    read: int
+
+    def __str__(self) -> str:
+        """One line for people."""
+        return (
+            f"{self.entries:,} entries in {self.layers} layers: at most {self.written:,} texts of "
+            f"{self.tokens:,} tokens together to write, {self.read:,} to read"
+        )
+
+
+def estimate(settings: DictionarySettings, layers: Sequence[int], width: int, max_tokens: int) -> Cost:
+    """Texts and tokens of a dictionary, before anything is written.
+
+    Args:
+        settings: of the dictionary.
+        layers: its blocks.
+        width: neurons per layer.
+        max_tokens: tokens that a text may have.
+    """
+    sampled = sum(min(count, width) for count in share(settings.sample, len(layers)))
+    written = len(layers) * (settings.contexts_per_layer + settings.readable_rows) + sampled * OWN_TEXTS
+    read = written + 2 * sampled + len(layers) * (1 + settings.readable_rows)
+    return Cost(len(layers), 2 * width * len(layers), written, written * max_tokens, read)
+
+
+def build_dictionary(
+    scan: Scan,
+    corpus: Corpus,
+    speaker: Speaker,
+    tokenizer: Any,
+    promoted: Promoted,
+    folder: Path,
+    *,
+    settings: DictionarySettings,
+    layers: Sequence[int],
+    max_tokens: int,
+    target: str,
+    run: Logs | None = None,
+) -> dict[str, float]:
+    """Describe and score every neuron of the layers into `folder`, going on where a killed run stopped.
+
+    Args:
+        scan: of the target over the corpus.
+        corpus: passages.
+        speaker: a trained autoencoder.
+        tokenizer: of the target.
+        promoted: layer -> tokens that each neuron promotes and suppresses.
+        folder: gets the dictionary, and its layers' parts in a folder of their own.
+        settings: of the dictionary.
+        layers: blocks, ascending.
+        max_tokens: tokens that a text may have, for the estimate.
+        target: name of the target.
+        run: gets a table of a sample.
+
+    Returns:
+        Flat metrics.
+
+    Raises:
+        NlaeError: a layer that the scan lacks.
+    """
+    missing = sorted(set(layers) - set(scan.layers))
+    if missing:
+        raise NlaeError(f"dictionary.layers={list(layers)}: the target has no layer {missing[0]}")
+    parts = folder / PARTS
+    parts.mkdir(parents=True, exist_ok=True)
+    left = [layer for layer in layers if not (parts / f"layer-{layer:03d}.json").is_file()]
+    cost = estimate(settings, left, scan.width, max_tokens) if left else None
+    log.info("dictionary: %s", cost or "all layers are finished")
+    view = CorpusView(corpus, tokenizer)
+    with Bar("texts written", cost.written if cost else None) as bar:
+        job = Job(scan, view, speaker, settings, promoted, parts, draw_samples(scan, settings, layers), bar.advance)
+        for layer in left:
+            entries, line = make_layer(job, layer)
+            with replacing(parts / f"layer-{layer:03d}.parquet") as temporary:
+                entries.write_parquet(temporary)
+            write_text(parts / f"layer-{layer:03d}.json", json.dumps(line, allow_nan=False))
+            log.info("layer %d: %d of %d entries pass", layer, line["passing"], line["entries"])
+    return _finish(folder, layers, view, settings, target, scan, run)
+
+
+def draw_samples(scan: Scan, settings: DictionarySettings, layers: Sequence[int]) -> dict[int, Sample]:
+    """Neurons with candidates of their own: as many in every layer, and in every stratum of frequency."""
+    samples = {}
+    for layer, count in zip(layers, share(settings.sample, len(layers)), strict=True):
+        draw = np.random.default_rng(derive_seed(settings.seed, "sample", layer))
+        frequency = scan.moments(layer).frequency.amax(0).double().numpy()
+        samples[layer] = Sample(*stratified(frequency, count, draw))
+    return samples
+
+
+def _finish(
+    folder: Path,
+    layers: Sequence[int],
+    view: CorpusView,
+    settings: DictionarySettings,
+    target: str,
+    scan: Scan,
+    run: Logs | None,
+) -> dict[str, float]:
+    parts = folder / PARTS
+    lines = [json.loads((parts / f"layer-{layer:03d}.json").read_text(encoding="utf-8")) for layer in layers]
+
+    def frames() -> Iterator[pl.DataFrame]:
+        for layer in layers:
+            yield pl.read_parquet(parts / f"layer-{layer:03d}.parquet")
+
+    documents = sorted({int(d) for part in frames() for d in part["exemplar_document"].explode().drop_nulls()})
+    facts = {
+        "target": target,
+        "width": scan.width,
+        "n_layers": len(scan.layers),
+        "layers": list(layers),
+        "scanned_tokens": scan.n_tokens,
+        "histogram_edges": EDGES.tolist(),
+        "fdr": settings.fdr,
+        "min_auroc": settings.min_auroc,
+        "min_margin": settings.min_margin,
+        "active_quantile": settings.active_quantile,
+        "min_active": settings.min_active,
+        "intervals": "95 %, bootstrap over neurons with both signs of one together; contexts are held fixed",
+    }
+    write_dictionary(folder, frames(), contexts=view.contexts(documents), layers=lines, facts=facts)
+    dictionary = Dictionary.open(folder)
+    if run is not None:
+        _show(dictionary, run, settings.seed)
+    return metrics(dictionary, settings.seed)
+
+
+def metrics(dictionary: Dictionary, seed: int) -> dict[str, float]:
+    """The dictionary in flat numbers; medians are over scored entries."""
+    table, lines = dictionary.overview, dictionary.layers
+    scored = table.filter(pl.col("prediction_decide").is_not_null())
+    sampled = scored.filter(pl.col("verbalized").is_not_null() & pl.col("context_only").is_not_null())
+    found: dict[str, float | None] = {
+        "entries": float(len(table)),
+        "scored": float(len(scored)),
+        "passing": float(table["passes"].sum()),
+        "pass_rate": _mean(table, "passes"),
+        "specialised": _mean(table, "specialised"),
+        "specialised/decoy": pooled(lines, "specialised_decoy"),
+        **{f"pass_rate/{name}": pooled(lines, f"pass_rate_{name}") for name in ("decoy", "shuffled")},
+        "pass_rate/rotated": pooled(lines, "pass_rate_rotated", "rotated"),
+        **{
+            name: _median(scored, name)
+            for name in ("prediction", "prediction_quantile", "spearman", "share_of_skyline")
+        },
+        **{f"prediction/{name}": _median(scored, name) for name in ("skyline", "last_token", "token_list", "shuffled")},
+        "prediction/decoy": _median(scored, "prediction_null"),
+        "sample/neurons": _mean(table, "sampled", total=True),
+        "sample/verbalized": _median(sampled, "verbalized"),
+        "sample/context_only": _median(sampled, "context_only"),
+        **{name: _median(table, name) for name in ("r2", "r2_ceiling")},
+    }
+    if len(sampled):
+        gain = torch.from_numpy((sampled["verbalized"] - sampled["context_only"]).to_numpy().copy()).double()
+        found["sample/gain"] = float(gain.mean())
+        draws = torch.randint(
+            len(gain), (1000, len(gain)), generator=torch.Generator().manual_seed(derive_seed(seed, "gain"))
+        )
+        low, high = torch.quantile(gain[draws].mean(1), torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+        found |= {"sample/gain_low": low, "sample/gain_high": high}
+    return {name: float(value) for name, value in found.items() if value is not None}
+
+
+def _mean(table: pl.DataFrame, name: str, total: bool = False) -> float | None:
+    value: Any = table[name].sum() if total else table[name].mean()
+    return None if value is None else float(value)
+
+
+def _median(table: pl.DataFrame, name: str) -> float | None:
+    value: Any = table[name].median()
+    return None if value is None else float(value)
+
+
+def _show(dictionary: Dictionary, run: Logs, seed: int) -> None:
+    """A table of entries, some that pass and some of all."""
+    table = dictionary.overview
+    columns = ["layer", "neuron", "sign", "description", "candidate", "passes", "fdr", "prediction", "prediction_null"]
+    passing = table.filter("passes")
+    few = [frame.sample(min(TABLE_ROWS // 2, len(frame)), seed=seed) for frame in (passing, table)]
+    run.table("dictionary", columns, pl.concat(few).unique(maintain_order=True).select(columns).rows())
+
+
+def pick_layers(settings: Mapping[str, Any], n_layers: int) -> list[int]:
+    """Blocks of the dictionary, ascending; all of them where none are named.
+
+    Raises:
+        NlaeError: one that the target does not have.
+    """
+    named = settings.get("layers")
+    layers = sorted(range(n_layers) if named is None else (int(layer) for layer in named))
+    wrong = [layer for layer in layers if not 0 <= layer < n_layers]
+    if wrong:
+        raise NlaeError(f"dictionary.layers holds {wrong[0]}: the target has layers 0 to {n_layers - 1}")
+    return layers

@@ -1,0 +1,225 @@
+"""One layer from panels to entries: choose contexts, have them put into words, read the words, score, write down.
+
+Everything a layer needs is made here and freed with it, so that memory is that of one layer. A finished layer is
+a file; an unfinished one keeps its texts, and all the rest of it is computed again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from nlae.dictionary.columns import DECOY, REAL, Columns, Ints, LayerData, read_layer
+from nlae.dictionary.corpus_view import CorpusView
+from nlae.dictionary.describe.candidates import (
+    OWN,
+    Sample,
+    TextPlan,
+    medoid_first,
+    origin_names,
+    plan_texts,
+    shared_candidates,
+    with_own,
+)
+from nlae.dictionary.describe.key_words import context_only
+from nlae.dictionary.describe.texts import VectorMaker, write_texts
+from nlae.dictionary.frame import LayerFacts, frame, histogram, summary
+from nlae.dictionary.scan.folder import Exemplars, Scan
+from nlae.dictionary.score.clusters import cosine_threshold, count_clusters
+from nlae.dictionary.score.layer import Texts, score_layer
+from nlae.dictionary.score.panels import blocks
+from nlae.dictionary.score.passing import Rules
+from nlae.dictionary.score.prediction import centred
+from nlae.dictionary.settings import DictionarySettings
+from nlae.dictionary.speaker import Speaker
+from nlae.functional.randomness import derive_seed, generator
+
+Promoted = Callable[[int], tuple[Tensor, Tensor]]
+MAIN_GROUP = 0.5  # an entry is specialised when its only group holds at least this share of its strongest contexts
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What all layers share.
+
+    Attributes:
+        scan: of the target.
+        corpus: passages, counts and frequencies.
+        speaker: writes and reads.
+        settings: of the dictionary.
+        promoted: layer -> token ids (2 signs, promoted and suppressed, N, k) and weights; see `scan.output_side`.
+        folder: gets one file of texts per layer.
+        sample: layer -> neurons with candidates of their own.
+        progress: called with the number of texts just written.
+    """
+
+    scan: Scan
+    corpus: CorpusView
+    speaker: Speaker
+    settings: DictionarySettings
+    promoted: Promoted
+    folder: Path
+    sample: dict[int, Sample]
+    progress: Callable[[int], None] | None = None
+
+
+def make_layer(job: Job, layer: int) -> tuple[pl.DataFrame, dict[str, object]]:
+    """Entries and summary of one layer."""
+    settings, sample = job.settings, job.sample[layer]
+    data = read_layer(
+        job.scan,
+        layer,
+        job.corpus.token_counts,
+        count=max(settings.cluster_top, 8),
+        quantile=settings.active_quantile,
+        rotated=settings.rotated,
+        seed=settings.seed,
+    )
+    plan = plan_texts(
+        data.groups,
+        sample,
+        contexts=settings.contexts_per_layer,
+        held_out=settings.readable_rows,
+        n_train=len(data.panels["train"]),
+        n_report=len(data.panels["report"]),
+    )
+    written = _written(job, data, plan)
+    exemplars = {name: job.scan.exemplars(layer, decoy=name == DECOY) for name in (REAL, DECOY)}
+    texts, words = _texts(job, data, plan, written, exemplars)
+    moments = job.scan.moments(layer)
+    scores = score_layer(
+        data,
+        texts,
+        Rules(settings.fdr, settings.min_auroc, settings.min_margin),
+        min_active=settings.min_active,
+        active_from=moments.threshold,
+        exemplar_token_2nK=job.corpus.tokens_at(exemplars[REAL].document, exemplars[REAL].position),
+        vocabulary=len(job.corpus.token_counts),
+        generator=generator(settings.seed, "shuffled", layer),
+    )
+    facts = _facts(job, data, exemplars[REAL], sample, *_readable(job, data, plan, written))
+    entries = frame(facts, scores, words, origin_names(texts.context - OWN.index("context")))
+    return entries, summary(facts, scores, entries, settings.seed)
+
+
+def _written(job: Job, data: LayerData, plan: TextPlan) -> list[str]:
+    layer, seed = data.layer, job.settings.seed
+    real = data.real.values
+    return write_texts(
+        job.folder / f"layer-{layer:03d}.jsonl",
+        plan.requests,
+        VectorMaker.of(real["train"], real["report"]),
+        lambda vectors, places: job.speaker.write(
+            layer, vectors, [derive_seed(seed, "dictionary", layer, place) for place in places]
+        ),
+        batch_size=job.settings.batch_size,
+        progress=job.progress,
+    )
+
+
+def _texts(
+    job: Job, data: LayerData, plan: TextPlan, written: list[str], exemplars: dict[str, Exemplars]
+) -> tuple[Texts, list[str]]:
+    """What the layer's texts say, who may choose among them, and the texts themselves."""
+    sample, words = job.sample[data.layer], list(written)
+    own: dict[str, dict[str, Ints]] = {name: {} for name in data.groups}
+    for (name, kind), places in plan.own.items():
+        own[name][kind] = places
+    for name in (REAL, DECOY):
+        said = [_key_words(job, exemplars[name], s, n) for n, s in zip(sample.neuron, sample.sign, strict=True)]
+        own[name]["context"] = np.asarray(
+            [len(words) + i if text else -1 for i, text in enumerate(said)], dtype=np.int64
+        )
+        words += said
+    different = list(dict.fromkeys([job.settings.neutral, *words]))
+    place = {text: i for i, text in enumerate(different)}
+    reading = job.speaker.read(data.layer, different)
+    reading_CD = reading[[place[text] for text in words]]
+    candidates = {}
+    for name, columns in data.groups.items():
+        shared_2nK = shared_candidates(columns, plan.shared, job.settings.candidates)
+        shared_2nK = medoid_first(shared_2nK, reading_CD - reading[0])
+        candidates[name] = with_own(shared_2nK, sample, own[name])
+        count = shared_2nK.shape[-1]
+    context = count + OWN.index("context")
+    autoencoder = [i for i in range(count + len(OWN)) if i not in (context, count + OWN.index("teacher"))]
+    return Texts(reading_CD, reading[0], candidates, autoencoder, context), words
+
+
+def _key_words(job: Job, exemplars: Exemplars, sign: int, neuron: int) -> str:
+    documents, positions = exemplars.document[sign, neuron].tolist(), exemplars.position[sign, neuron].tolist()
+    windows = [
+        job.corpus.window(document, position, job.settings.window)
+        for document, position in zip(documents, positions, strict=True)
+        if document >= 0
+    ]
+    return context_only(windows, job.corpus.frequencies, job.settings.word_limit)
+
+
+def _readable(job: Job, data: LayerData, plan: TextPlan, written: list[str]) -> tuple[Tensor | None, Tensor | None]:
+    """Per-neuron R² through the words of held-out contexts; None where none were written."""
+    if not plan.held_out:
+        return None, None
+    from nlae.dictionary.score.readability import r_squared
+
+    rows = [plan.requests[place].context for place in plan.held_out]
+    rebuilt_RN = job.speaker.rebuild(data.layer, [written[place] for place in plan.held_out])
+    mean_N = data.real.values["train"].mean(0)
+    return r_squared(data.real.values["report"][rows], rebuilt_RN, mean_N), None
+
+
+def _facts(
+    job: Job, data: LayerData, exemplars: Exemplars, sample: Sample, r2: Tensor | None, ceiling: Tensor | None
+) -> LayerFacts:
+    moments, settings, n = job.scan.moments(data.layer), job.settings, data.real.n
+    std_n = moments.variance.sqrt()
+    clusters, specialised = _clusters(data, data.real, settings)
+    sampled = torch.zeros(2, n, dtype=torch.bool)
+    sampled[torch.from_numpy(sample.sign), torch.from_numpy(sample.neuron)] = True
+    ids, _ = job.promoted(data.layer)
+    return LayerFacts(
+        layer=data.layer,
+        frequency=moments.frequency,
+        kurtosis=moments.kurtosis,
+        mean=moments.mean,
+        std=std_n,
+        clusters=clusters,
+        specialised=specialised,
+        specialised_decoy=float(_clusters(data, data.groups[DECOY], settings)[1].float().mean()),
+        sampled=sampled,
+        r2=r2,
+        r2_ceiling=ceiling,
+        tokens=job.corpus.peaks(exemplars.document, exemplars.position, settings.promoted),
+        promoted=_as_words(job, ids[:, 0]),
+        suppressed=_as_words(job, ids[:, 1]),
+        value=exemplars.value,
+        document=exemplars.document,
+        position=exemplars.position,
+        histogram=histogram(data.real.values["train"], moments.mean, std_n),
+    )
+
+
+def _clusters(data: LayerData, columns: Columns, settings: DictionarySettings) -> tuple[Tensor, Tensor]:
+    """Groups among each entry's strongest contexts, and whether there is one that holds most of them; both (2, n)."""
+    unit_MD = centred(data.inputs["train"], torch.nn.functional.normalize(data.inputs["train"], dim=-1).mean(0))
+    unit_MD = torch.nn.functional.normalize(unit_MD, dim=-1)
+    threshold = cosine_threshold(unit_MD, settings.cluster_quantile, generator(settings.seed, "pairs", data.layer))
+    count_2n = torch.empty(2, columns.n, dtype=torch.long)
+    single_2n = torch.empty(2, columns.n, dtype=torch.bool)
+    for part in blocks(columns.n, 256):
+        row_eK = columns.row_2nK[:, part, : settings.cluster_top].flatten(0, 1)
+        count_e, share_e = count_clusters(unit_MD[row_eK.clamp_min(0)], row_eK >= 0, threshold)
+        count_2n[:, part] = count_e.view(2, -1)
+        single_2n[:, part] = ((count_e == 1) & (share_e >= MAIN_GROUP)).view(2, -1)
+    return count_2n, single_2n
+
+
+def _as_words(job: Job, ids_2Nk: Tensor) -> Sequence[Sequence[list[str]]]:
+    word = job.corpus.word
+    return [[[word(token) for token in ids] for ids in side] for side in ids_2Nk[..., : job.settings.promoted].tolist()]

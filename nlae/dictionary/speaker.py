@@ -1,0 +1,79 @@
+"""What the dictionary asks of an autoencoder: words for activations, and what words say at two sites of a layer.
+
+`MixtureSpeaker` is the one that runs; the protocol is what the rest of the dictionary knows, so that it can be tried on
+a speaker whose words are known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor
+
+from nlae.errors import NlaeError
+
+if TYPE_CHECKING:
+    from nlae.mixture import Mixture
+
+NEURONS, INPUT = "mlp_neurons", "mlp_in"
+
+
+class Speaker(Protocol):
+    """Words from activations and back."""
+
+    def write(self, layer: int, activation_BN: Tensor, seeds: list[int]) -> list[str]:
+        """One text per raw activation of the layer's neurons."""
+        ...
+
+    def read(self, layer: int, texts: Sequence[str]) -> Tensor:
+        """Unit vectors at the input of the layer's MLP that the texts say, float32 (C, d)."""
+        ...
+
+    def rebuild(self, layer: int, texts: Sequence[str]) -> Tensor:
+        """Raw activations of the layer's neurons that the texts say, float32 (C, N)."""
+        ...
+
+
+class MixtureSpeaker:
+    """A trained mixture of the sites `mlp_neurons` and `mlp_in` of every layer.
+
+    Args:
+        mixture: trained.
+        layers: blocks of the dictionary.
+        temperature: of the verbalizer; 0 is greedy.
+        batch_size: texts read at once.
+
+    Raises:
+        NlaeError: the mixture lacks a site of one of the layers.
+    """
+
+    def __init__(self, mixture: Mixture, layers: Sequence[int], temperature: float, batch_size: int) -> None:
+        wanted = [f"{kind}.{layer}" for layer in layers for kind in (INPUT, NEURONS)]
+        missing = [name for name in wanted if name not in mixture.names]
+        if missing:
+            raise NlaeError(
+                f"this autoencoder has no site {', '.join(missing[:4])}: a dictionary "
+                "needs mlp_in and mlp_neurons of each of its layers; train on site=mixture, or set dictionary.layers"
+            )
+        self.mixture, self.temperature, self.batch_size = mixture, temperature, batch_size
+
+    def write(self, layer: int, activation_BN: Tensor, seeds: list[int]) -> list[str]:
+        """One text per raw activation of the layer's neurons."""
+        view = self.mixture.at(f"{NEURONS}.{layer}")
+        return [said.text for said in view.verbalize(activation_BN, seeds=seeds, temperature=self.temperature)]
+
+    def read(self, layer: int, texts: Sequence[str]) -> Tensor:
+        """Unit vectors at the input of the layer's MLP that the texts say, float32 (C, d)."""
+        name = f"{INPUT}.{layer}"
+        return self.mixture.readings(texts, [name], batch_size=self.batch_size)[name]
+
+    def rebuild(self, layer: int, texts: Sequence[str]) -> Tensor:
+        """Raw activations of the layer's neurons that the texts say: directions at the predicted or median norm."""
+        name = f"{NEURONS}.{layer}"
+        view = self.mixture.at(name)
+        norm_C = view.reconstruct_norm(list(texts), batch_size=self.batch_size)
+        if norm_C is None:
+            norm_C = torch.full((len(texts),), float(view.statistics.norm_median))
+        return self.mixture.readings(texts, [name], batch_size=self.batch_size)[name] * norm_C[:, None]
