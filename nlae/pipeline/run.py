@@ -19,7 +19,7 @@ from nlae.pipeline.changes import what_changed
 from nlae.pipeline.context import StageContext
 from nlae.pipeline.hardware import prepare
 from nlae.pipeline.plan import Plan, stage_module
-from nlae.pipeline.table import STAGES, SUBJECT
+from nlae.pipeline.table import DICTIONARY, DICTIONARY_FORMATS, STAGES, SUBJECT
 from nlae.store.arrow import write_text
 from nlae.tracking import Run, open_run, redact
 
@@ -181,7 +181,8 @@ def use(plan: Plan, service: str, command: str, group: str) -> Path:
     Raises:
         NlaeError: there is no trained pair yet.
     """
-    parents, subject = _subject(plan, service, command)
+    of_dictionary = service == "export" and plan.config.get("format") in DICTIONARY_FORMATS
+    parents, subject = _dictionary(plan) if of_dictionary else _subject(plan, service, command)
     prepare(plan.config)
     config = plan.config
     keys = ("file", "text", "messages", "vector", "query", "tokens", "stride", "samples", "generate", "format", "seed")
@@ -192,7 +193,8 @@ def use(plan: Plan, service: str, command: str, group: str) -> Path:
     folder = folder.expanduser().absolute()
     with one_line_failures(folder):
         make_root(folder)
-        lineage = {plan.subject if plan.checkpoint is None else SUBJECT: subject}
+        read = DICTIONARY if of_dictionary else plan.subject if plan.checkpoint is None else SUBJECT
+        lineage = {read: subject}
         with tracking(config, service, group, fingerprint, lineage) as run:
             metrics = stage_module(service).run(StageContext(config, folder, parents, run, fingerprint, group))
             run.summary(metrics)
@@ -208,3 +210,19 @@ def _subject(plan: Plan, service: str, command: str) -> tuple[dict[str, Path], s
             f"{service}: nothing is trained for this config yet; run `{command}` first, or give checkpoint=FOLDER"
         )
     return {**plan.parent_folders("evaluate"), SUBJECT: artifact.folder}, artifact.fingerprint
+
+
+def _dictionary(plan: Plan) -> tuple[dict[str, Path], str]:
+    """Folders of the dictionary that is exported and of its corpus, and what names it in the lineage."""
+    corpus = plan.artifact("corpus")
+    parents = {"corpus": corpus.folder} if corpus.is_complete() else {}
+    if plan.config.get("file"):
+        folder = Path(str(plan.config["file"])).expanduser().absolute()
+        return {**parents, DICTIONARY: folder}, folder.name
+    artifact = plan.artifact(DICTIONARY)
+    if not artifact.is_complete():
+        raise NlaeError(
+            "export: no dictionary is made for this config yet; run `nlae dictionary` with the same overrides, or give "
+            "file=FOLDER"
+        )
+    return {**parents, DICTIONARY: artifact.folder}, artifact.fingerprint

@@ -1,0 +1,297 @@
+"""Directions to be described like neurons: rows of a matrix, or the features of a sparse autoencoder.
+
+`load` reads a SAELens folder (`cfg.json` and `sae_weights.safetensors`, of the versions before and since 6) or a
+safetensors file with `directions` (n, d). A feature's activation is what its encoder says; a bare direction's is its
+inner product with the activation. Left out, each refused with a line: gated and other architectures whose encoder is
+not one linear map and a non-linearity, activations normalised in ways that need numbers the folder does not hold,
+attention sites, and pickled weights.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from nlae.errors import NlaeError
+from nlae.target.site import Site
+
+if TYPE_CHECKING:
+    from nlae.target import Target
+
+logger = logging.getLogger(__name__)
+CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
+ARCHITECTURES = ("standard", "topk", "jumprelu")
+# hook names of TransformerLens: pattern, kind of site, what to add to the layer
+_HOOKS = (
+    (r"blocks\.(\d+)\.hook_resid_post", "resid", 0),
+    (r"blocks\.(\d+)\.hook_resid_pre", "resid", -1),
+    (r"blocks\.(\d+)\.hook_mlp_out", "mlp_out", 0),
+    (r"blocks\.(\d+)\.mlp\.hook_post", "mlp_neurons", 0),
+)
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Pre-activations (x·scale − b_dec)·W_enc + b_enc, then a non-linearity.
+
+    Attributes:
+        weight_dn: W_enc, (d, n).
+        bias_n: b_enc.
+        centre_d: what is taken off the input first; zeros where the autoencoder does not.
+        architecture: `standard` (ReLU), `topk` (the k largest, then ReLU) or `jumprelu` (ReLU where above a threshold).
+        k: of `topk`.
+        threshold_n: of `jumprelu`.
+        gain_n: what pre-activations are multiplied by before the non-linearity, or None.
+        unit_input: the input is first scaled to norm √d.
+    """
+
+    weight_dn: Tensor
+    bias_n: Tensor
+    centre_d: Tensor
+    architecture: str = "standard"
+    k: int | None = None
+    threshold_n: Tensor | None = None
+    gain_n: Tensor | None = None
+    unit_input: bool = False
+
+    def __call__(self, input_Md: Tensor) -> Tensor:
+        """Feature activations (M, n), float32, never negative."""
+        input_Md = input_Md.float()
+        if self.unit_input:
+            input_Md = input_Md * (input_Md.shape[1] ** 0.5 / input_Md.norm(dim=-1, keepdim=True))
+        raw_Mn = (input_Md - self.centre_d) @ self.weight_dn + self.bias_n
+        if self.gain_n is not None:
+            raw_Mn = raw_Mn * self.gain_n
+        if self.architecture == "topk":
+            assert self.k is not None
+            top = raw_Mn.topk(min(self.k, raw_Mn.shape[1]), dim=-1)
+            return torch.zeros_like(raw_Mn).scatter(-1, top.indices, top.values.relu())
+        if self.architecture == "jumprelu":
+            assert self.threshold_n is not None
+            return raw_Mn.relu() * (raw_Mn > self.threshold_n)
+        return raw_Mn.relu()
+
+
+@dataclass(frozen=True)
+class Directions:
+    """Directions at one site.
+
+    Attributes:
+        name: of the folder or file.
+        site: where they live; None if the file does not say.
+        write_nd: the directions, decoder rows of an autoencoder, (n, d).
+        encoder: gives the activations; None for bare directions.
+    """
+
+    name: str
+    site: Site | None
+    write_nd: Tensor
+    encoder: Encoder | None = None
+
+    def __len__(self) -> int:
+        """Number of directions."""
+        return int(self.write_nd.shape[0])
+
+    @property
+    def signed(self) -> bool:
+        """Whether negative activations exist, so that both signs are entries."""
+        return self.encoder is None
+
+    def activations(self, input_Md: Tensor) -> Tensor:
+        """What each direction says about vectors read at the site, (M, n) float32.
+
+        Args:
+            input_Md: raw activations at `site`, (M, d).
+        """
+        if input_Md.shape[-1] != self.write_nd.shape[1]:
+            raise ValueError(f"{self.name}: {input_Md.shape[-1]} entries given, {self.write_nd.shape[1]} expected")
+        if self.encoder is not None:
+            return self.encoder(input_Md)
+        return input_Md.float() @ self.write_nd.T
+
+    @classmethod
+    def load(cls, path: Path | str, width: int, site: Site | None = None) -> Directions:
+        """Read a SAELens folder or a safetensors file.
+
+        Args:
+            path: the folder, or a file with `directions` (n, d) and perhaps the metadata `site`, e.g. `resid.12`.
+            width: entries of an activation at the site: d_model, or d_mlp at `mlp_neurons`.
+            site: where the directions live, if the file does not say; it must agree where it does.
+
+        Raises:
+            NlaeError: nothing readable there, an unsupported kind, or another model's width.
+        """
+        path = Path(path).expanduser()
+        found = _load_saelens(path) if path.is_dir() else _load_file(path)
+        if found.write_nd.ndim != 2 or found.write_nd.shape[1] != width:
+            raise NlaeError(
+                f"{path}: directions of shape {tuple(found.write_nd.shape)} do not fit activations with {width} "
+                "entries; they belong to another model or another kind of site"
+            )
+        if not bool(torch.isfinite(found.write_nd).all()):
+            raise NlaeError(f"{path}: some directions are not finite; export them again")
+        if (
+            site is not None
+            and found.site is not None
+            and (site.kind, site.layer) != (found.site.kind, found.site.layer)
+        ):
+            raise NlaeError(f"{path}: its directions live at {found.site.name}, not at {site.name}; leave the site out")
+        return found if found.site is not None else cls(found.name, site, found.write_nd, found.encoder)
+
+
+@torch.no_grad()
+def read_site(
+    target: Target,
+    site: Site,
+    passages: Sequence[Sequence[int]],
+    positions: Sequence[Sequence[int]],
+    *,
+    batch_tokens: int = 4096,
+) -> Tensor:
+    """Raw activations at a site, (M, width) float32, in order of passages and then of their positions.
+
+    What a panel of neurons keeps is not enough for directions in the residual stream; this reads the same tokens again.
+
+    Args:
+        target: the model.
+        site: where to read.
+        passages: token ids.
+        positions: of each passage, which tokens are wanted.
+        batch_tokens: most tokens read at a time, padding included.
+    """
+    from nlae.target.model import pad_right
+    from nlae.target.trunk import Trunk
+
+    trunk = Trunk(target.model, site.resolve(target.n_layers))
+    parts: list[Tensor] = [torch.empty(0)] * len(passages)
+    order = sorted((row for row in range(len(passages)) if len(positions[row])), key=lambda row: len(passages[row]))
+    start = 0
+    while start < len(order):
+        end = start + 1
+        while end < len(order) and len(passages[order[end]]) * (end + 1 - start) <= batch_tokens:
+            end += 1
+        rows = order[start:end]
+        ids_BT, mask_BT = pad_right([passages[row] for row in rows], target.pad_id)
+        hidden_BTD = trunk(ids_BT.to(target.device), attention_mask=mask_BT.to(target.device)).float().cpu()
+        for place, row in enumerate(rows):
+            parts[row] = hidden_BTD[place, torch.as_tensor(list(positions[row]), dtype=torch.long)]
+        start = end
+    kept = [part for part, wanted in zip(parts, positions, strict=True) if len(wanted)]
+    return torch.cat(kept) if kept else torch.empty(0, trunk.width)
+
+
+def _load_file(path: Path) -> Directions:
+    tensors, metadata = _tensors(path)
+    if "directions" not in tensors:
+        raise NlaeError(f"{path}: no tensor named 'directions' in it (found {', '.join(sorted(tensors)) or 'none'})")
+    named = metadata.get("site")
+    return Directions(path.stem, _own_site(named, path) if named else None, tensors["directions"].float())
+
+
+def _own_site(name: str, path: Path) -> Site:
+    kind, _, layer = name.rpartition(".")
+    if not layer.isdigit():
+        raise NlaeError(f"{path}: site {name!r} is not of the form resid.12")
+    return Site(kind, int(layer))
+
+
+def _load_saelens(folder: Path) -> Directions:
+    settings = _settings(folder)
+    tensors, _ = _tensors(folder / WEIGHTS)
+    missing = [name for name in ("W_enc", "b_enc", "W_dec", "b_dec") if name not in tensors]
+    if missing:
+        raise NlaeError(f"{folder / WEIGHTS}: no {', '.join(missing)} in it; only autoencoders with these are read")
+    given = {name: tensor.float() for name, tensor in tensors.items()}
+    if given["W_enc"].T.shape != given["W_dec"].shape or given["b_enc"].shape != given["W_dec"].shape[:1]:
+        raise NlaeError(f"{folder / WEIGHTS}: encoder and decoder do not have matching shapes; the file is damaged")
+    encoder = _encoder(settings, given, folder)
+    return Directions(folder.name, _saelens_site(settings, folder), given["W_dec"], encoder)
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    """`cfg.json` with the names of version 6, whichever version wrote it."""
+    path = folder / CONFIG
+    try:
+        read = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise NlaeError(f"{path}: cannot be read ({type(error).__name__}); give a folder that SAELens saved") from error
+    if not isinstance(read, Mapping):
+        raise NlaeError(f"{path}: holds no settings; give a folder that SAELens saved")
+    settings = {**read, **(read.get("metadata") or {})}
+    settings.setdefault("hook_name", settings.get("hook_point"))
+    kind = settings.get("activation_fn_str", settings.get("activation_fn", "relu"))
+    settings["activation"] = kind
+    if kind == "topk":
+        settings["architecture"] = "topk"
+        settings.setdefault("k", (settings.get("activation_fn_kwargs") or {}).get("k"))
+    settings.setdefault("architecture", "standard")
+    return settings
+
+
+def _encoder(settings: Mapping[str, Any], given: Mapping[str, Tensor], folder: Path) -> Encoder:
+    architecture = str(settings["architecture"])
+    where = folder / CONFIG
+    if architecture not in ARCHITECTURES or settings["activation"] not in ("relu", "topk"):
+        raise NlaeError(
+            f"{where}: architecture {architecture!r} with {settings['activation']!r} is not read; "
+            f"only {', '.join(ARCHITECTURES)} are"
+        )
+    normalised = settings.get("normalize_activations") or "none"
+    if normalised not in ("none", "constant_norm_rescale"):
+        raise NlaeError(f"{where}: normalize_activations={normalised} is not read; fold it into the weights first")
+    if settings.get("reshape_activations", "none") != "none":
+        raise NlaeError(f"{where}: reshape_activations={settings['reshape_activations']} is not read")
+    if architecture == "topk" and not isinstance(settings.get("k"), int):
+        raise NlaeError(f"{where}: a topk autoencoder without k")
+    if architecture == "jumprelu" and "threshold" not in given:
+        raise NlaeError(f"{folder / WEIGHTS}: a jumprelu autoencoder without its threshold")
+    # before version 6 a missing key meant yes, and so it does since
+    centred = bool(settings.get("apply_b_dec_to_input", True))
+    return Encoder(
+        given["W_enc"],
+        given["b_enc"],
+        given["b_dec"] if centred else torch.zeros_like(given["b_dec"]),
+        architecture,
+        k=settings.get("k") if architecture == "topk" else None,
+        threshold_n=given.get("threshold") if architecture == "jumprelu" else None,
+        gain_n=given["W_dec"].norm(dim=-1) if settings.get("rescale_acts_by_decoder_norm") else None,
+        unit_input=normalised == "constant_norm_rescale",
+    )
+
+
+def _saelens_site(settings: Mapping[str, Any], folder: Path) -> Site:
+    """The site that a hook name stands for.
+
+    Raises:
+        NlaeError: a hook that no site of ours reads.
+    """
+    hook = str(settings.get("hook_name"))
+    if settings.get("hook_head_index") is not None:
+        raise NlaeError(f"{folder / CONFIG}: it reads a single attention head, which no site does")
+    for pattern, kind, shift in _HOOKS:
+        match = re.fullmatch(pattern, hook)
+        if match and int(match[1]) + shift >= 0:
+            if (settings.get("model_from_pretrained_kwargs") or {}).get("center_writing_weights"):
+                logger.warning("%s: trained on a model with centred weights; its activations differ here", folder)
+            return Site(kind, int(match[1]) + shift)
+    known = ", ".join(pattern.replace("\\", "").replace("(d+)", "N") for pattern, _, _ in _HOOKS)
+    raise NlaeError(f"{folder / CONFIG}: hook_name={hook!r} is no site that is read here; known: {known}")
+
+
+def _tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(str(path), framework="pt") as handle:
+            opened: Callable[[str], Tensor] = handle.get_tensor
+            return {name: opened(name) for name in handle.keys()}, dict(handle.metadata() or {})  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise NlaeError(f"{path}: cannot be read ({reason}); give a SAELens folder or a safetensors file") from error

@@ -1,0 +1,112 @@
+"""A judge for small models: how much likelier does reading the text make the description?
+
+log p(description | text) − log p(description | other texts) is the log-odds, at even prior odds, that the description
+was written about this text. It asks nothing, so a model that cannot follow a question can still be a judge; but it hears
+words better than meanings, and what it calls a match is nearly always a word in common. The positive control decides
+whether it may judge at all. Left out: the other direction, log p(text | description), which was worse on the control.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from nlae.dictionary.judge.local import LocalJudge
+from nlae.dictionary.judge.protocol import Question
+from nlae.dictionary.judge.shared_prefix import batches
+from nlae.errors import NlaeError
+from nlae.functional.randomness import derive_seed
+from nlae.target.model import pad_right
+
+if TYPE_CHECKING:
+    from nlae.target import TargetSource
+
+LEAD = {False: "\nThe text contains", True: "\nThe marked words are"}
+
+
+class LikelihoodJudge(LocalJudge):
+    """Likelihood of the description after the text, against its mean after other texts.
+
+    Args:
+        model: where its weights come from.
+        device: where it runs.
+        dtype: of its weights.
+        batch_size: texts read at a time.
+        others: number of other texts that stand for "no text in particular".
+    """
+
+    name = "likelihood"
+
+    def __init__(
+        self,
+        *,
+        model: TargetSource,
+        device: str = "cpu",
+        dtype: str = "float32",
+        batch_size: int = 32,
+        others: int = 8,
+    ) -> None:
+        super().__init__(model=model, device=device, dtype=dtype, batch_size=batch_size, calibrated=False, chat=False)
+        if others < 1:
+            raise NlaeError(f"dictionary.judge.others={others} must be at least 1")
+        self.others = others
+
+    def identity(self) -> dict[str, Any]:
+        """Model, its data type, and what it is compared with."""
+        return {**super().identity(), "others": self.others}
+
+    def choose(
+        self,
+        questions: Sequence[Question],
+        options: Sequence[str],
+        *,
+        cache: Path | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> Tensor:
+        """See `Judge`; the first of two options is that the description fits."""
+        if len(options) != 2:
+            raise ValueError(f"this judge knows two options, not {len(options)}")
+        texts = list(dict.fromkeys(question.shown for question in questions))
+        # whichever texts these are, they are the same for every description, and the same after a resume
+        others = sorted(texts, key=lambda text: derive_seed("other", text))[: self.others]
+        descriptions = list(dict.fromkeys(question.description for question in questions))
+        wanted = dict.fromkeys((question.shown, question.description) for question in questions)
+        wanted |= dict.fromkeys((text, description) for description in descriptions for text in others)
+        found = self._log_likelihood(list(wanted), progress)
+        prior = {
+            description: torch.tensor([found[text, description] for text in others]).mean().item()
+            for description in descriptions
+        }
+        odds = torch.tensor([found[q.shown, q.description] - prior[q.description] for q in questions])
+        return torch.stack([odds.sigmoid(), (-odds).sigmoid()], dim=1)
+
+    @torch.no_grad()
+    def _log_likelihood(
+        self, pairs: Sequence[tuple[str, str]], progress: Callable[[int], None] | None
+    ) -> dict[tuple[str, str], float]:
+        """Log-probability of each description as the continuation of its text, nats."""
+        tokenizer: Any = self.target.tokenizer
+        before = [tokenizer.encode(self._prompt(text)) for text, _ in pairs]
+        after = [tokenizer.encode(f" {said}", add_special_tokens=False) for _, said in pairs]
+        decoder = self.target.architecture.decoder(self.target.model)
+        found: dict[tuple[str, str], float] = {}
+        rows = [[*left, *right] for left, right in zip(before, after, strict=True)]
+        for batch in batches(rows, self.batch_size):
+            ids_BT, mask_BT = pad_right([rows[row] for row in batch], self.target.pad_id)
+            ids_BT, mask_BT = ids_BT.to(self.target.device), mask_BT.to(self.target.device)
+            hidden_BTD = decoder(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False).last_hidden_state
+            for place, row in enumerate(batch):
+                start, end = len(before[row]), len(rows[row])
+                logp_TV = self.target.logits(hidden_BTD[place, start - 1 : end - 1]).log_softmax(-1)
+                found[pairs[row]] = float(logp_TV.gather(1, ids_BT[place, start:end, None]).sum())
+            if progress is not None:
+                progress(len(batch))
+        return found
+
+    @staticmethod
+    def _prompt(text: str) -> str:
+        return f"Text: {text}{LEAD['«' in text]}"

@@ -1,0 +1,305 @@
+"""Detection and fuzzing of many descriptions by one judge, and whether its answers may be published at all.
+
+First the positive control; a task whose control does not reach the threshold is not asked of any entry, and the reason
+is kept. Balanced accuracy is the mean of the shares right among active and among inactive windows: a judge that always
+says yes scores one half. Left out: choosing the threshold per entry by its answers, which would lend every description
+a little of the truth.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from nlae.dictionary.judge.control import PLANTED, planted
+from nlae.dictionary.judge.prompts import NEUTRAL, OPTIONS, TASKS, question, show
+from nlae.dictionary.judge.protocol import Judge
+from nlae.dictionary.judge.windows import Subject, Trial, Windows, draw_trials
+from nlae.errors import NlaeError
+from nlae.functional.bootstrap import ClusterBootstrap, Interval
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class JudgeSettings:
+    """How entries are judged.
+
+    Attributes:
+        tasks: of `detection` and `fuzzing`.
+        quantiles, per_quantile, inactive: windows per entry; see `windows.draw_trials`.
+        control: number of planted detectors.
+        control_least: balanced accuracy that the positive control must reach.
+        control_margin: and by how much it must exceed the same descriptions shuffled.
+        seed: of windows and resamples.
+        resamples: of the bootstrap.
+    """
+
+    tasks: tuple[str, ...] = TASKS
+    quantiles: int = 5
+    per_quantile: int = 2
+    inactive: int = 10
+    control: int = 24
+    control_least: float = 0.75
+    control_margin: float = 0.15
+    seed: int = 0
+    resamples: int = 2000
+
+    def __post_init__(self) -> None:
+        unknown = [task for task in self.tasks if task not in TASKS]
+        if unknown:
+            raise NlaeError(f"dictionary.judging.tasks: {unknown[0]!r} is unknown; choose among {', '.join(TASKS)}")
+        if min(self.quantiles, self.per_quantile, self.inactive) < 1:
+            raise NlaeError("dictionary.judging: quantiles, per_quantile and inactive must be at least 1")
+
+
+@dataclass(frozen=True)
+class Score:
+    """Balanced accuracy of one subject or of a group of them, on one task.
+
+    Attributes:
+        value: balanced accuracy.
+        by_source: interval over source works; None with fewer than 30.
+        by_entry: interval over entries; None with fewer than 30, and for a single subject.
+        trials: number of answers.
+        unanswered: of which the judge gave none; they count as half right.
+    """
+
+    value: float
+    by_source: Interval | None
+    by_entry: Interval | None
+    trials: int
+    unanswered: int
+
+    @property
+    def interval(self) -> Interval | None:
+        """The wider of the two, or None if either is missing."""
+        if self.by_source is None or self.by_entry is None:
+            return None
+        return max(self.by_source, self.by_entry, key=lambda pair: pair[1] - pair[0])
+
+
+@dataclass
+class Judgement:
+    """What a judge said.
+
+    Attributes:
+        judge: its identity.
+        control: pooled score of planted detectors by (task, group); also of tasks that are not published.
+        refused: by task, why nothing is published.
+        groups: pooled score by (task, group), and by (task, group + "/passing") of entries that passed.
+        entries: score by (task, group, key).
+        skipped: subjects that fire or rest in too few windows, by group.
+    """
+
+    judge: dict[str, object]
+    control: dict[tuple[str, str], Score] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    groups: dict[tuple[str, str], Score] = field(default_factory=dict)
+    entries: dict[tuple[str, str, str], Score] = field(default_factory=dict)
+    skipped: dict[str, int] = field(default_factory=dict)
+
+    def score(self, task: str, group: str, key: str) -> float | None:
+        """Balanced accuracy of one entry; None where it was not measured."""
+        found = self.entries.get((task, group, key))
+        return None if found is None else found.value
+
+    def metrics(self) -> dict[str, float]:
+        """Flat numbers: `judge/<task>/<group>` with `_low`, `_high` and `_entries`, and the control."""
+        flat: dict[str, float] = {}
+        for (task, group), score in sorted((self.control | self.groups).items()):
+            name = f"judge/{task}/{group.replace('/', '_')}"
+            flat[name] = score.value
+            if score.interval is not None:
+                flat[f"{name}_low"], flat[f"{name}_high"] = score.interval
+        for task in sorted({task for task, _ in self.control}):
+            flat[f"judge/{task}/published"] = float(task not in self.refused)
+        for (task, group, _), _score in sorted(self.entries.items()):
+            name = f"judge/{task}/{group}_entries"
+            flat[name] = flat.get(name, 0.0) + 1.0
+        return flat
+
+
+def judge_entries(
+    judge: Judge,
+    subjects: Sequence[Subject],
+    windows: Windows,
+    settings: JudgeSettings | None = None,
+    *,
+    cache: Path | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Judgement:
+    """Judge descriptions after the judge itself has been judged.
+
+    Args:
+        judge: who answers.
+        subjects: descriptions with the truth about them; one key in several groups is shown the same windows.
+        windows: of documents that chose nothing.
+        settings: see `JudgeSettings`.
+        cache: file that keeps answers of a judge that is slow or paid.
+        progress: called with the number of questions just answered.
+
+    Raises:
+        NlaeError: the windows hold too few planted detectors.
+    """
+    settings = settings or JudgeSettings()
+    control = planted(
+        windows,
+        count=settings.control,
+        least=max(settings.quantiles * settings.per_quantile, settings.inactive),
+        seed=settings.seed,
+    )
+    if sum(subject.group == PLANTED for subject in control) < 2:
+        raise NlaeError(
+            f"dictionary.judge: {len(windows)} windows hold no two planted detectors, so no judge can be tested; "
+            "use a larger corpus"
+        )
+    result = Judgement({**judge.identity(), "tasks": list(settings.tasks)})
+    for task in settings.tasks:
+        _judge_task(judge, task, control, windows, settings, result, cache, progress)
+        result.refused.update(_refusal(result, task, settings))
+        if task in result.refused:
+            logger.warning("%s is not published: %s", task, result.refused[task])
+        else:
+            _judge_task(judge, task, subjects, windows, settings, result, cache, progress)
+    return result
+
+
+def log_odds(
+    judge: Judge,
+    pairs: Sequence[tuple[str, str]],
+    task: str,
+    *,
+    cache: Path | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Tensor:
+    """Log-odds that each (description, text) fits, float32; NaN without an answer.
+
+    Of a calibrated judge the odds are those beyond what it says of the same text under a neutral description: small
+    models lean to one word or to some texts whatever they are asked.
+    """
+    asked = list(dict.fromkeys(pairs))
+    calibrated = bool(getattr(judge, "calibrated", False))
+    neutral = list(dict.fromkeys((NEUTRAL, text) for _, text in asked)) if calibrated else []
+    questions = [question(description, text, task) for description, text in [*asked, *neutral]]
+    belief = judge.choose(questions, OPTIONS, cache=cache, progress=progress).double().clamp_min(1e-9).log()
+    odds = dict(zip([*asked, *neutral], (belief[:, 0] - belief[:, 1]).tolist(), strict=True))
+    shift = {text: odds[NEUTRAL, text] for _, text in asked} if calibrated else {}
+    return torch.tensor([odds[pair] - shift.get(pair[1], 0.0) for pair in pairs])
+
+
+def _judge_task(
+    judge: Judge,
+    task: str,
+    subjects: Sequence[Subject],
+    windows: Windows,
+    settings: JudgeSettings,
+    result: Judgement,
+    cache: Path | None,
+    progress: Callable[[int], None] | None,
+) -> None:
+    """Ask one task of all subjects and add what follows to `result`."""
+    shown: list[tuple[Subject, list[Trial]]] = []
+    for subject in subjects:
+        trials = draw_trials(
+            subject,
+            quantiles=settings.quantiles,
+            per_quantile=settings.per_quantile,
+            inactive=settings.inactive,
+            seed=settings.seed,
+        )
+        if trials is not None:
+            shown.append((subject, trials))
+        elif task == settings.tasks[0]:
+            result.skipped[subject.group] = result.skipped.get(subject.group, 0) + 1
+    pairs = [
+        (subject.description, show(windows.tokens[trial.window], trial, task))
+        for subject, trials in shown
+        for trial in trials
+    ]
+    if not pairs:
+        return
+    odds = log_odds(judge, pairs, task, cache=cache, progress=progress)
+    answers = _Answers(windows, settings)
+    for subject, trials in shown:
+        own, odds = odds[: len(trials)], odds[len(trials) :]
+        answers.add(subject, trials, own, half=bool(getattr(judge, "told_half", False)))
+    planted_ones = any(subject.group == PLANTED for subject, _ in shown)
+    answers.summarise(task, result, result.control if planted_ones else result.groups, entries=not planted_ones)
+
+
+def _refusal(result: Judgement, task: str, settings: JudgeSettings) -> dict[str, str]:
+    """Why a task may not be published, by task; empty if it may."""
+    true = result.control[task, PLANTED].value
+    chance = result.control[task, f"{PLANTED}_shuffled"].value
+    said = f"on planted detectors {true:.2f} (the same descriptions shuffled: {chance:.2f})"
+    if true < settings.control_least:
+        return {task: f"balanced accuracy {said} is below {settings.control_least:.2f}; choose a stronger judge"}
+    if true - chance < settings.control_margin:
+        return {task: f"balanced accuracy {said}: less than {settings.control_margin:.2f} apart, so it is mere bias"}
+    return {}
+
+
+class _Answers:
+    """All answers of one task as columns."""
+
+    def __init__(self, windows: Windows, settings: JudgeSettings) -> None:
+        self.windows, self.settings = windows, settings
+        self.right: list[float] = []
+        self.active: list[bool] = []
+        self.missing: list[bool] = []
+        self.source: list[str] = []
+        self.subject: list[Subject] = []
+
+    def add(self, subject: Subject, trials: Sequence[Trial], odds: Tensor, *, half: bool) -> None:
+        """Answers about one subject; `half`: the judge knows how many of them are active."""
+        truth = torch.tensor([trial.active for trial in trials])
+        known = odds[odds.isfinite()]
+        # ranks decide then: as many yes as there are active windows
+        line = known.quantile(1 - float(truth.float().mean())) if half and len(known) else torch.tensor(0.0)
+        said = torch.where(odds == line, 0.5, (odds > line).to(odds.dtype))
+        right = torch.where(truth, said, 1 - said)
+        right = torch.where(odds.isfinite(), right, torch.tensor(0.5))
+        self.right += right.tolist()
+        self.active += truth.tolist()
+        self.missing += (~odds.isfinite()).tolist()
+        self.source += [self.windows.source[trial.window] for trial in trials]
+        self.subject += [subject] * len(trials)
+
+    def summarise(self, task: str, result: Judgement, pooled: dict[tuple[str, str], Score], *, entries: bool) -> None:
+        """Pooled scores by group, of passing entries apart, and each entry's own."""
+        for group in sorted({subject.group for subject in self.subject}):
+            rows = [row for row, subject in enumerate(self.subject) if subject.group == group]
+            pooled[task, group] = self._score(rows)
+            passing = [row for row in rows if self.subject[row].passes]
+            if passing and entries:
+                pooled[task, f"{group}/passing"] = self._score(passing)
+            if not entries:
+                continue
+            by_key: dict[str, list[int]] = {}
+            for row in rows:
+                by_key.setdefault(self.subject[row].key, []).append(row)
+            for key, own in by_key.items():
+                result.entries[task, group, key] = self._score(own, single=True)
+
+    def _score(self, rows: Sequence[int], *, single: bool = False) -> Score:
+        right = torch.tensor([self.right[row] for row in rows], dtype=torch.float64)
+        active = torch.tensor([self.active[row] for row in rows])
+        value = float((right[active].mean() + right[~active].mean()) / 2)
+
+        def interval(clusters: list[str]) -> Interval | None:
+            bootstrap = ClusterBootstrap(clusters, self.settings.seed, self.settings.resamples)
+            return bootstrap.balanced_accuracy(right, active)
+
+        return Score(
+            value,
+            interval([self.source[row] for row in rows]) if len({self.source[row] for row in rows}) >= 2 else None,
+            None if single else interval([self.subject[row].key for row in rows]),
+            len(rows),
+            sum(self.missing[row] for row in rows),
+        )
