@@ -2,7 +2,8 @@
 
 Which passages share a batch, and which rows share a shard, follows from the corpus and the settings alone. So a run
 that was killed redoes only the shards it had not finished and ends with the same files. Only the blocks up to the site
-are run, and each passage only up to its last drawn position.
+are run, and each passage only up to its last drawn position. A mixture of sites is read in the same pass, into one
+store for each site, in a folder of the site's name.
 """
 
 from __future__ import annotations
@@ -10,21 +11,21 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from nlae.errors import NlaeError
 from nlae.progress import Bar
 from nlae.store import ActivationStore, Rows, Shard, ShardList, fit_statistics, write_shard
 from nlae.store.activations import CONTEXT_TOKENS, check_shard
-from nlae.target import Site, Trunk, capture
+from nlae.target import Site, SiteMixture, resolved_sites
+from nlae.target.reading import SitesReader
 
 if TYPE_CHECKING:
     from nlae.corpus import Corpus
@@ -91,7 +92,7 @@ def make_plan(corpus: Corpus, shard_rows: int) -> Plan:
 
 def extract(
     target: Target,
-    site: Site,
+    site: Site | SiteMixture,
     corpus: Corpus,
     folder: Path,
     *,
@@ -104,11 +105,11 @@ def extract(
 
     Args:
         target: the model.
-        site: where to read; resolved here if it is not.
+        site: where to read; resolved here if it is not. A mixture is read in one pass.
         corpus: passages and rows.
-        folder: the store; `shards.json` lists what is finished.
+        folder: the store, or for a mixture the folder of its stores; `shards.json` lists what is finished.
         batch_tokens: budget of one forward pass, padding counted; changes speed, not results.
-        shard_rows: rows from which a shard is closed.
+        shard_rows: rows from which a shard is closed; fewer for a mixture, whose shards are in memory together.
         dtype: float16 or float32, for the unit directions.
         run: receives progress, if given.
 
@@ -118,102 +119,110 @@ def extract(
     Raises:
         NlaeError: no row reaches the site's first position, an activation is not finite, or the disk is full.
     """
-    site = site.resolve(target.n_layers)
+    sites = resolved_sites(site, target.n_layers)
     folder = Path(folder)
     if dtype not in ("float16", "float32"):
         raise NlaeError(f"store.dtype={dtype}: unknown; choose float16 or float32 (Arrow has no bfloat16)")
-    _check_positions(corpus, site)
-    plan = make_plan(corpus, shard_rows)
-    reader = Reader(target, site)
-    listing = _resumed(folder, ShardList(plan.digest, site.name, site.min_position, reader.width, dtype), plan)
+    _check_positions(corpus, sites[0])
+    mixed = isinstance(site, SiteMixture)
+    plan = make_plan(corpus, min(shard_rows, max(256, 4 * shard_rows // len(sites))) if mixed else shard_rows)
+    reader = SitesReader(target, sites)
+    stores = [
+        _Store(folder / one.name if mixed else folder, ShardList(plan.digest, one.name, one.min_position, width, dtype))
+        for one, width in zip(sites, reader.widths, strict=True)
+    ]
+    _read_all(reader, corpus, plan, stores, batch_tokens, run)
+    for store in stores:
+        fit_statistics(store.folder, store.listing)
+    return _mixture_metrics(stores) if mixed else _metrics(folder, stores[0].listing)
+
+
+@dataclasses.dataclass
+class _Store:
+    """One site's store while it is written."""
+
+    folder: Path
+    listing: ShardList
+
+    def keep(self, names: set[str]) -> None:
+        """Leave only these shards in the list."""
+        kept = tuple(shard for shard in self.listing.shards if shard.name in names)
+        self.listing = dataclasses.replace(self.listing, shards=kept)
+
+    def enter(self, shard: Shard) -> None:
+        """Put a finished shard into the list, on disk too."""
+        shards = sorted((*self.listing.shards, shard), key=lambda one: one.name)
+        self.listing = dataclasses.replace(self.listing, shards=tuple(shards))
+        self.listing.save(self.folder)
+
+
+def _read_all(
+    reader: SitesReader, corpus: Corpus, plan: Plan, stores: list[_Store], batch_tokens: int, run: Logs | None
+) -> None:
+    """Read and write every shard that is not there yet at all sites."""
+    for store in stores:
+        store.listing = _resumed(store.folder, store.listing, plan)
+    kept = set.intersection(*({shard.name for shard in store.listing.shards} for store in stores))
+    for store in stores:
+        store.keep(kept)
     by_document = _rows_by_document(corpus)
-    pending: Future[Shard] | None = None
+    pending: Future[list[Shard]] | None = None
+
+    def write(number: int, rows: list[Rows], tokens: int, seconds: float) -> list[Shard]:
+        pairs = zip(stores, rows, strict=True)
+        return [write_shard(s.folder, _name(number), part, s.listing.dtype, tokens, seconds) for s, part in pairs]
+
     with Bar("extract", len(plan.shards)) as bar, ThreadPoolExecutor(1) as writer:
-        bar.advance(len(listing.shards))
-        kept = {shard.name for shard in listing.shards}
+        bar.advance(len(kept))
         for number in (n for n in range(len(plan.shards)) if _name(n) not in kept):
             rows, tokens, seconds = _read_shard(reader, corpus, plan, number, by_document, batch_tokens)
             # one shard is written while the next one is read; never more, or memory would fill
-            listing = _finished(folder, listing, pending)
-            pending = writer.submit(write_shard, folder, _name(number), rows, dtype, tokens, seconds)
+            _finished(stores, pending)
+            pending = writer.submit(write, number, rows, tokens, seconds)
             rate = tokens / max(seconds, 1e-9)
             bar.advance(note=f"{rate:.0f} tokens/s")
             if run is not None:
                 run.log({"extract/shard": number + 1, "extract/tokens_per_second": rate}, number + 1)
-        listing = _finished(folder, listing, pending)
-    fit_statistics(folder, listing)
-    return _metrics(folder, listing)
-
-
-class Reader:
-    """The trunk, with the residual norm of its last block beside the site's own vectors.
-
-    Attributes:
-        width: numbers per activation.
-    """
-
-    def __init__(self, target: Target, site: Site) -> None:
-        self._target, self._site = target, site
-        self._trunk = Trunk(target.model, site)
-        self.width = self._trunk.width
-
-    @torch.no_grad()
-    def read(self, ids: Sequence[Sequence[int]], places: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
-        """Activations and residual norms at (index of the text, position), float32 on the CPU: [n, width] and [n]."""
-        longest = max(len(text) for text in ids)
-        ids_BT = torch.full((len(ids), longest), self._target.pad_id, dtype=torch.long)
-        mask_BT = torch.zeros_like(ids_BT)
-        for index, text in enumerate(ids):
-            ids_BT[index, : len(text)] = torch.tensor(text)
-            mask_BT[index, : len(text)] = 1
-        device = self._target.device
-        hidden_BTD, residual_BTD = self._forward(ids_BT.to(device), mask_BT.to(device))
-        chosen_N2 = torch.tensor(places, device=device)
-        picked_ND = hidden_BTD[chosen_N2[:, 0], chosen_N2[:, 1]].float()
-        residual_ND = residual_BTD[chosen_N2[:, 0], chosen_N2[:, 1]].float()
-        return picked_ND.cpu(), residual_ND.norm(dim=-1).cpu()
-
-    def _forward(self, ids_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:
-        if self._site.kind == "resid":
-            hidden_BTD = self._trunk(input_ids=ids_BT, attention_mask=mask_BT)
-            return hidden_BTD, hidden_BTD
-        block = dataclasses.replace(self._site, kind="resid")
-        with capture(self._trunk.decoder, block) as seen:
-            hidden_BTD = self._trunk(input_ids=ids_BT, attention_mask=mask_BT)
-        return hidden_BTD, seen.values[0]
+        _finished(stores, pending)
 
 
 def _read_shard(
-    reader: Reader, corpus: Corpus, plan: Plan, number: int, by_document: dict[int, Ints], batch_tokens: int
-) -> tuple[Rows, int, float]:
-    """All rows of one shard, with the tokens that were run and the seconds that took."""
-    columns: dict[str, list[Any]] = {"row": [], "context_ids": [], "activation": [], "resid_norm": []}
+    reader: SitesReader, corpus: Corpus, plan: Plan, number: int, by_document: dict[int, Ints], batch_tokens: int
+) -> tuple[list[Rows], int, float]:
+    """All rows of one shard at each site, with the tokens that were run and the seconds that took."""
+    row: list[Ints] = []
+    contexts: list[list[int]] = []
+    read: list[list[tuple[Tensor, Tensor]]] = []
     started, tokens = time.monotonic(), 0
     for documents in plan.batches(number, batch_tokens):
         ids = [corpus.input_ids(document)[: plan.length[document]] for document in documents]
         rows = np.concatenate([by_document[document] for document in documents])
         index_of = {document: index for index, document in enumerate(documents)}
         places = [(index_of[int(corpus.rows.document[row])], int(corpus.rows.position[row])) for row in rows]
-        activation_ND, resid_norm_N = reader.read(ids, places)
-        columns["row"].append(rows)
-        columns["activation"].append(activation_ND.numpy())
-        columns["resid_norm"].append(resid_norm_N.numpy())
-        columns["context_ids"] += [ids[i][max(0, p + 1 - CONTEXT_TOKENS) : p + 1] for i, p in places]
+        read.append(reader.read(ids, places))
+        row.append(rows)
+        contexts += [ids[i][max(0, p + 1 - CONTEXT_TOKENS) : p + 1] for i, p in places]
         tokens += sum(len(text) for text in ids)
     seconds = time.monotonic() - started
-    row = np.concatenate(columns["row"])
-    rows_out = Rows(
-        row=row,
-        document=corpus.rows.document[row],
-        position=corpus.rows.position[row],
-        token_id=corpus.rows.token_id[row],
-        source=[corpus.row_source(int(number)) for number in row],
-        split=[str(split) for split in corpus.rows.split[row]],
-        context_ids=columns["context_ids"],
-        activation=np.concatenate(columns["activation"]),
-        resid_norm=np.concatenate(columns["resid_norm"]),
-    )
-    return rows_out, tokens, seconds
+    row_N = np.concatenate(row)
+    shared: dict[str, Any] = {
+        "row": row_N,
+        "document": corpus.rows.document[row_N],
+        "position": corpus.rows.position[row_N],
+        "token_id": corpus.rows.token_id[row_N],
+        "source": [corpus.row_source(int(number)) for number in row_N],
+        "split": [str(split) for split in corpus.rows.split[row_N]],
+        "context_ids": contexts,
+    }
+    by_site = [
+        Rows(
+            **shared,
+            activation=np.concatenate([activation_ND.numpy() for activation_ND, _ in parts]),
+            resid_norm=np.concatenate([norm_N.numpy() for _, norm_N in parts]),
+        )
+        for parts in zip(*read, strict=True)
+    ]
+    return by_site, tokens, seconds
 
 
 def _rows_by_document(corpus: Corpus) -> dict[int, Ints]:
@@ -239,14 +248,11 @@ def _sound(folder: Path, shard: Shard) -> bool:
     return True
 
 
-def _finished(folder: Path, listing: ShardList, pending: Future[Shard] | None) -> ShardList:
-    """Wait for the shard that is being written, if any, and enter it."""
-    if pending is None:
-        return listing
-    shards = sorted((*listing.shards, pending.result()), key=lambda shard: shard.name)
-    listing = dataclasses.replace(listing, shards=tuple(shards))
-    listing.save(folder)
-    return listing
+def _finished(stores: list[_Store], pending: Future[list[Shard]] | None) -> None:
+    """Wait for the shards that are being written, if any, and enter them."""
+    if pending is not None:
+        for store, shard in zip(stores, pending.result(), strict=True):
+            store.enter(shard)
 
 
 def _name(number: int) -> str:
@@ -284,3 +290,14 @@ def _metrics(folder: Path, listing: ShardList) -> dict[str, float]:
         "tokens": tokens,
         "extraction_rate": tokens / max(seconds, 1e-9),
     }
+
+
+def _mixture_metrics(stores: list[_Store]) -> dict[str, float]:
+    """Counts of all stores together, and what differs from site to site under its name."""
+    by_site = {store.listing.site: _metrics(store.folder, store.listing) for store in stores}
+    first = next(iter(by_site.values()))
+    found = {key: first[key] for key in ("rows", "rows_early", "shards", "tokens", "extraction_rate")}
+    found |= {key: sum(metrics[key] for metrics in by_site.values()) for key in ("width", "bytes")}
+    found["sites"] = len(by_site)
+    each = ("norm_p50", "alpha", "variance")
+    return found | {f"{key}/{site}": metrics[key] for site, metrics in by_site.items() for key in each}

@@ -17,7 +17,7 @@ from nlae.corpus import Corpus, CorpusSource, Document, build_corpus
 from nlae.errors import NlaeError
 from nlae.extraction import extract, make_plan
 from nlae.store import ActivationStore
-from nlae.target import Site, TinyTarget, capture
+from nlae.target import Site, SiteMixture, TinyTarget, capture, read_sites
 
 WORDS = ["river", "stone", "cloud", "lamp", "garden", "letter", "window", "engine"]
 
@@ -208,3 +208,48 @@ def test_failed_write_stops_and_keeps_what_was_finished(tmp_path, target, corpus
     monkeypatch.undo()
     extract(target, Site(layer=1), corpus, tmp_path, shard_rows=20)
     assert len(ActivationStore.open(tmp_path)) == len(corpus.rows)
+
+
+MIXTURE = SiteMixture(["mlp_in", "mlp_neurons", "resid"], [0, 2])
+
+
+def test_a_mixture_is_read_in_one_pass_as_each_site_alone(tmp_path, target, corpus, monkeypatch):
+    forwards = []
+    monkeypatch.setattr("nlae.target.reading.read_sites", lambda *a, **k: forwards.append(1) or read_sites(*a, **k))
+    metrics = extract(target, MIXTURE, corpus, tmp_path / "mixture", batch_tokens=512, dtype="float32")
+    together = len(forwards)
+    assert (metrics["sites"], metrics["width"]) == (6, 2 * (64 + 192 + 64))
+    for site in MIXTURE.resolve(3).sites:
+        forwards.clear()
+        extract(target, site, corpus, tmp_path / site.name, batch_tokens=512, dtype="float32")
+        assert len(forwards) == together
+        mixed, alone = (
+            ActivationStore.open(tmp_path / "mixture" / site.name),
+            ActivationStore.open(tmp_path / site.name),
+        )
+        assert mixed.site == site.name
+        assert metrics[f"alpha/{site.name}"] == pytest.approx(alone.statistics.alpha, rel=1e-5)
+        for split in ("train", "test"):
+            torch.testing.assert_close(mixed.split(split).all(), alone.split(split).all(), atol=1e-4, rtol=1e-4)
+
+
+def test_a_mixture_that_was_killed_between_two_sites_ends_the_same(tmp_path, target, corpus, monkeypatch):
+    write, calls = extraction.write_shard, []
+
+    def dying(*arguments):
+        calls.append(1)
+        if len(calls) == 9:
+            raise KeyboardInterrupt
+        return write(*arguments)
+
+    monkeypatch.setattr(extraction, "make_plan", lambda corpus, rows: make_plan(corpus, 20))
+    extract(target, MIXTURE, corpus, tmp_path / "whole", shard_rows=20)
+    monkeypatch.setattr(extraction, "write_shard", dying)
+    with pytest.raises(KeyboardInterrupt):
+        extract(target, MIXTURE, corpus, tmp_path / "cut", shard_rows=20)
+    monkeypatch.setattr(extraction, "write_shard", write)
+    extract(target, MIXTURE, corpus, tmp_path / "cut", shard_rows=20)
+    for site in MIXTURE.resolve(3).sites:
+        wanted = shard_bytes(tmp_path / "whole" / site.name)
+        assert len(wanted) > 4
+        assert shard_bytes(tmp_path / "cut" / site.name) == wanted
