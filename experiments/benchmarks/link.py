@@ -31,7 +31,7 @@ class Link:
     def __init__(
         self, python: Path, job: Path, entry: str, log: Path, *, root: Path, threads: int, limit: float = 1800
     ) -> None:
-        self._limit = limit
+        self._limit, self._late = limit, False
         log.parent.mkdir(parents=True, exist_ok=True)
         # fewer threads than cores would be measured otherwise: libraries read these before torch is asked
         environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
@@ -87,7 +87,7 @@ class Link:
 
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
-        late = threading.Timer(self._limit, self._process.kill)
+        late = threading.Timer(self._limit, self._give_up)
         late.start()
         try:
             line = self._process.stdout.readline()
@@ -95,10 +95,14 @@ class Link:
             late.cancel()
         if not line:
             code = self._process.wait()
-            raise ContenderError(
-                f"no answer within {self._limit:.0f} s" if code < 0 else f"the process ended with code {code}"
-            )
+            if self._late:
+                raise ContenderError(f"no answer within {self._limit:.0f} s")
+            raise ContenderError(f"killed by signal {-code}" if code < 0 else f"the process ended with code {code}")
         message: dict[str, Any] = json.loads(line)
         if "error" in message:
             raise ContenderError(str(message["error"]))
         return message
+
+    def _give_up(self) -> None:
+        self._late = True
+        self._process.kill()

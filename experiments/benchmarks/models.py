@@ -50,11 +50,11 @@ def vectors(job: Job) -> Tensor:
     return load_file(str(Path(job.folder) / VECTORS))["activation"].to(job.device)
 
 
-def documents(job: Job) -> list[Tensor]:
-    """Passages in batches of the job's token budget; int64 (B, T) each."""
+def documents(job: Job, count: int | None = None) -> list[Tensor]:
+    """The first passages in batches of the job's token budget; int64 (B, T) each. None takes those of extraction."""
     size = max(1, job.sizes.batch_tokens // job.sizes.length)
-    ids_ND = torch.tensor(job.document_ids, device=job.device)
-    return list(ids_ND.split(size))
+    ids_NT = torch.tensor(job.document_ids[: count or job.sizes.documents], device=job.device)
+    return list(ids_NT.split(size))
 
 
 def positions(job: Job) -> Tensor:

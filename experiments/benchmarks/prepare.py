@@ -136,7 +136,8 @@ def _cut(base: Base, layers: int, folder: Path) -> Base:
 
 def _passages(tokenizer: Any, sizes: Sizes) -> tuple[list[list[int]], str]:
     """Passages cut from running text, and the text."""
-    wanted = sizes.documents * sizes.length
+    count = max(sizes.documents, sizes.scan_documents)
+    wanted = count * sizes.length
     ids: list[int] = []
     words: list[str] = []
     for text in _texts():
@@ -145,7 +146,7 @@ def _passages(tokenizer: Any, sizes: Sizes) -> tuple[list[list[int]], str]:
         # a margin, since the texts to train on are cut from the same words
         if len(ids) > wanted and sum(map(len, words)) > 20_000:
             break
-    cut = [ids[i * sizes.length : (i + 1) * sizes.length] for i in range(sizes.documents)]
+    cut = [ids[i * sizes.length : (i + 1) * sizes.length] for i in range(count)]
     if len(cut[-1]) < sizes.length:
         raise SystemExit(f"the text holds {len(ids)} tokens, {wanted} are asked for: set fewer documents")
     return cut, " ".join(words)

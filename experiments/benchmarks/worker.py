@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
+import resource
 import sys
 import traceback
 from pathlib import Path
@@ -20,11 +22,21 @@ QUIET = {
 }
 
 
+def bound_memory() -> None:
+    """Let an allocation beyond what is free now fail here, before the kernel picks a process to kill."""
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+        resource.setrlimit(resource.RLIMIT_DATA, (int(0.9 * free), resource.RLIM_INFINITY))
+
+
 def main(arguments: list[str]) -> int:
     """Load, then answer commands until told to stop; an error is reported in one line."""
     path, entry = arguments
     os.environ.update(QUIET)
     session = Session(Job.load(Path(path)))
+    if session.job.device == "cpu":
+        bound_memory()
     try:
         import torch
 

@@ -20,6 +20,8 @@ from experiments.benchmarks.models import (
 )
 from experiments.benchmarks.session import Session
 
+PAGE = 64
+
 
 def serve_batches(job: Job, session: Session, read: Any) -> None:
     """Every batch through `read`, rows gathered to the CPU."""
@@ -67,7 +69,7 @@ def extraction_bare(job: Job, session: Session) -> None:
 
 def forward(job: Job, session: Session) -> None:
     """All blocks and the head on every token."""
-    model, batches = load_model(job), documents(job)
+    model, batches = load_model(job), documents(job, job.sizes.scan_documents)
 
     def repeat() -> int:
         for ids_BT in batches:
@@ -110,16 +112,23 @@ def rollout(job: Job, session: Session) -> None:
 
 def rollout_batch(job: Job, session: Session) -> None:
     """`generate_batch`: continuous batching over token ids; the marker's own embedding stands in the slot."""
-    from transformers import GenerationConfig
+    from transformers import ContinuousBatchingConfig, GenerationConfig
 
-    model = load_model(job)
-    sampling = _sampling(job, job.sizes.new_tokens) | {"eos_token_id": -1}
+    model, sizes = load_model(job), job.sizes
+    sampling = _sampling(job, sizes.new_tokens) | {"eos_token_id": -1}
     sampling.pop("min_new_tokens")
     config = GenerationConfig(**sampling)
+    # left to itself it takes most of the memory, whatever the requests need
+    pages = -(-(len(job.prompt_ids) + sizes.new_tokens) // PAGE)
+    paging = ContinuousBatchingConfig(
+        page_size=PAGE, num_blocks=sizes.rows * pages + 8, max_batch_tokens=max(256, sizes.rows * len(job.prompt_ids))
+    )
     inputs = [job.prompt_ids] * job.sizes.rows
 
     def repeat() -> int:
-        done = model.generate_batch(inputs=inputs, generation_config=config, progress_bar=False)
+        done = model.generate_batch(
+            inputs=inputs, generation_config=config, continuous_batching_config=paging, progress_bar=False
+        )
         failed = [one.error for one in done.values() if one.error]
         if failed or len(done) < len(inputs):
             raise RuntimeError(failed[0] if failed else f"{len(done)} of {len(inputs)} requests came back")

@@ -22,7 +22,7 @@ def extraction(job: Job, session: Session) -> None:
     per_batch = max(1, sizes.batch_tokens // sizes.length)
     store = ActivationsStore(
         model=model,
-        dataset=Dataset.from_dict({"input_ids": job.document_ids}),
+        dataset=Dataset.from_dict({"input_ids": job.document_ids[: sizes.documents]}),
         streaming=False,
         hook_name=hook,
         hook_head_index=None,

@@ -10,20 +10,23 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import pyarrow as pa
 import torch
 
 from experiments.benchmarks.job import Job
 from experiments.benchmarks.models import sample
 from experiments.benchmarks.session import Session
 from experiments.benchmarks.works import subject
-from nlae.corpus import Corpus
-from nlae.extraction import Reader, extract
+from nlae.extraction import extract
+from nlae.target.reading import Reader
 
 
 def ours(job: Job, session: Session) -> None:
     """`extract` into a fresh folder, as the stage calls it."""
-    target, site, corpus = subject.target(job), subject.site(job), _corpus(job)
+    target, site, corpus = (
+        subject.target(job),
+        subject.site(job),
+        subject.corpus(job.document_ids[: job.sizes.documents], job.places),
+    )
     resolved = site.resolve(target.n_layers)
 
     def repeat() -> int:
@@ -44,29 +47,7 @@ def ours(job: Job, session: Session) -> None:
     def check() -> list[float]:
         reader = Reader(target, resolved)
         few = [place for place in job.places if place[0] < 2]
-        return sample(reader.read(job.document_ids[:2], few)[0])
+        return sample(reader.read_one(job.document_ids[:2], few)[0])
 
     with torch.no_grad():
         session.serve(repeat, check)
-
-
-def _corpus(job: Job) -> Corpus:
-    """The passages as the corpus stage would have left them."""
-    n, count = len(job.document_ids), len(job.places)
-    names = [f"d{i}" for i in range(n)]
-    documents = pa.table(
-        {
-            "document": list(range(n)), "id": names, "origin": names, "source": names, "split": ["train"] * n,
-            "text": [""] * n, "input_ids": job.document_ids,
-        }
-    )  # fmt: skip
-    rows = pa.table(
-        {
-            "row": list(range(count)),
-            "document": [d for d, _ in job.places],
-            "position": [p for _, p in job.places],
-            "token_id": [job.document_ids[d][p] for d, p in job.places],
-            "split": ["train"] * count,
-        }
-    )
-    return Corpus(documents, rows)

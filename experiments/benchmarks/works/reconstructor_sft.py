@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import torch
-
 from experiments.benchmarks.job import Job
 from experiments.benchmarks.models import vectors
 from experiments.benchmarks.session import Session
 from experiments.benchmarks.works import subject
+from nlae.functional.scaling import unit
 from nlae.objective import Schedule, WarmStart
-from nlae.objective.warmstart import reconstructor_loss
 
 
 def ours(job: Job, session: Session) -> None:
@@ -22,13 +20,12 @@ def ours(job: Job, session: Session) -> None:
     tokens = sum(len(ids) for ids in job.response_ids[:n])
 
     def repeat() -> int:
-        error, magnitude = reconstructor_loss(pair, activation_BD, texts)
-        module.manual_backward(error + magnitude)
+        module.regress(activation_BD, texts)
         module.guarded_step(optimizer, subject.trainable(pair.reconstructor), 1e-5)
         return tokens
 
     def check() -> list[float]:
-        with torch.no_grad():
-            return [float(reconstructor_loss(pair, activation_BD, texts)[0])]
+        rebuilt_BD = pair.reconstruct(texts)
+        return [float((rebuilt_BD - unit(activation_BD).cpu()).pow(2).sum(-1).mean())]
 
     session.serve(repeat, check)

@@ -26,7 +26,6 @@ def ours(job: Job, session: Session) -> None:
         engine=pair.engine,
         reward=Reward({"fidelity": Fidelity()}),
         samples=job.sizes.samples,
-        micro_batch=job.sizes.micro_batch,
         schedule=Schedule(updates=10**6, verbalizer_lr=1e-6, reconstructor_lr=1e-5),
     )
     subject.attach(module)

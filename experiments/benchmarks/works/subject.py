@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import pyarrow as pa
 from torch import nn
 
 from experiments.benchmarks.job import Job
 from experiments.benchmarks.models import load_model, load_tokenizer, vectors
 from nlae.autoencoder import Autoencoder, PairSettings
 from nlae.backbone import AdapterSettings
+from nlae.corpus import Corpus
 from nlae.functional.scaling import SiteStatistics, unit
 from nlae.objective import Objective
 from nlae.prompt import CLOSE_TAG, Prompt
@@ -97,6 +99,28 @@ def attach(module: Objective) -> Any:
     for name, stand_in in (("optimizers", lambda: optimizers), ("manual_backward", lambda loss: loss.backward())):
         setattr(module, name, stand_in)
     return optimizers
+
+
+def corpus(ids: list[list[int]], places: list[tuple[int, int]], splits: list[str] | None = None) -> Corpus:
+    """Passages as the corpus stage would have left them; all of them training passages unless said."""
+    names = [f"d{i}" for i in range(len(ids))]
+    split = splits or ["train"] * len(ids)
+    documents = pa.table(
+        {
+            "document": list(range(len(ids))), "id": names, "origin": names, "source": names, "split": split,
+            "text": [""] * len(ids), "input_ids": ids,
+        }
+    )  # fmt: skip
+    rows = pa.table(
+        {
+            "row": list(range(len(places))),
+            "document": [d for d, _ in places],
+            "position": [p for _, p in places],
+            "token_id": [ids[d][p] for d, p in places],
+            "split": [split[d] for d, _ in places],
+        }
+    )
+    return Corpus(documents, rows)
 
 
 def trainable(part: Any) -> list[nn.Parameter]:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import torch
-
 from experiments.benchmarks.job import Job
 from experiments.benchmarks.models import vectors
 from experiments.benchmarks.session import Session
 from experiments.benchmarks.works import subject
 from nlae.objective import Schedule, WarmStart
-from nlae.objective.warmstart import verbalizer_loss
 
 
 def ours(job: Job, session: Session) -> None:
@@ -22,12 +19,11 @@ def ours(job: Job, session: Session) -> None:
     tokens = sum(len(ids) for ids in job.response_ids[:n])
 
     def repeat() -> int:
-        module.manual_backward(verbalizer_loss(pair, activation_BD, texts))
+        module.imitate(activation_BD, texts)
         module.guarded_step(optimizer, subject.trainable(pair.verbalizer), 1e-5)
         return tokens
 
     def check() -> list[float]:
-        with torch.no_grad():
-            return [float(verbalizer_loss(pair, activation_BD, texts))]
+        return [pair.nll(activation_BD, texts)]
 
     session.serve(repeat, check)

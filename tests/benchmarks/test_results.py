@@ -1,0 +1,88 @@
+"""What becomes of repetitions: medians, ratios, refusals, the results file, the tables."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments.benchmarks import results
+from experiments.benchmarks.results import Measured
+
+
+def measured(seconds: list[float], units: int = 100, **how: Any) -> Measured:
+    return Measured(seconds, [units] * len(seconds), [10**9] * len(seconds), **how)
+
+
+def row(ours: Measured, theirs: Measured, **how: Any) -> dict[str, Any]:
+    given: dict[str, Any] = {"target": 1.5, "tolerance": 1e-3, "flops": 4e9, "roof": 1e10, "about": {"model": "m"}}
+    return results.row("extraction", "hf", "tokens/s", ours, theirs, **given | how)
+
+
+def test_rate_is_the_median_and_the_ratio_is_of_medians() -> None:
+    made = row(measured([1.0, 2.0, 50.0]), measured([4.0, 4.0, 4.0]))
+    assert made["ours"] == 50.0
+    assert made["theirs"] == 25.0
+    assert made["ratio"] == 2.0
+    assert made["met"] is True
+
+
+def test_share_of_the_roof_is_least_arithmetic_over_time() -> None:
+    # 4 GFLOP in 2 s on a machine of 10 GFLOP/s
+    assert row(measured([2.0]), measured([2.0]))["roof_share"] == pytest.approx(0.2)
+
+
+def test_a_missed_target_says_so() -> None:
+    made = row(measured([3.0]), measured([4.0]))
+    assert made["met"] is False
+    assert "missed" in " ".join(results.cells(made))
+    assert row(measured([3.0]), measured([4.0]), target=None)["met"] is None
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "said"),
+    [
+        (measured([1.0], 100), measured([1.0], 99), "unequal work"),
+        (measured([1.0], check=[1.0]), measured([1.0], check=[1.1]), "differ by 0.1"),
+        (measured([1.0], check=[1.0]), measured([1.0], check=[1.0, 2.0]), "differ by inf"),
+        (measured([1.0]), measured([], problem="no wheel"), "no wheel"),
+        (measured([], problem="broken"), measured([1.0]), "ours: broken"),
+        (measured([1.0]), measured([]), "no repetition"),
+    ],
+    ids=["count", "numbers", "shape", "peer", "ours", "nothing"],
+)
+def test_no_ratio_without_equal_work(ours: Measured, theirs: Measured, said: str) -> None:
+    made = row(ours, theirs)
+    assert made["ratio"] is None
+    assert made["met"] is None
+    assert said in made["not_run"]
+    assert "not run" in " ".join(results.cells(made))
+
+
+def test_differences_are_relative_and_need_both_sides() -> None:
+    assert results.difference([10.0, -20.0], [10.0, -19.0]) == pytest.approx(0.05)
+    assert results.difference(None, [1.0]) is None
+
+
+def test_rows_replace_those_of_the_same_work_peer_and_model(tmp_path: Path) -> None:
+    path = tmp_path / "kind.json"
+    first, second = row(measured([1.0]), measured([2.0])), row(measured([1.0]), measured([3.0]))
+    other = row(measured([1.0]), measured([2.0]), about={"model": "n"})
+    results.merge(path, [first, other])
+    held = results.merge(path, [second])
+    assert [one["ratio"] for one in held] == [3.0, 2.0]
+    assert json.loads(path.read_text()) == held
+
+
+def test_readme_keeps_what_stands_around_the_tables(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{results.START}\nold\n{results.END}\nafter\n")
+    table = results.markdown("cpu-2core", [row(measured([1.0]), measured([2.0]))])
+    results.write_readme(readme, table)
+    text = readme.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    assert "| extraction | hf | 100 | 50 | tokens/s | 2.00 | ≥ 1.5 met | 40% | 1.00 GB / 1.00 GB |" in text
