@@ -22,6 +22,7 @@ from nlae.prompt import Prompt
 from nlae.reconstructor import Reconstructor
 from nlae.rollout import LocalRollout, RolloutEngine
 from nlae.target import Site, Target
+from nlae.target.selfcheck import check_marker
 from nlae.verbalizer import InjectionSettings, Verbalizer
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ class Autoencoder:
             seed=settings.seed,
         )
         self.verbalizer = Verbalizer(self.backbone, self.prompt, target.tokenizer, self.settings.injection, scale, site)
+        check_marker(target, self.verbalizer.ids.slot_id)
         self.reconstructor = Reconstructor(
             self.backbone, self.prompt, max_tokens=settings.max_tokens, magnitude=settings.magnitude, site=site
         )

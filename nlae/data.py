@@ -120,28 +120,12 @@ class UpdateDataset(Dataset[Any]):
         return make_batch(rows, indices, update, self.descriptions)
 
 
-class FixedDataset(Dataset[Batch]):
-    """The same rows in the same batches every time: for validation."""
-
-    def __init__(self, rows: ActivationRows, batch_size: int, descriptions: Descriptions | None = None) -> None:
-        self.rows, self.batch_size, self.descriptions = rows, batch_size, descriptions
-
-    def __len__(self) -> int:
-        return -(-len(self.rows) // self.batch_size)
-
-    def __getitem__(self, index: int) -> Batch:
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        stop = min((index + 1) * self.batch_size, len(self.rows))
-        return make_batch(self.rows, np.arange(index * self.batch_size, stop), index, self.descriptions)
-
-
 class ActivationDataModule(pl.LightningDataModule):
     """Serves one target and site to one objective.
 
     Views:
         `warmstart`: each item is `{"verbalizer": Batch, "reconstructor": Batch}`, both with text; with `disjoint` no
-            document feeds both. Validation batches carry text too.
+            document feeds both.
         `rollout`: each item is a `Batch` over all training rows, with text only where descriptions are given.
 
     Args:
@@ -151,12 +135,11 @@ class ActivationDataModule(pl.LightningDataModule):
         stage: name of the stage; part of the order's seed.
         max_updates: updates in all.
         start_update: first update to serve; may be set until the loader is made.
-        batch_size: rows per update (`rollout`), and rows per validation batch unless `validation_batch` is given.
+        batch_size: rows per update (`rollout`).
         verbalizer_batch, reconstructor_batch: rows per update for each role (`warmstart`).
         descriptions: folder of the teacher's texts; needed by `warmstart`, optional for `rollout`.
         disjoint: split documents between verbalizer and reconstructor.
-        validation_rows: how many validation rows to serve, chosen by seed; None for all.
-        validation_batch: rows per validation batch.
+        validation_rows: how many validation rows to keep in `validation`, chosen by seed; None for all.
         workers: loader processes; 0 reads in the training process, which the memory map makes cheap.
 
     Raises (in `setup`):
@@ -178,7 +161,6 @@ class ActivationDataModule(pl.LightningDataModule):
         descriptions: Path | str | None = None,
         disjoint: bool = True,
         validation_rows: int | None = 256,
-        validation_batch: int | None = None,
         workers: int = 0,
     ) -> None:
         super().__init__()
@@ -189,7 +171,7 @@ class ActivationDataModule(pl.LightningDataModule):
         self.reconstructor_batch = reconstructor_batch or batch_size
         self.descriptions_folder = None if descriptions is None else Path(descriptions)
         self.disjoint, self.workers = disjoint, workers
-        self.validation_rows, self.validation_batch = validation_rows, validation_batch or batch_size
+        self.validation_rows = validation_rows
         self.streams: dict[str, tuple[ActivationRows, int]] = {}
 
     def setup(self, stage: str | None = None) -> None:
@@ -227,12 +209,6 @@ class ActivationDataModule(pl.LightningDataModule):
             descriptions=self.descriptions,
         )
         return DataLoader(dataset, batch_size=None, shuffle=False, num_workers=self.workers)
-
-    def val_dataloader(self) -> DataLoader[Any]:
-        """The same validation rows every time; with text where there are descriptions."""
-        self.setup()
-        dataset = FixedDataset(self.validation, self.validation_batch, self.descriptions)
-        return DataLoader(dataset, batch_size=None, shuffle=False)
 
     def _descriptions(self) -> Descriptions | None:
         if self.descriptions_folder is None:

@@ -43,18 +43,6 @@ class VerbalizerPrompt:
         """Ids to the left and right of the slot; they tell it from a marker that a text contains."""
         return (self.prefix_ids or (None,))[-1], (self.suffix_ids or (None,))[0]
 
-    def check(self, input_ids: Sequence[int]) -> None:
-        """Make sure that a batch row holds this prompt's slot where it should be.
-
-        Raises:
-            NlaeError: The marker or its neighbours are not where this prompt has them.
-        """
-        found = tuple(input_ids[: len(self.input_ids)])
-        if found != self.input_ids:
-            raise NlaeError(
-                "a row does not start with its prompt: prompt and tokenizer disagree; check prompt and target"
-            )
-
 
 @dataclass(frozen=True)
 class Prompt:
@@ -120,12 +108,6 @@ class Prompt:
             except NlaeError:
                 continue
         raise NlaeError("prompt.marker: no rare one-token symbol found for this tokenizer; set prompt.marker to one")
-
-    def marker_for(self, tokenizer: "PreTrainedTokenizerBase") -> str:
-        """The marker's text for this tokenizer."""
-        if self.marker is not None:
-            return self.marker
-        return str(tokenizer.decode([self.render_verbalizer(tokenizer).slot_id]))
 
     def _with_marker(self, tokenizer: "PreTrainedTokenizerBase", marker: str) -> VerbalizerPrompt:
         marker_ids = tokenizer.encode(marker, add_special_tokens=False)

@@ -24,6 +24,7 @@ from nlae.functional.injection import MODES, inject, to_scale
 from nlae.functional.likelihood import token_logprobs
 from nlae.prompt import Prompt, VerbalizerPrompt
 from nlae.target import Site
+from nlae.target.model import output_logits, pad_right
 
 MAPS = ("down_projection", "learned")
 WIDE = "wide_"  # before a role: its map from the site's width to that of the residual stream
@@ -131,7 +132,8 @@ class Verbalizer(nn.Module):
         """Token ids the verbalizer should write, closing tag included, right-padded, and their mask; both (B, T)."""
         texts = [self.prompt.response(text) for text in explanations]
         rows = [self.tokenizer.encode(text, add_special_tokens=False) for text in texts]
-        return pad_right(rows, self.backbone.target.device)
+        ids_BT, mask_BT = pad_right(rows, 0)
+        return ids_BT.to(self.backbone.target.device), mask_BT.to(self.backbone.target.device)
 
     def logprobs(
         self, activation_GD: Tensor, token_BT: Tensor, *, mask_BT: Tensor | None = None, role: str = VERBALIZER
@@ -193,10 +195,7 @@ class Verbalizer(nn.Module):
 
     def head(self, hidden: Tensor, role: str) -> Tensor:
         """Logits in float32, soft-capped where the family does so."""
-        model = self.backbone.language_model(role)
-        logits = model.get_output_embeddings()(hidden).float()
-        cap = getattr(model.config, "final_logit_softcapping", None)
-        return torch.tanh(logits / cap) * cap if cap else logits
+        return output_logits(self.backbone.language_model(role), hidden)
 
     def _decoder(self, role: str) -> nn.Module:
         return self.backbone.target.architecture.decoder(self.backbone.language_model(role))
@@ -309,14 +308,3 @@ def _linear(weight: Tensor) -> nn.Linear:
     with torch.no_grad():
         linear.weight.copy_(weight)
     return linear
-
-
-def pad_right(rows: list[list[int]], device: torch.device | str) -> tuple[Tensor, Tensor]:
-    """Rows of ids padded with 0 to one length, and the mask of real ones; both int64 (B, T)."""
-    length = max(map(len, rows))
-    ids = torch.zeros(len(rows), length, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for i, row in enumerate(rows):
-        ids[i, : len(row)] = torch.tensor(row, dtype=torch.long)
-        mask[i, : len(row)] = 1
-    return ids.to(device), mask.to(device)

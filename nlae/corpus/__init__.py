@@ -3,8 +3,9 @@
 Names are loaded on first use, so that naming a corpus in a config imports neither torch nor datasets.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from nlae.lazy import lazily
 
 if TYPE_CHECKING:
     from nlae.corpus.build import build_corpus
@@ -25,20 +26,16 @@ __all__ = [
     "build_corpus",
 ]
 
-_HOME = {
-    "Corpus": "corpus",
-    "CorpusSource": "source",
-    "Document": "source",
-    "FilesCorpus": "files",
-    "HubCorpus": "hub",
-    "RowColumns": "corpus",
-    "StdlibCorpus": "stdlib",
-    "build_corpus": "build",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import the module that defines `name` the first time it is asked for."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = lazily(
+    __name__,
+    {
+        "Corpus": "corpus",
+        "CorpusSource": "source",
+        "Document": "source",
+        "FilesCorpus": "files",
+        "HubCorpus": "hub",
+        "RowColumns": "corpus",
+        "StdlibCorpus": "stdlib",
+        "build_corpus": "build",
+    },
+)

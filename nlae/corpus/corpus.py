@@ -92,11 +92,6 @@ class Corpus:
         ids: list[int] = self.documents["input_ids"][int(document)].as_py()
         return ids
 
-    def split_rows(self, split: str) -> Ints:
-        """Row numbers of one split, ascending."""
-        numbers: Ints = self.rows.row[self.rows.split == split]
-        return numbers
-
     def row_source(self, row: int) -> str:
         """The source work of a row."""
         return self.source[int(self.rows.document[row])]

@@ -4,8 +4,9 @@ Nothing here trains the autoencoder or looks at test rows before they are scored
 naming `EvaluationSettings` in a config imports no torch.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from nlae.lazy import lazily
 
 if TYPE_CHECKING:
     from nlae.evaluation.frontier import ReaderBudget
@@ -15,17 +16,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Comparison", "EvaluationSettings", "ReaderBudget", "compare", "evaluate"]
 
-_HOME = {
-    "Comparison": "paired",
-    "compare": "paired",
-    "evaluate": "suite",
-    "ReaderBudget": "frontier",
-    "EvaluationSettings": "settings",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import the module that defines `name` the first time it is asked for."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = lazily(
+    __name__,
+    {
+        "Comparison": "paired",
+        "compare": "paired",
+        "evaluate": "suite",
+        "ReaderBudget": "frontier",
+        "EvaluationSettings": "settings",
+    },
+)

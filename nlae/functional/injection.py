@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nlae.functional.scaling import EPSILON, unit
+from nlae.functional.scaling import unit
 
 MODES = ("replace", "add", "affine")
 
@@ -44,10 +44,3 @@ def inject(hidden_BTD: Tensor, vector_BD: Tensor, slot: int, mode: str) -> Tenso
         vector_BD = here_BD + here_BD.norm(dim=-1, keepdim=True) * unit(vector_BD)
     middle = vector_BD.to(hidden_BTD.dtype).unsqueeze(1)
     return torch.cat([hidden_BTD[:, :slot], middle, hidden_BTD[:, slot + 1 :]], dim=1)
-
-
-def is_injected(before_BTD: Tensor, after_BTD: Tensor, slot: int) -> Tensor:
-    """Per row: did the slot, and nothing but the slot, change? A bool tensor of shape (B,)."""
-    moved_BT = (before_BTD.float() - after_BTD.float()).abs().amax(-1) > EPSILON
-    elsewhere_B = moved_BT.sum(1) - moved_BT[:, slot].long()
-    return moved_BT[:, slot] & (elsewhere_B == 0)

@@ -16,7 +16,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,9 @@ from filelock import FileLock, Timeout
 
 from nlae.errors import NlaeError
 from nlae.store.arrow import write_text
+from nlae.tracking import versions
 
 log = logging.getLogger(__name__)
-PACKAGES = ("nlae", "torch", "transformers", "pytorch-lightning", "peft", "datasets", "tokenizers")
 MANIFEST = "manifest.json"
 
 
@@ -148,17 +147,6 @@ def flat_numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
         else:
             log.warning("metric %s is %s and is left out of metrics.json", name, value)
     return result
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide what comes out."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def commit() -> str | None:

@@ -34,7 +34,8 @@ from nlae.prompt import CLOSE_TAG
 from nlae.rollout.ending import parse_rows, stop_ids
 from nlae.rollout.protocol import Rollouts
 from nlae.target.loading import quiet_bars
-from nlae.verbalizer import Verbalizer, pad_right
+from nlae.target.model import pad_right
+from nlae.verbalizer import Verbalizer
 
 HOW = "pip install nlae[vllm] on a Linux machine with a CUDA device, or choose rollout=local"
 # the ranks that vLLM has kernels for
@@ -242,11 +243,11 @@ def read_outputs(verbalizer: Verbalizer, outputs: Sequence[Any], stops: set[int]
             raise NlaeError(f"rollout=vllm: row {row} came back without tokens or their log-probabilities; see its log")
         steps = zip(ids, completion.logprobs, strict=True)
         logp_BT[row, : len(ids)] = torch.tensor([chosen[token].logprob for token, chosen in steps])
-    token_BT, mask_BT = pad_right(rows, device)
+    token_BT, mask_BT = pad_right(rows, 0)
     parsed = parse_rows(verbalizer, rows, stops)
     return Rollouts(
-        token_BT,
-        mask_BT.float(),
+        token_BT.to(device),
+        mask_BT.float().to(device),
         logp_BT.to(device),
         [text for text, _ in parsed],
         torch.tensor([closed for _, closed in parsed]),

@@ -4,8 +4,9 @@ Everything is an Arrow IPC stream that appears under its final name only when it
 use: writing a small file should not import torch.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from nlae.lazy import lazily
 
 if TYPE_CHECKING:
     from nlae.store.activations import ActivationRows, ActivationStore, Shard, ShardList
@@ -23,20 +24,16 @@ __all__ = [
     "write_shard",
 ]
 
-_HOME = {
-    "ActivationRows": "activations",
-    "ActivationStore": "activations",
-    "Descriptions": "descriptions",
-    "Rows": "writing",
-    "Shard": "activations",
-    "ShardList": "activations",
-    "fit_statistics": "writing",
-    "write_shard": "writing",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import the module that defines `name` the first time it is asked for."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = lazily(
+    __name__,
+    {
+        "ActivationRows": "activations",
+        "ActivationStore": "activations",
+        "Descriptions": "descriptions",
+        "Rows": "writing",
+        "Shard": "activations",
+        "ShardList": "activations",
+        "fit_statistics": "writing",
+        "write_shard": "writing",
+    },
+)

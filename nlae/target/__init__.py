@@ -3,8 +3,9 @@
 Names are loaded on first use, so that naming a target in a config imports neither torch nor transformers.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from nlae.lazy import lazily
 
 if TYPE_CHECKING:
     from nlae.target.architecture import Architecture
@@ -39,29 +40,25 @@ __all__ = [
     "splice",
 ]
 
-_HOME = {
-    "Architecture": "architecture",
-    "HubTarget": "hub",
-    "Site": "site",
-    "SiteMixture": "mixture",
-    "Target": "model",
-    "TargetSource": "source",
-    "TinyTarget": "tiny",
-    "Trunk": "trunk",
-    "WheelTarget": "wheel",
-    "capture": "hooks",
-    "deepest": "mixture",
-    "read_last": "trunk",
-    "read_sites": "trunk",
-    "resolved_sites": "mixture",
-    "self_check": "selfcheck",
-    "source_from_description": "source",
-    "splice": "hooks",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import a public name from the module that defines it."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = lazily(
+    __name__,
+    {
+        "Architecture": "architecture",
+        "HubTarget": "hub",
+        "Site": "site",
+        "SiteMixture": "mixture",
+        "Target": "model",
+        "TargetSource": "source",
+        "TinyTarget": "tiny",
+        "Trunk": "trunk",
+        "WheelTarget": "wheel",
+        "capture": "hooks",
+        "deepest": "mixture",
+        "read_last": "trunk",
+        "read_sites": "trunk",
+        "resolved_sites": "mixture",
+        "self_check": "selfcheck",
+        "source_from_description": "source",
+        "splice": "hooks",
+    },
+)

@@ -30,7 +30,7 @@ class Target:
     def __init__(self, model: Any, tokenizer: "PreTrainedTokenizerBase", source_name: str, fingerprint: str) -> None:
         model = text_model(model)
         silence_dropout(model)
-        self.model = speed_up(model.eval().requires_grad_(False))
+        self.model: Any = speed_up(model.eval().requires_grad_(False))
         self.tokenizer = tokenizer
         self.source_name = source_name
         self.fingerprint = fingerprint
@@ -72,9 +72,14 @@ class Target:
 
     def logits(self, last_BD: Tensor) -> Tensor:
         """Logits from hidden states after the final norm, float32, shape (B, vocabulary)."""
-        logits_BV: Tensor = self.model.get_output_embeddings()(last_BD).float()
-        cap = getattr(self.model.config, "final_logit_softcapping", None)
-        return logits_BV if cap is None else torch.tanh(logits_BV / cap) * cap
+        return output_logits(self.model, last_BD)
+
+
+def output_logits(model: Any, hidden: Tensor) -> Tensor:
+    """Logits from hidden states (…, D) after the final norm, float32, soft-capped where the family does so."""
+    logits: Tensor = model.get_output_embeddings()(hidden).float()
+    cap = getattr(model.config, "final_logit_softcapping", None)
+    return torch.tanh(logits / cap) * cap if cap else logits
 
 
 def pad_id(tokenizer: "PreTrainedTokenizerBase") -> int:

@@ -21,7 +21,7 @@ _PROBE_SIZE = 8
 
 
 class Rendered(Protocol):
-    """What `check_marker` needs of a prompt; the prompt module imports this package, not the other way round."""
+    """What `self_check` needs of a prompt; the prompt module imports this package, not the other way round."""
 
     def render_verbalizer(self, tokenizer: Any) -> Any:
         """The verbalizer's prompt with its `slot_id`."""
@@ -51,15 +51,18 @@ def self_check(target: Target, site: Site, prompt: Rendered | None = None) -> No
         raise _unsupported(target, f"its first {site.index + 1} blocks alone do not give the activation at {site.hook}")
     _check_splice(target, site, ids_BT, seen.value, out.logits)
     if prompt is not None:
-        check_marker(target, prompt)
+        check_marker(target, prompt.render_verbalizer(target.tokenizer).slot_id)
 
 
-def check_marker(target: Target, prompt: Rendered) -> None:
-    """Check that the prompt's marker is one token which the embedding has a row for."""
-    rendered = prompt.render_verbalizer(target.tokenizer)
+def check_marker(target: Target, slot_id: int) -> None:
+    """Check that the embedding has a row for the marker; a tokenizer may know more tokens than its model.
+
+    Raises:
+        NlaeError: It has none.
+    """
     embedding: Any = target.architecture.embedding(target.model)
-    if rendered.slot_id >= embedding.weight.shape[0]:
-        raise NlaeError(f"prompt.marker: id {rendered.slot_id} is beyond the target's embedding; choose another marker")
+    if slot_id >= embedding.weight.shape[0]:
+        raise NlaeError(f"prompt.marker: id {slot_id} is beyond the target's embedding; choose another marker")
 
 
 @torch.no_grad()

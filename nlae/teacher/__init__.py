@@ -3,8 +3,9 @@
 Names are loaded on first use, so that naming a teacher in a config imports neither torch nor an HTTP client.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from nlae.lazy import lazily
 
 if TYPE_CHECKING:
     from nlae.teacher.anthropic import AnthropicTeacher
@@ -27,22 +28,18 @@ __all__ = [
     "describe_corpus",
 ]
 
-_HOME = {
-    "AnthropicTeacher": "anthropic",
-    "ContextTeacher": "context",
-    "Descriptions": "describe",
-    "Estimate": "base",
-    "LocalTeacher": "local",
-    "Material": "base",
-    "OpenAITeacher": "openai",
-    "Teacher": "base",
-    "TeacherContext": "base",
-    "describe_corpus": "describe",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Load a public name from its module on first use."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = lazily(
+    __name__,
+    {
+        "AnthropicTeacher": "anthropic",
+        "ContextTeacher": "context",
+        "Descriptions": "describe",
+        "Estimate": "base",
+        "LocalTeacher": "local",
+        "Material": "base",
+        "OpenAITeacher": "openai",
+        "Teacher": "base",
+        "TeacherContext": "base",
+        "describe_corpus": "describe",
+    },
+)

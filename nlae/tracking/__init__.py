@@ -7,6 +7,6 @@ which imports names that wandb is removing and counts optimizer steps: `nlae.cal
 """
 
 from nlae.tracking.redaction import redact
-from nlae.tracking.run import NullRun, Run, TrackingSettings, open_run
+from nlae.tracking.run import NullRun, Run, TrackingSettings, open_run, versions
 
-__all__ = ["NullRun", "Run", "TrackingSettings", "open_run", "redact"]
+__all__ = ["NullRun", "Run", "TrackingSettings", "open_run", "redact", "versions"]

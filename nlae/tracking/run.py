@@ -4,6 +4,7 @@ A run is a record, never an input: no stage reads one back.
 """
 
 import logging
+import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,11 +18,11 @@ from nlae.tracking.redaction import redact
 if TYPE_CHECKING:
     from wandb import Run as WandbHandle
 
-__all__ = ["NullRun", "Run", "TrackingSettings", "WandbRun", "open_run"]
+__all__ = ["NullRun", "Run", "TrackingSettings", "WandbRun", "open_run", "versions"]
 
 logger = logging.getLogger(__name__)
 Status = Literal["complete", "failed", "interrupted"]
-PACKAGES = ("nlae", "torch", "transformers", "pytorch-lightning", "peft", "datasets")
+PACKAGES = ("nlae", "torch", "transformers", "pytorch-lightning", "peft", "datasets", "tokenizers")
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,7 @@ def _init(
             name=f"{lineage['stage']}-{lineage['fingerprint'][:8]}",
             group=group,
             job_type=lineage["stage"],
-            config={**redact(config), **lineage, "versions": _versions()},
+            config={**redact(config), **lineage, "versions": versions()},
             reinit="create_new",
             settings=quiet,
         )
@@ -223,8 +224,9 @@ def _init(
         ) from error
 
 
-def _versions() -> dict[str, str]:
-    found = {}
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide what comes out."""
+    found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
             found[name] = metadata.version(name)

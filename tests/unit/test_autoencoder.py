@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -72,3 +74,11 @@ def test_scale_is_alpha_unless_it_is_said(make_pair, prompt):
     assert Autoencoder(target, Site(layer=0), None, settings).verbalizer.scale == 2.5
     with pytest.raises(NlaeError, match="no activation statistics"):
         Autoencoder(target, Site(layer=0), None, PairSettings(prompt=prompt))
+
+
+def test_a_marker_that_the_embedding_has_no_row_for_is_refused_when_a_pair_is_built(prompt):
+    target = TinyTarget(layers=2, width=32, vocabulary=400).load()
+    target.tokenizer.add_tokens(["⟐"])
+    settings = PairSettings(prompt=dataclasses.replace(prompt, marker="⟐"), injection=InjectionSettings(scale=2.5))
+    with pytest.raises(NlaeError, match="beyond the target's embedding"):
+        Autoencoder(target, Site(layer=0), None, settings)

@@ -98,13 +98,16 @@ def test_warmstart_view_splits_documents_between_the_roles(store):
     assert len(joint.streams["verbalizer"][0]) == len(joint.streams["reconstructor"][0])
 
 
-def test_validation_is_fixed_and_carries_text(store):
-    data = module(store, view="warmstart", descriptions=store / "texts", validation_rows=10, validation_batch=4)
-    batches = list(data.val_dataloader())
-    assert [len(batch) for batch in batches] == [4, 4, 2]
-    assert all(80 <= row < 100 and row % 9 and row % 10 for batch in batches for row in batch.row_B.tolist())
-    again = list(data.val_dataloader())
-    assert all(torch.equal(a.row_B, b.row_B) for a, b in zip(batches, again, strict=True))
+def test_validation_is_fixed_and_has_text(store):
+    def chosen() -> list[int]:
+        data = module(store, view="warmstart", descriptions=store / "texts", validation_rows=10)
+        data.setup()
+        return data.validation.row.tolist()
+
+    rows = chosen()
+    assert len(set(rows)) == 10
+    assert all(80 <= row < 100 and row % 9 and row % 10 for row in rows), "of the validation split, with a text"
+    assert chosen() == rows
 
 
 def test_disjoint_halves_cover_everything(store):

@@ -15,7 +15,7 @@ from nlae.backbone import REFERENCE, VERBALIZER
 from nlae.errors import NlaeError
 from nlae.functional import likelihood
 from nlae.functional.scaling import unit
-from nlae.verbalizer import InjectionSettings, pad_right
+from nlae.verbalizer import InjectionSettings
 
 FAMILIES = ["llama", "gemma2", "gemma3", "gpt2", "gpt_neox"]
 N = 2
@@ -242,7 +242,6 @@ def test_responses_are_what_the_sampler_would_have_to_write(make_pair):
     for row, mask, text in zip(token_BT, mask_BT, ["a cat", "the dog ran"], strict=True):
         written = pair.target.tokenizer.decode(row[mask.bool()])
         assert pair.prompt.parse(written) == (text, True)
-    assert pad_right([[1], [2, 3]], "cpu")[0].tolist() == [[1, 0], [2, 3]]
 
 
 @pytest.mark.parametrize("settings", [{"mode": "stir"}, {"point": 3}, {"point": -1}, {"point": "head"}])

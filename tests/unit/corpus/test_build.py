@@ -57,7 +57,7 @@ def test_corpus_is_consistent(tmp_path, tokenizer):
         assert corpus.text(document).startswith(corpus.prefix_text(row, tokenizer))
     assert metrics["rows"] == len(rows) == sum(metrics[f"rows_{s}"] for s in ("train", "val", "test"))
     assert metrics["rows_test_long"] > 0
-    assert corpus.split_rows("test").tolist() == [r for r in range(len(rows)) if rows.split[r] == "test"]
+    assert rows.row.tolist() == list(range(len(rows)))
     assert not set(corpus.document_hashes("train")) & set(corpus.document_hashes("test"))
 
 
