@@ -131,8 +131,19 @@ def to_plain(cfg: DictConfig, hydra: Any) -> Composed:
 
 
 def _choose_site(config: dict[str, Any], typed: Sequence[str]) -> dict[str, Any]:
-    """Layer or depth: the typed one replaces the default of the other; both typed stay, and are refused later."""
+    """Layer or depth: the typed one replaces the default of the other; both typed stay, and are refused later.
+
+    An experiment's default for one site means nothing to several.
+    """
     site = config.get("site", {})
+    if "layers" in site:
+        for name in ("layer", "depth"):
+            if f"site.{name}" not in typed:
+                site.pop(name, None)
+    if "kinds" in site:  # several sites have layers of their own; a default for one is not meant for them
+        for key in ("layer", "depth"):
+            if f"site.{key}" not in typed:
+                site.pop(key, None)
     for mine, other in (("layer", "depth"), ("depth", "layer")):
         if f"site.{mine}" in typed and f"site.{other}" not in typed and site.get(mine) is not None:
             site[other] = None

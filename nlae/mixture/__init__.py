@@ -6,7 +6,8 @@ while training and reading several stores are left to `data` and the objectives.
 """
 
 from nlae.mixture.data import MixtureBatch, MixtureDataModule
+from nlae.mixture.files import load_trained
 from nlae.mixture.mixture import Mixture
 from nlae.mixture.roles import Reconstructors, Verbalizers
 
-__all__ = ["Mixture", "MixtureBatch", "MixtureDataModule", "Reconstructors", "Verbalizers"]
+__all__ = ["Mixture", "MixtureBatch", "MixtureDataModule", "Reconstructors", "Verbalizers", "load_trained"]

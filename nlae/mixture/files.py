@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from nlae.autoencoder import Autoencoder
 from nlae.backbone import RECONSTRUCTOR, VERBALIZER
 from nlae.checkpoint import (
     DISTRACTORS,
@@ -152,6 +153,14 @@ def load(path: str | Path, *, device: str = "cpu", precision: str | None = None)
         )
     mixture.load_trained_state(state)
     return mixture
+
+
+def load_trained(path: str | Path, *, device: str = "cpu", precision: str | None = None) -> Autoencoder | Mixture:
+    """Read a checkpoint of either kind: a pair or a mixture."""
+    folder = locate(path)
+    if (folder / META).exists() and read_meta(folder).get("role") == ROLE:
+        return load(folder, device=device, precision=precision)
+    return Autoencoder.load(path, device=device, precision=precision)
 
 
 def _sites(meta: dict[str, Any]) -> list[Site]:

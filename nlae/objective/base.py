@@ -11,7 +11,7 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,11 @@ from torch import Tensor, nn
 from nlae.autoencoder import Autoencoder
 from nlae.functional.reconstruction import fve
 from nlae.functional.scaling import unit
+from nlae.mixture import Mixture
+from nlae.mixture.data import mean_over_sites
 from nlae.objective.micro import predictions, responses
 
+Trained = Autoencoder | Mixture
 MICRO_TOKENS = 4096
 MAGNITUDE_WEIGHT = 0.1
 
@@ -81,7 +84,7 @@ class Objective(pl.LightningModule):
     Args:
         build: makes the autoencoder when weights may be loaded (`configure_model`).
         schedule: learning rates.
-        validation: held-out rows, or None.
+        validation: held-out rows, for a mixture those of some sites by name, or None.
         validate_every: updates between two validations.
         seed: of everything drawn while training.
         micro_tokens: most tokens of one backward, padding counted: memory and speed, not the update.
@@ -91,10 +94,10 @@ class Objective(pl.LightningModule):
 
     def __init__(
         self,
-        build: Callable[[], Autoencoder],
+        build: Callable[[], Trained],
         *,
         schedule: Schedule,
-        validation: ValidationSet | None = None,
+        validation: ValidationSet | Mapping[str, ValidationSet] | None = None,
         validate_every: int = 50,
         seed: int = 0,
         micro_tokens: int = MICRO_TOKENS,
@@ -106,13 +109,14 @@ class Objective(pl.LightningModule):
         self.update = 0
         self.skipped = 0
         self.metrics: dict[str, float] = {}
-        self.pair: Autoencoder | None = None
+        self.pair: Trained | None = None
+        self.site = ""
         self.verbalizer: nn.Module | None = None
         self.reconstructor: nn.Module | None = None
 
     @property
-    def autoencoder(self) -> Autoencoder:
-        """The pair being trained.
+    def trained(self) -> Trained:
+        """All that is being trained.
 
         Raises:
             RuntimeError: before `configure_model`.
@@ -120,6 +124,12 @@ class Objective(pl.LightningModule):
         if self.pair is None:
             raise RuntimeError("weights are not loaded yet: call configure_model() first")
         return self.pair
+
+    @property
+    def autoencoder(self) -> Autoencoder:
+        """The pair being trained; of a mixture, the view of this update's `site`."""
+        trained = self.trained
+        return trained.at(self.site) if isinstance(trained, Mixture) else trained
 
     def configure_model(self) -> None:
         """Load weights, once."""
@@ -131,7 +141,7 @@ class Objective(pl.LightningModule):
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """AdamW for the verbalizer, AdamW for the reconstructor; fused kernels on a GPU."""
-        pair, schedule = self.autoencoder, self.schedule
+        pair, schedule = self.trained, self.schedule
         fused = pair.target.device.type == "cuda"
         settings: dict[str, Any] = {"weight_decay": schedule.weight_decay, "betas": (0.9, 0.98), "fused": fused}
         return [
@@ -141,7 +151,7 @@ class Objective(pl.LightningModule):
 
     def on_train_start(self) -> None:
         """Set `requires_grad` once more and assert that dropout cannot act."""
-        assert self.autoencoder.target.model.training
+        assert self.trained.target.model.training
         if self.validation is not None and self.update == 0:
             self.metrics = self.validate()
 
@@ -197,7 +207,7 @@ class Objective(pl.LightningModule):
         """One guarded step of each role, on gradients that are already there."""
         optimizers: Any = self.optimizers()
         for_verbalizer, for_reconstructor = optimizers
-        pair, schedule = self.autoencoder, self.schedule
+        pair, schedule = self.trained, self.schedule
         return {
             "verbalizer/grad_norm": self.guarded_step(
                 for_verbalizer, pair.verbalizer.trainable(), schedule.verbalizer_lr
@@ -210,9 +220,21 @@ class Objective(pl.LightningModule):
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Held-out curves: the round trip at temperature 1, its shuffled pairing, both halves on the teacher's text."""
-        held, pair = self.validation, self.autoencoder
+        """Held-out curves: the round trip at temperature 1, its shuffled pairing, both halves on the teacher's text.
+
+        Of a mixture their means over the sites that are held out, and `val/fve/<site>`.
+        """
+        held = self.validation
         assert held is not None
+        if isinstance(held, ValidationSet):
+            return self._validate(held)
+        by_site = {}
+        for self.site, rows in held.items():
+            by_site[self.site] = self._validate(rows)
+        return mean_over_sites(by_site, "val/fve")
+
+    def _validate(self, held: ValidationSet) -> dict[str, float]:
+        pair = self.autoencoder
         true_ND, mean_D = unit(held.activation_ND), pair.statistics.mean_D
         seeds = pair.row_seeds(self.seed, "validate", held.row_N)
         written = pair.verbalize(held.activation_ND, seeds=seeds)
@@ -235,7 +257,7 @@ class Objective(pl.LightningModule):
         new, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(parents=True)
-        weights = {name: weight.contiguous().cpu() for name, weight in self.autoencoder.trained_state().items()}
+        weights = {name: weight.contiguous().cpu() for name, weight in self.trained.trained_state().items()}
         save_file(weights, str(new / "weights.safetensors"))
         save_file(_optimizer_tensors(self._plain_optimizers()), str(new / "optimizers.safetensors"))
         (new / "update.json").write_text(json.dumps({"update": self.update, "skipped": self.skipped}))
@@ -248,7 +270,7 @@ class Objective(pl.LightningModule):
 
     def load_resume(self, folder: Path) -> None:
         """Go on from `folder`; call it after the optimizers exist (`on_fit_start` of the stage's callback)."""
-        self.autoencoder.load_trained_state(load_file(str(folder / "weights.safetensors")))
+        self.trained.load_trained_state(load_file(str(folder / "weights.safetensors")))
         _load_optimizers(self._plain_optimizers(), load_file(str(folder / "optimizers.safetensors")))
         counts = json.loads((folder / "update.json").read_text())
         self.update, self.skipped = counts["update"], counts["skipped"]

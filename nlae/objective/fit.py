@@ -74,7 +74,7 @@ def fit(
     """Train `module` to its last update.
 
     Args:
-        module: the objective; afterwards its `autoencoder` is the trained pair.
+        module: the objective; afterwards its `trained` is the trained pair or mixture.
         data: serves updates from `data.start_update` on, which must be where `folder` can be resumed.
         folder: the stage's folder; gets `history.jsonl` and `resume/`.
         run: gets the curves.
@@ -113,7 +113,7 @@ def _finished(module: Objective, folder: Path) -> None:
     found = resume_folder(folder)
     if found is None:
         raise NlaeError(f"{folder} has no resume folder although all updates are done; delete it and run again")
-    module.autoencoder.load_trained_state(load_file(str(found / "weights.safetensors")))
+    module.trained.load_trained_state(load_file(str(found / "weights.safetensors")))
     module.update = module.schedule.updates
     if module.validation is not None:
         # the figures of the last update went with the killed process; they follow from the weights alone

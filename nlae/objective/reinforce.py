@@ -60,10 +60,11 @@ class Reinforce(Objective):
         fresh = self.pair is None
         super().configure_model()
         if fresh and self.kl:
-            self.autoencoder.verbalizer.freeze_reference()
+            self.trained.verbalizer.freeze_reference()
 
     def training_step(self, batch: Any, index: int) -> None:
         """One update on `Batch` of activations (with the teacher's text for `supervised`)."""
+        self.site = getattr(batch, "site", "")
         if self.algorithm == "supervised":
             metrics = self.imitate(batch.activation_BD, batch.explanation)
             metrics |= self.regress(batch.activation_BD, batch.explanation)

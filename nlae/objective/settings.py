@@ -24,6 +24,7 @@ class TrainingSettings:
         weight_decay: of AdamW.
         validate_every: updates between two points of the held-out curves.
         validation_rows: rows those points are taken on.
+        validation_sites: of a mixture, sites those points are taken at; they share the rows.
         checkpoint_every: updates that a kill can cost.
         micro_tokens: most tokens of one backward, padding counted: memory and speed, not the update.
     """
@@ -37,12 +38,13 @@ class TrainingSettings:
     weight_decay: float = 0.0
     validate_every: int = 50
     validation_rows: int = 64
+    validation_sites: int = 4
     checkpoint_every: int = 25
     micro_tokens: int = MICRO_TOKENS
 
     def __post_init__(self) -> None:
         """Refuse counts that could never train."""
-        for name in ("updates", "validate_every", "checkpoint_every", "micro_tokens"):
+        for name in ("updates", "validate_every", "checkpoint_every", "micro_tokens", "validation_sites"):
             if getattr(self, name) < 1:
                 raise NlaeError(f"objective: {name} is {getattr(self, name)}; it must be at least 1")
 
@@ -61,11 +63,13 @@ class WarmStartSettings(TrainingSettings):
         verbalizer_batch: rows per update for the verbalizer.
         reconstructor_batch: rows per update for the reconstructor.
         disjoint_documents: no document feeds both.
+        reader_sites: of a mixture, sites that the reconstructor learns at in one update; None for all of them.
     """
 
     verbalizer_batch: int = 16
     reconstructor_batch: int = 16
     disjoint_documents: bool = True
+    reader_sites: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

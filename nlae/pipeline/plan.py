@@ -66,18 +66,23 @@ class Plan:
         if name == "corpus":
             return str(build(self.config["corpus"], "corpus").fingerprint())
         if name in ("teacher_target", "teacher_dtype"):
-            asks = str(self.config["teacher"].get("_target_", "")).endswith("ContextTeacher")
+            teacher = str(self.config["teacher"].get("_target_", ""))
+            if name == "teacher_target" and teacher.endswith("LocalTeacher"):
+                return str(build(self.config["teacher"], "teacher").fingerprint())
+            asks = teacher.endswith("ContextTeacher")
             return self.outside(name.removeprefix("teacher_")) if asks else ""
         assert name == "dtype", name
         return base_dtype(self.config)
 
     def _resolve_site(self) -> None:
-        """Depth becomes a layer, so that equal places have equal fingerprints."""
+        """Depths become layers, so that equal places have equal fingerprints."""
         node = self.config.get("site")
         if not node or "_target_" not in node:
             return
         site = build(node, "site").resolve(int(self.source.load_config().num_hidden_layers))
-        self.config["site"] = {**node, "layer": site.layer, "depth": None}
+        several = hasattr(site, "layers")
+        places = {"layers": list(site.layers), "depths": None} if several else {"layer": site.layer, "depth": None}
+        self.config["site"] = {**node, **places}
 
     @property
     def subject(self) -> str:

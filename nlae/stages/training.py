@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,20 +14,25 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from nlae.autoencoder import Autoencoder
-    from nlae.objective import Objective
+    from nlae.data import ActivationDataModule
+    from nlae.mixture import Mixture
+    from nlae.objective import Objective, ValidationSet
     from nlae.objective.settings import TrainingSettings
-    from nlae.store import ActivationRows
+    from nlae.store import ActivationRows, ActivationStore, Descriptions
 
+    Trained = Autoencoder | Mixture
+
+log = logging.getLogger(__name__)
 DISTRACTORS = 100
 TABLE_ROWS = 32
 
 
-def begin_pair(context: StageContext) -> Autoencoder:
-    """An untrained pair with the shape that the config asks for."""
+def begin_pair(context: StageContext) -> Trained:
+    """An untrained pair, or mixture of them, with the shape that the config asks for."""
     from nlae.autoencoder import Autoencoder, PairSettings
-    from nlae.store import ActivationStore
+    from nlae.mixture import Mixture
+    from nlae.target import resolved_sites
 
-    store = ActivationStore.open(context.parents["extract"])
     verbalizer, reconstructor = context.build("verbalizer"), context.build("reconstructor")
     settings = PairSettings(
         prompt=context.build("prompt"),
@@ -39,14 +45,94 @@ def begin_pair(context: StageContext) -> Autoencoder:
         seed=context.seed,
     )
     source = context.build("target")
-    return Autoencoder(
-        source.load(dtype=settings.dtype, device=context.device),
-        context.build("site"),
-        store.statistics,
-        settings,
-        meta={"target": source.describe(), "base_checkpoint": source.name},
-        distractors_MD=distractors(store.split("train", early=False)),
-    )
+    meta = {"target": source.describe(), "base_checkpoint": source.name}
+    target = source.load(dtype=settings.dtype, device=context.device)
+    stores = open_stores(context)
+    known = {name: distractors(store.split("train", early=False)) for name, store in stores.items()}
+    if not is_mixture(context):
+        ((name, store),) = stores.items()
+        return Autoencoder(
+            target, context.build("site"), store.statistics, settings, meta=meta, distractors_MD=known[name]
+        )
+    if not settings.prompt.names_site:
+        log.warning(
+            "prompt.verbalizer does not say {site}: sites can be told apart by their vectors alone; prompt=site"
+        )
+    sites = resolved_sites(context.build("site"), target.n_layers)
+    statistics = {name: store.statistics for name, store in stores.items()}
+    return Mixture(target, sites, statistics, settings, meta=meta | {"site": context.config["site"]}, distractors=known)
+
+
+def is_mixture(context: StageContext) -> bool:
+    """Whether the config names several sites."""
+    from nlae.target import SiteMixture
+
+    return isinstance(context.build("site"), SiteMixture)
+
+
+def open_stores(context: StageContext) -> dict[str, ActivationStore]:
+    """The extracted activations by the name of their site; one for a plain site."""
+    from nlae.store import ActivationStore
+
+    folder = context.parents["extract"]
+    if not is_mixture(context):
+        store = ActivationStore.open(folder)
+        return {store.site: store}
+    return {site.name: ActivationStore.open(folder / site.name) for site in context.build("site").sites}
+
+
+def serve(context: StageContext, settings: TrainingSettings, **how: Any) -> ActivationDataModule:
+    """Data of a training stage from its next update on: for one site or for a mixture."""
+    from nlae.data import ActivationDataModule
+    from nlae.mixture import MixtureDataModule
+    from nlae.objective.base import resume_update
+
+    shared: dict[str, Any] = {
+        "store": context.parents["extract"],
+        "seed": context.seed,
+        "max_updates": settings.updates,
+        "start_update": resume_update(context.folder),
+        "validation_rows": settings.validation_rows,
+        **how,
+    }
+    if is_mixture(context):
+        shared |= {"sites": [site.name for site in context.build("site").sites]}
+        data: ActivationDataModule = MixtureDataModule(validation_sites=settings.validation_sites, **shared)
+    else:
+        shared.pop("reader_sites", None)
+        data = ActivationDataModule(**shared)
+    data.setup()
+    return data
+
+
+def validation_rows(data: ActivationDataModule) -> dict[str, ActivationRows]:
+    """Validation rows by site; the name is empty where there is only one."""
+    found = getattr(data, "validation_at", None)
+    return {"": data.validation} if found is None else dict(found)
+
+
+def validation_sets(
+    data: ActivationDataModule, descriptions: Descriptions | None
+) -> ValidationSet | dict[str, ValidationSet]:
+    """What curves are drawn on: one set, or of a mixture one for each site chosen for it."""
+    from nlae.objective import validation_set
+
+    sets = {site: validation_set(rows, descriptions) for site, rows in validation_rows(data).items()}
+    return sets.get("", sets)
+
+
+def view(trained: Trained, site: str) -> Autoencoder:
+    """The autoencoder of one site; a plain one is its own only view."""
+    from nlae.mixture import Mixture
+
+    return trained.at(site) if isinstance(trained, Mixture) else trained
+
+
+def mean_gap(trained: Trained, data: ActivationDataModule) -> float:
+    """The start-up probe of the injection, its mean over the sites that are validated."""
+    from nlae.objective import zero_shot_gap
+
+    return float(np.mean([zero_shot_gap(view(trained, site), rows) for site, rows in validation_rows(data).items()]))
 
 
 def distractors(rows: ActivationRows) -> Tensor:
@@ -57,8 +143,8 @@ def distractors(rows: ActivationRows) -> Tensor:
     return unit(rows.activations(places))
 
 
-def train(context: StageContext, module: Objective, data: Any, settings: TrainingSettings) -> Autoencoder:
-    """Fit, and return the trained pair."""
+def train(context: StageContext, module: Objective, data: Any, settings: TrainingSettings) -> Trained:
+    """Fit, and return what was trained."""
     from nlae.objective import fit
 
     fit(
@@ -70,15 +156,15 @@ def train(context: StageContext, module: Objective, data: Any, settings: Trainin
         device=context.device,
         callbacks=list(context.build("callbacks").values()),
     )
-    return module.autoencoder
+    return module.trained
 
 
-def keep(context: StageContext, pair: Autoencoder, stage: str, updates: dict[str, int]) -> None:
+def keep(context: StageContext, pair: Trained, stage: str, updates: dict[str, int]) -> None:
     """Write the checkpoint into the stage's folder, with hashes of the documents it has seen."""
     from nlae.corpus import Corpus
-    from nlae.store import ActivationStore
 
-    warm, trained = context.node("objective.warmstart"), ActivationStore.open(context.parents["extract"]).split("train")
+    # the sites of a mixture hold the same rows
+    warm, trained = context.node("objective.warmstart"), next(iter(open_stores(context).values())).split("train")
     pair.meta |= {
         "stage": stage,
         "training": {
@@ -106,11 +192,14 @@ def final_metrics(module: Objective) -> dict[str, float]:
     return {k: v for k, v in module.metrics.items() if k.startswith("val/")} | {"updates": float(module.update)}
 
 
-def show_samples(context: StageContext, pair: Autoencoder, rows: ActivationRows) -> None:
+def show_samples(context: StageContext, trained: Trained, data: ActivationDataModule) -> None:
     """A table of held-out explanations in the run."""
-    few = rows.select(np.arange(min(TABLE_ROWS, len(rows))))
-    seeds = pair.row_seeds(context.seed, "samples", [int(row) for row in few.row])
-    written = pair.verbalize(few.all(), seeds=seeds)
-    decode = pair.target.tokenizer.decode
-    table = [[int(few.row[i]), decode(few.context_ids(i)), written[i].text, written[i].closed] for i in range(len(few))]
-    context.run.table("explanations", ["row", "context", "explanation", "closed"], table)
+    table, by_site = [], validation_rows(data)
+    for site, rows in by_site.items():
+        pair, few = view(trained, site), rows.select(np.arange(min(TABLE_ROWS // len(by_site), len(rows))))
+        seeds = pair.row_seeds(context.seed, "samples", [int(row) for row in few.row])
+        written = pair.verbalize(few.all(), seeds=seeds)
+        decode = pair.target.tokenizer.decode
+        for i, said in enumerate(written):
+            table.append([pair.site.name, int(few.row[i]), decode(few.context_ids(i)), said.text, said.closed])
+    context.run.table("explanations", ["site", "row", "context", "explanation", "closed"], table)
