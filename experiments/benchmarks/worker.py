@@ -55,4 +55,7 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    sys.stderr.flush()
+    # taking a model apart in good order can take longer than a repetition
+    os._exit(code)
