@@ -1,32 +1,53 @@
 """From a source to a corpus folder: read, choose, cut, split, draw positions.
 
 Everything is a function of the source's content, its settings and the tokenizer; the target's layers play no part, so
-that layers and sites are compared on the same rows.
+that layers and sites are compared on the same rows. Texts and tokens pass through files chunk by chunk; what grows in
+memory is names of works and a few hundred bytes of numbers per passage.
 """
 
 from __future__ import annotations
 
-import itertools
 import logging
-from collections.abc import Iterable, Iterator
+import shutil
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
+from nlae.corpus.choosing import choose
 from nlae.corpus.corpus import DOCUMENTS, ROWS, SPLITS
-from nlae.corpus.passages import SHORT, Cutter, Passage, draw_positions
-from nlae.corpus.source import CorpusSource, Document, stable_hash
+from nlae.corpus.passages import SHORT, Cutter, draw_positions
+from nlae.corpus.source import CorpusSource
 from nlae.corpus.splits import near_duplicate_links, shares, split_works
-from nlae.errors import NlaeError
-from nlae.progress import track
-from nlae.store.arrow import write_table
+from nlae.corpus.spool import TableWriter, read_in_order
+from nlae.store.arrow import on_disk, replacing
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 CLUSTERS = 30  # fewer works in the test split than this give no interval
+Ints = npt.NDArray[np.int64]
 logger = logging.getLogger(__name__)
+
+_DOCUMENTS = pa.schema(
+    {
+        "document": pa.int64(),
+        "id": pa.string(),
+        "origin": pa.string(),
+        "source": pa.string(),
+        "split": pa.string(),
+        "text": pa.string(),
+        "input_ids": pa.list_(pa.int32()),
+    }
+)
+_ROWS = pa.schema(
+    {"row": pa.int64(), "document": pa.int64(), "position": pa.int32(), "split": pa.string(), "token_id": pa.int32()}
+)
+_ROWS_CHUNK = 1 << 16
 
 
 def build_corpus(source: CorpusSource, tokenizer: PreTrainedTokenizerBase, folder: Path) -> dict[str, float]:
@@ -41,146 +62,80 @@ def build_corpus(source: CorpusSource, tokenizer: PreTrainedTokenizerBase, folde
         Counts, as metrics.
 
     Raises:
-        NlaeError: nothing to read, nothing long enough, or too few works to split.
+        NlaeError: nothing to read, nothing long enough, too few works to split, or the disk is full.
     """
-    counts: dict[str, float] = {"short_documents": 0, "copies": 0}
-    passages = _choose(source, Cutter(tokenizer, source.max_tokens), counts)
-    works = [passage.id if source.split_by == "document" else passage.source for passage in passages]
-    links: list[tuple[str, str]] = []
-    if source.near_duplicates is not None:
-        links = near_duplicate_links([passage.text for passage in passages], works, source.near_duplicates)
-    split_of = split_works(
-        sorted(set(works)), links, val_share=source.val_share, test_share=source.test_share, seed=source.seed
-    )
-    documents = _documents_table(passages, works, [split_of[work] for work in works])
-    rows = _rows_table(source, passages, documents["split"].to_pylist())
     folder = Path(folder)
-    write_table(folder / DOCUMENTS, documents)
-    write_table(folder / ROWS, rows)
-    return counts | _metrics(documents, rows, split_of, len(links))
-
-
-def _choose(source: CorpusSource, cutter: Cutter, counts: dict[str, float]) -> list[Passage]:
-    """Passages in reading order: all of them, or `max_documents` taken from the works in turn."""
-    stream = source.documents()
-    limit = source.max_documents
-    if source.streaming:
-        if limit is None:
-            raise NlaeError("corpus.max_documents must be set for a corpus that is streamed")
-        kept = list(itertools.islice(_usable(source, cutter, stream, counts), limit))
-    else:
-        order: dict[str, int] = {}
-        by_work: dict[str, list[Document]] = {}
-        for number, document in enumerate(stream):
-            order[document.id] = number
-            by_work.setdefault(document.source, []).append(document)
-        turns = _in_turn(source, cutter, by_work, counts)
-        total = limit or sum(len(documents) for documents in by_work.values())
-        kept = list(track(itertools.islice(turns, limit), total, "cutting documents"))
-        kept.sort(key=lambda passage: (order[passage.origin], _number(passage)))
-    if not kept:
-        raise NlaeError(
-            f"no document of the corpus reaches corpus.min_tokens={source.min_tokens} tokens: give longer documents or "
-            "lower corpus.min_tokens"
+    scratch = folder / ".build"
+    shutil.rmtree(scratch, ignore_errors=True)  # of a build that was killed
+    counts: dict[str, float] = {"short_documents": 0, "copies": 0}
+    try:
+        with on_disk(scratch):
+            scratch.mkdir(parents=True)
+            passages, order = choose(source, Cutter(tokenizer, source.max_tokens), counts, scratch)
+        works = _works(source, passages, order)
+        links: list[tuple[str, str]] = []
+        if source.near_duplicates is not None:
+            texts = (text.as_py() for batch in read_in_order(passages, order, ["text"]) for text in batch["text"])
+            links = near_duplicate_links(texts, works, source.near_duplicates)
+        split_of = split_works(
+            sorted(set(works)), links, val_share=source.val_share, test_share=source.test_share, seed=source.seed
         )
-    return kept
+        found = _write(source, passages, order, works, split_of, folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return counts | _metrics(found, split_of, len(links))
 
 
-def _in_turn(
-    source: CorpusSource, cutter: Cutter, by_work: dict[str, list[Document]], counts: dict[str, float]
-) -> Iterator[Passage]:
-    """One passage of each work, then a second of each, …, so that any number of them spans as many works as it can."""
-    seen: set[int] = set()
-    works = sorted(by_work, key=lambda work: (stable_hash(source.seed, "work", work), work))
-    queues = [_usable(source, cutter, _shuffled(by_work[work], source.seed), counts, seen) for work in works]
-    while queues:
-        going = []
-        for queue in queues:
-            passage = next(queue, None)
-            if passage is not None:
-                going.append(queue)
-                yield passage
-        queues = going
+def _works(source: CorpusSource, passages: pa.Table, order: Ints) -> list[str]:
+    """The work of each passage; one string for all passages of a work."""
+    column = "id" if source.split_by == "document" else "source"
+    known: dict[str, str] = {}
+    names = (name.as_py() for batch in read_in_order(passages, order, [column]) for name in batch[column])
+    return [known.setdefault(name, name) for name in names]
 
 
-def _usable(
-    source: CorpusSource,
-    cutter: Cutter,
-    documents: Iterable[Document],
-    counts: dict[str, float],
-    seen: set[int] | None = None,
-) -> Iterator[Passage]:
-    """Passages that are long enough and no copies of earlier ones."""
-    seen = set() if seen is None else seen
-    least = max(source.min_tokens, source.first_position + 1)
-    for document in documents:
-        passages = cutter.cut(document)
-        for passage in sorted(passages, key=lambda p: stable_hash(source.seed, "passage", p.id)):
-            content = stable_hash(passage.text)
-            if len(passage.ids) < least:
-                counts["short_documents"] += 1
-            elif content in seen:
-                counts["copies"] += 1
-            else:
-                seen.add(content)
-                yield passage
+def _write(
+    source: CorpusSource, passages: pa.Table, order: Ints, works: list[str], split_of: dict[str, str], folder: Path
+) -> Counter[str]:
+    """Write both tables side by side; returns what was counted on the way."""
+    found: Counter[str] = Counter()
+    with (
+        replacing(folder / DOCUMENTS) as documents_path,
+        replacing(folder / ROWS) as rows_path,
+        TableWriter(documents_path, _DOCUMENTS) as documents,
+        TableWriter(rows_path, _ROWS, _ROWS_CHUNK) as rows,
+    ):
+        for number, passage in enumerate(_passages(passages, order)):
+            ids, work = passage["input_ids"].values.to_numpy(), works[number]
+            split = split_of[work]
+            fields = {name: passage[name].as_py() for name in ("id", "origin", "text")}
+            documents.add(document=number, **fields, source=work, split=split, input_ids=ids)
+            found.update({"documents": 1, f"documents_{split}": 1, "tokens": len(ids)})
+            positions = draw_positions(
+                fields["id"],
+                len(ids),
+                count=source.positions_per_document,
+                first=source.first_position,
+                short_share=source.short_share,
+                seed=source.seed,
+            )
+            for position in positions:
+                rows.add(row=rows.count, document=number, position=position, split=split, token_id=int(ids[position]))
+            found.update({"rows": len(positions), f"rows_{split}": len(positions)})
+            if split == "test":
+                found["rows_test_long"] += sum(position >= SHORT for position in positions)
+    return found
 
 
-def _shuffled(documents: list[Document], seed: int) -> list[Document]:
-    return sorted(documents, key=lambda document: stable_hash(seed, "document", document.id))
+def _passages(passages: pa.Table, order: Ints) -> Iterator[dict[str, Any]]:
+    columns = ["id", "origin", "text", "input_ids"]
+    for batch in read_in_order(passages, order, columns):
+        for i in range(batch.num_rows):
+            yield {name: batch[name][i] for name in columns}
 
 
-def _number(passage: Passage) -> int:
-    rest = passage.id.removeprefix(passage.origin)
-    return int(rest[1:]) if rest else 0
-
-
-def _documents_table(passages: list[Passage], works: list[str], splits: list[str]) -> pa.Table:
-    return pa.table(
-        {
-            "document": pa.array(range(len(passages)), pa.int64()),
-            "id": pa.array([passage.id for passage in passages], pa.string()),
-            "origin": pa.array([passage.origin for passage in passages], pa.string()),
-            "source": pa.array(works, pa.string()),
-            "split": pa.array(splits, pa.string()),
-            "text": pa.array([passage.text for passage in passages], pa.string()),
-            "input_ids": pa.array([passage.ids for passage in passages], pa.list_(pa.int32())),
-        }
-    )
-
-
-def _rows_table(source: CorpusSource, passages: list[Passage], splits: list[str]) -> pa.Table:
-    places = [
-        (number, position)
-        for number, passage in enumerate(passages)
-        for position in draw_positions(
-            passage.id,
-            len(passage.ids),
-            count=source.positions_per_document,
-            first=source.first_position,
-            short_share=source.short_share,
-            seed=source.seed,
-        )
-    ]
-    return pa.table(
-        {
-            "row": pa.array(range(len(places)), pa.int64()),
-            "document": pa.array([number for number, _ in places], pa.int64()),
-            "position": pa.array([position for _, position in places], pa.int32()),
-            "split": pa.array([splits[number] for number, _ in places], pa.string()),
-            "token_id": pa.array([passages[number].ids[position] for number, position in places], pa.int32()),
-        }
-    )
-
-
-def _metrics(documents: pa.Table, rows: pa.Table, split_of: dict[str, str], links: int) -> dict[str, float]:
+def _metrics(found: Counter[str], split_of: dict[str, str], links: int) -> dict[str, float]:
     work_counts = shares(list(split_of.values()))
-    document_counts = shares(documents["split"].to_pylist())
-    row_counts = shares(rows["split"].to_pylist())
-    test_positions = [
-        p for p, s in zip(rows["position"].to_pylist(), rows["split"].to_pylist(), strict=True) if s == "test"
-    ]
-    long_test = sum(position >= SHORT for position in test_positions)
     if work_counts["test"] < CLUSTERS:
         logger.warning(
             "the test split has %d source works, and fewer than %d give no intervals: give more works or raise "
@@ -188,20 +143,20 @@ def _metrics(documents: pa.Table, rows: pa.Table, split_of: dict[str, str], link
             work_counts["test"],
             CLUSTERS,
         )
-    if not long_test:
+    if not found["rows_test_long"]:
         logger.warning("no test row has more than %d tokens of context: the quote frontier will be empty", SHORT)
     metrics: dict[str, float] = {
-        "documents": documents.num_rows,
+        "documents": found["documents"],
         "works": len(split_of),
-        "rows": rows.num_rows,
-        "tokens": sum(len(ids) for ids in documents["input_ids"].to_pylist()),
+        "rows": found["rows"],
+        "tokens": found["tokens"],
         "near_duplicate_pairs": links,
-        "rows_test_long": long_test,
+        "rows_test_long": found["rows_test_long"],
     }
     for split in SPLITS:
         metrics |= {
             f"works_{split}": work_counts[split],
-            f"documents_{split}": document_counts[split],
-            f"rows_{split}": row_counts[split],
+            f"documents_{split}": found[f"documents_{split}"],
+            f"rows_{split}": found[f"rows_{split}"],
         }
     return metrics

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from nlae.store.arrow import read_table
+from nlae.store.arrow import read_table, strings
 
 DOCUMENTS, ROWS = "documents.arrow", "rows.arrow"
 SPLITS = ("train", "val", "test")
@@ -52,7 +52,7 @@ class Corpus:
     def __init__(self, documents: pa.Table, rows: pa.Table) -> None:
         self.documents = documents
         columns = {name: rows[name].to_numpy().astype(np.int64) for name in ("row", "document", "position", "token_id")}
-        self.rows = RowColumns(**columns, split=np.asarray(rows["split"].to_pylist(), dtype=object))
+        self.rows = RowColumns(**columns, split=strings(rows["split"]))
 
     @classmethod
     def open(cls, folder: Path | str) -> Corpus:
@@ -95,6 +95,14 @@ class Corpus:
     def row_source(self, row: int) -> str:
         """The source work of a row."""
         return self.source[int(self.rows.document[row])]
+
+    def token_ids(self, document: int) -> Ints:
+        """As `input_ids`, as int64[n]."""
+        return np.asarray(self.documents["input_ids"][int(document)].values.to_numpy(), dtype=np.int64)
+
+    def sources_of(self, document_N: Ints) -> list[str]:
+        """The source works of some documents, looked up where they lie: at 100 million tokens a list of all is large."""
+        return [str(self.documents["source"][int(document)].as_py()) for document in document_N]
 
     def context_ids(self, row: int) -> list[int]:
         """All tokens of the passage up to and including the row's position."""

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from nlae.corpus.source import stable_hash
 from nlae.errors import NlaeError
@@ -17,7 +18,12 @@ from nlae.progress import track
 
 PERMUTATIONS = 64
 SHINGLE = 5
+NEIGHBOURS = 64
+_COMPARED = 1 << 15
 _LARGE = 0.1  # a cluster with more of the works than this trains: it would upset the shares of a held-out split
+
+Ints = npt.NDArray[np.int64]
+Sketches = npt.NDArray[np.uint32]
 
 
 def split_works(
@@ -56,24 +62,55 @@ def split_works(
     return {work: split.get(work, "train") for work in works}
 
 
-def near_duplicate_links(texts: Sequence[str], works: Sequence[str], threshold: float) -> list[tuple[str, str]]:
-    """Pairs of works that share passages whose five-word runs overlap by at least `threshold` (Jaccard, estimated)."""
+def near_duplicate_links(texts: Iterable[str], works: Sequence[str], threshold: float) -> list[tuple[str, str]]:
+    """Pairs of works that share passages whose five-word runs overlap by at least `threshold` (Jaccard, estimated).
+
+    A passage costs 256 bytes for its sketch and 32 while one band is compared. Where more than `NEIGHBOURS` passages
+    agree in a band, each is compared with that many before it rather than with all.
+
+    Args:
+        texts: of the passages.
+        works: work of each passage.
+        threshold: of the estimate.
+    """
     from datasketch import MinHash, MinHashLSH
 
-    index = MinHashLSH(threshold=threshold, num_perm=PERMUTATIONS)
-    sketches: list[MinHash] = []
-    links: set[tuple[str, str]] = set()
     empty = MinHash(num_perm=PERMUTATIONS, seed=1, hashfunc=zlib.crc32)
-    for number, text in enumerate(track(texts, description="near duplicates")):
+    sketch_NP = np.empty((len(works), PERMUTATIONS), dtype=np.uint32)
+    for number, text in enumerate(track(texts, len(works), "near duplicates")):
         sketch = empty.copy()
         sketch.update_batch(shingles(text))
-        for other in index.query(sketch):
-            pair = (works[other], works[number])
-            if pair[0] != pair[1] and sketches[other].jaccard(sketch) >= threshold:
-                links.add((min(pair), max(pair)))
-        index.insert(number, sketch)
-        sketches.append(sketch)
+        sketch_NP[number] = sketch.hashvalues
+    numbers: dict[str, int] = {}
+    work_N = np.fromiter((numbers.setdefault(work, len(numbers)) for work in works), np.int64, len(works))
+    bands = MinHashLSH(threshold=threshold, num_perm=PERMUTATIONS)
+    links: set[tuple[str, str]] = set()
+    for band in range(bands.b):
+        for left, right in _alike(sketch_NP, work_N, slice(band * bands.r, (band + 1) * bands.r), threshold):
+            links.add((min(works[left], works[right]), max(works[left], works[right])))
     return sorted(links)
+
+
+def _alike(sketch_NP: Sketches, work_N: Ints, columns: slice, threshold: float) -> Iterator[tuple[int, int]]:
+    """Pairs of passages of different works that agree in a band of the sketch, and in enough of the rest."""
+    key_N = np.zeros(len(sketch_NP), dtype=np.uint64)
+    for column in sketch_NP[:, columns].T:
+        # keys may collide: the whole sketches are compared below
+        key_N = (key_N ^ column.astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
+        key_N ^= key_N >> np.uint64(29)
+    order_N = np.argsort(key_N, kind="stable")
+    key_N = key_N[order_N]
+    for distance in range(1, min(NEIGHBOURS, len(key_N) - 1) + 1):
+        place = np.flatnonzero(key_N[distance:] == key_N[:-distance])
+        if not len(place):
+            return
+        left, right = order_N[place], order_N[place + distance]
+        other = work_N[left] != work_N[right]
+        left, right = left[other], right[other]
+        for start in range(0, len(left), _COMPARED):
+            a, b = left[start : start + _COMPARED], right[start : start + _COMPARED]
+            near = (sketch_NP[a] == sketch_NP[b]).mean(1) >= threshold
+            yield from zip(a[near].tolist(), b[near].tolist(), strict=True)
 
 
 def shingles(text: str) -> list[bytes]:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from nlae.errors import NlaeError
 from nlae.functional.scaling import SiteStatistics
-from nlae.store.arrow import checksum, read_table, write_text
+from nlae.store.arrow import checksum, read_table, strings, write_text
 
 LIST_FILE = "shards.json"
 STATISTICS_FILE = "statistics.safetensors"
@@ -142,7 +142,8 @@ class ActivationStore:
     def column(self, name: str) -> npt.NDArray[Any]:
         """One column over all shards, in disk order."""
         if name not in self._columns:
-            parts = [table[name].to_numpy() for table in self._tables]
+            named = name in ("source", "split")
+            parts = [strings(table[name]) if named else table[name].to_numpy() for table in self._tables]
             self._columns[name] = np.concatenate(parts) if parts else np.zeros(0)
         return self._columns[name]
 

@@ -12,6 +12,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from nlae.errors import NlaeError
@@ -29,19 +31,31 @@ def replacing(path: Path) -> Iterator[Path]:
     # one name for all attempts: what a killed process left is overwritten (each stage's folder has one writer, by lock)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        with temporary.open("rb") as handle:
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
+        with on_disk(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            with temporary.open("rb") as handle:
+                os.fsync(handle.fileno())
+            temporary.replace(path)
+            _sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def on_disk(path: Path) -> Iterator[None]:
+    """Name what was being written when the disk is full or refuses.
+
+    Raises:
+        NlaeError: instead of any OSError of the block.
+    """
+    try:
+        yield
     except OSError as problem:
         raise NlaeError(
             f"cannot write {path}: {problem.strerror or problem}; "
             "free some space (or set paths.artifacts to another disk) and run the same command again"
         ) from problem
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_table(path: Path, table: pa.Table) -> None:
@@ -74,6 +88,16 @@ def read_table(path: Path, rebuild: str) -> pa.Table:
         return Dataset.from_file(str(path)).data.table
     except (pa.ArrowInvalid, OSError, EOFError) as problem:
         raise NlaeError(f"{path} is truncated or damaged ({_first_line(problem)}): {rebuild}") from problem
+
+
+def strings(column: pa.ChunkedArray) -> npt.NDArray[np.object_]:
+    """A column of names that repeat, object[n]: eight bytes a row, since equal names of a chunk are one object."""
+    parts = [np.zeros(0, dtype=object)]
+    for chunk in column.chunks:
+        encoded = chunk.dictionary_encode()
+        names = np.array([*encoded.dictionary.to_pylist(), None], dtype=object)[:-1]
+        parts.append(names[encoded.indices.to_numpy()])
+    return np.concatenate(parts)
 
 
 def checksum(path: Path) -> str:
