@@ -1,0 +1,133 @@
+"""A scan that is killed and started again ends with the same bytes as one that was left alone."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pyarrow as pa
+import pytest
+
+from nlae.corpus.corpus import DOCUMENTS, ROWS
+from nlae.dictionary.scan import parts, scan
+from nlae.dictionary.scan.scanning import Reader
+from nlae.errors import NlaeError
+from nlae.store.arrow import write_table
+
+CHILD = """
+    import sys, time
+    from pathlib import Path
+    from nlae.corpus import Corpus
+    from nlae.dictionary.scan import ScanSettings, scan, scanning
+    from nlae.target import TinyTarget
+    read = scanning.Reader.read
+    def slowly(self, number, window):
+        print(number, flush=True)
+        time.sleep(0.05)
+        return read(self, number, window)
+    scanning.Reader.read = slowly
+    settings = ScanSettings(**SETTINGS)
+    scan(TinyTarget(layers=3).load(), Corpus.open(sys.argv[1]), Path(sys.argv[2]), settings=settings, seed=1)
+"""
+
+
+def content(folder):
+    """Every file of a finished scan; there must be nothing else."""
+    assert not (folder / parts.RESUME).exists()
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def child(corpus_folder, folder, settings):
+    fields = {name: getattr(settings, name) for name in settings.__dataclass_fields__}
+    code = textwrap.dedent(CHILD).replace("**SETTINGS", f"**{fields!r}")
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(corpus_folder), str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def corpus_folder(tmp_path_factory, scanned):
+    """The invented corpus as files again, for another process."""
+    folder = tmp_path_factory.mktemp("corpus")
+    rows = scanned.corpus.rows
+    write_table(folder / DOCUMENTS, scanned.corpus.documents)
+    columns = {name: pa.array(getattr(rows, name)) for name in ("row", "document", "position", "token_id")}
+    write_table(folder / ROWS, pa.table({**columns, "split": pa.array(list(rows.split), pa.string())}))
+    return folder
+
+
+def test_killed_at_several_windows_and_resumed_it_is_the_same(tmp_path, corpus_folder, scanned):
+    seen = []
+    for stop in (1, 5, 11):  # before the first state, after it, among the other splits
+        process = child(corpus_folder, tmp_path, scanned.settings)
+        started = None
+        for line in process.stdout:
+            started = int(line) if started is None else started
+            if int(line) >= stop:
+                os.kill(process.pid, signal.SIGKILL)
+                break
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        seen.append(started)
+    last = child(corpus_folder, tmp_path, scanned.settings)
+    out, error = last.communicate(timeout=120)
+    assert last.returncode == 0, error
+    seen.append(int(out.splitlines()[0]))
+    assert seen[0] == seen[1] == 0
+    assert seen[2] % scanned.settings.checkpoint_every == 0
+    assert 0 < seen[2] <= seen[3] < scanned.metrics["windows"]
+    whole = content(scanned.scan.folder)
+    assert content(tmp_path) == whole
+    assert len(whole) > 10
+
+
+@pytest.mark.parametrize("when", ["finish", "facts"])
+def test_stopped_while_the_files_are_written(tmp_path, scanned, monkeypatch, when):
+    def fail(*_):
+        raise NlaeError("cannot write: No space left on device")
+
+    name = {"finish": "nlae.dictionary.scan.parts._write_panel", "facts": "nlae.dictionary.scan.scanning.write_text"}
+    monkeypatch.setattr(name[when], fail)
+    with pytest.raises(NlaeError, match="No space left"):
+        scan(scanned.target, scanned.corpus, tmp_path, settings=scanned.settings, seed=1)
+    monkeypatch.undo()
+    monkeypatch.setattr(Reader, "read", lambda *_: pytest.fail("read again"))
+    assert scan(scanned.target, scanned.corpus, tmp_path, settings=scanned.settings, seed=1) == scanned.metrics
+    assert content(tmp_path) == content(scanned.scan.folder)
+
+
+def test_a_state_of_other_settings_or_without_its_parts_is_not_used(tmp_path, scanned, monkeypatch):
+    read, calls = Reader.read, []
+
+    def counted(self, number, window):
+        calls.append(number)
+        if len(calls) > 7:
+            raise NlaeError("stopped")
+        return read(self, number, window)
+
+    monkeypatch.setattr(Reader, "read", counted)
+    with pytest.raises(NlaeError, match="stopped"):
+        scan(scanned.target, scanned.corpus, tmp_path, settings=scanned.settings, seed=2)
+    calls.clear()
+    with pytest.raises(NlaeError, match="stopped"):  # another seed: from the start
+        scan(scanned.target, scanned.corpus, tmp_path, settings=scanned.settings, seed=1)
+    assert calls[0] == 0
+    parts.part_path(tmp_path, 2).unlink()
+    calls.clear()
+    with pytest.raises(NlaeError, match="stopped"):
+        scan(scanned.target, scanned.corpus, tmp_path, settings=scanned.settings, seed=1)
+    assert calls[0] == 0
+    monkeypatch.undo()
+    scan(scanned.target, scanned.corpus, tmp_path, settings=scanned.settings, seed=1)
+    assert content(tmp_path) == content(scanned.scan.folder)
+
+
+def test_another_seed_in_the_same_folder_replaces_what_was_there(tmp_path, scanned):
+    scan(scanned.target, scanned.corpus, tmp_path, settings=scanned.settings, seed=2)
+    assert content(tmp_path) != content(scanned.scan.folder)
+    scan(scanned.target, scanned.corpus, tmp_path, settings=scanned.settings, seed=1)
+    assert content(tmp_path) == content(scanned.scan.folder)
