@@ -1,12 +1,15 @@
 """Datasets of the hub, streamed: nothing is downloaded beyond what is read.
 
-The revision is resolved to a commit before anything else, so that the same command reads the same text tomorrow.
+The revision is resolved to a commit before anything else, and the commit is part of the fingerprint: when the data set
+moves on, the corpus is made anew. The commit is also noted in the cache, so that what is there is found without a
+network.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +17,9 @@ from typing import Any, ClassVar
 
 from nlae.corpus.source import CorpusSource, Document
 from nlae.errors import NlaeError
+from nlae.revisions import recall, remember
 
+log = logging.getLogger(__name__)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -61,7 +66,10 @@ class HubCorpus(CorpusSource):
             raise NlaeError(f"dataset {self.dataset}, split {self.subset}: empty; choose another corpus.subset")
 
     def fingerprint(self) -> str:
-        """The commit of the dataset, with what is chosen of it; asks the hub unless `revision` is a commit."""
+        """The commit of the dataset, with what is chosen of it.
+
+        The hub is asked unless `revision` is a commit; without a network its last answer is taken, and the log says so.
+        """
         return f"hub-{self.dataset}@{self._commit()}/{self.name}/{self.subset}"
 
     def _commit(self) -> str:
@@ -77,7 +85,12 @@ class HubCorpus(CorpusSource):
         try:
             commit = HfApi().dataset_info(self.dataset, revision=self.revision).sha
         except Exception as problem:
-            raise self._unreachable(problem) from problem
+            known = recall(self.dataset, self.revision)
+            if known is None:
+                raise self._unreachable(problem) from problem
+            log.warning("%s: the hub did not answer; taken as commit %s, as on %s", self.dataset, *known)
+            return known[0]
+        remember(self.dataset, self.revision, str(commit))
         return str(commit)
 
     def _records(self) -> Iterator[dict[str, Any]]:

@@ -17,7 +17,8 @@ class Stage:
         parents: stages whose folders it reads.
         nodes: dotted config paths that it reads; keys in `fingerprint.NEVER_HASHED` are left out.
         outside: content that comes from elsewhere: `target`, `tokenizer`, `corpus`, `dtype` (of the base weights),
-            `teacher_target` and `teacher_dtype` (the same where the teacher asks the target, else empty).
+            `teacher_target` and `teacher_dtype` (the same where the teacher asks the target, else empty; for a teacher
+            with weights of its own in this process, theirs).
         trained: its result is a checkpoint, which `checkpoint=` replaces.
     """
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from nlae.errors import NlaeError
+from nlae.target.hub import HubTarget
 from nlae.teacher.answers import clean_answer, instruction
 from nlae.teacher.base import Estimate, Material, OnResult, TeacherContext
 
@@ -52,10 +54,29 @@ class LocalTeacher:
         self._instructions = ""
         self._loaded: tuple[Any, Any] | None = None
 
+    @cached_property
+    def _source(self) -> HubTarget:
+        return HubTarget(None, self.model, self.revision)
+
+    def fingerprint(self) -> str:
+        """The commit of a hub model, or a hash of a folder's files: a branch may move, its texts may not.
+
+        Raises:
+            NlaeError: there is no such model, or no network to ask.
+        """
+        try:
+            return self._source.fingerprint()
+        except NlaeError as problem:
+            raise self._unloadable(problem) from problem
+
     def identity(self) -> dict[str, Any]:
-        """Model, revision and sampling."""
-        kept = ("model", "revision", "max_tokens", "temperature", "seed", "max_prefix_tokens", "tags_required")
-        return {"teacher": self.name, **{key: getattr(self, key) for key in kept}}
+        """Weights and sampling."""
+        kept = ("model", "max_tokens", "temperature", "seed", "max_prefix_tokens", "tags_required")
+        return {"teacher": self.name, "weights": self.fingerprint(), **{key: getattr(self, key) for key in kept}}
+
+    def _unloadable(self, problem: Exception) -> NlaeError:
+        first = str(problem).split("\n")[0][:200]
+        return NlaeError(f"teacher.model={self.model!r} cannot be loaded ({first}); give a hub id or a folder")
 
     def prepare(self, material: Material) -> None:
         """Take the prompt's instructions; weights load with the first question."""
@@ -134,16 +155,15 @@ class LocalTeacher:
             import torch
             from transformers import AutoModelForCausalLM, AutoTokenizer
 
+            self.fingerprint()  # after it, the description names the commit
+            revision = self._source.describe()["revision"]
             try:
-                tokenizer = AutoTokenizer.from_pretrained(self.model, revision=self.revision)
+                tokenizer = AutoTokenizer.from_pretrained(self.model, revision=revision)
                 model: Any = AutoModelForCausalLM.from_pretrained(
-                    self.model, revision=self.revision, dtype=getattr(torch, self.dtype), use_safetensors=True
+                    self.model, revision=revision, dtype=getattr(torch, self.dtype), use_safetensors=True
                 )
             except (OSError, ValueError) as problem:
-                first = str(problem).split("\n")[0][:200]
-                raise NlaeError(
-                    f"teacher.model={self.model!r} cannot be loaded ({first}); give a hub id or a folder"
-                ) from problem
+                raise self._unloadable(problem) from problem
             if not tokenizer.chat_template:
                 raise NlaeError(f"teacher.model={self.model!r} has no chat template; choose an instruct model")
             tokenizer.padding_side = "left"

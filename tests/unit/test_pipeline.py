@@ -200,6 +200,16 @@ def test_a_teacher_that_does_not_ask_the_target_is_not_asked_again(make):
     assert one == other.artifact("describe").fingerprint
 
 
+def test_a_local_teachers_weights_are_hashed(make):
+    local = {"teacher": {"_target_": "nlae.teacher.LocalTeacher", "model": "owner/instruct"}}
+
+    def with_weights(weights):
+        return make(local, teacher=SimpleNamespace(fingerprint=lambda: weights))
+
+    before, after = fingerprints(with_weights("old commit")), fingerprints(with_weights("new commit"))
+    assert {name for name in LATER if before[name] != after[name]} == LATER["describe"]
+
+
 def test_a_describe_that_failed_goes_on_in_its_folder_with_other_patience(make, fake):
     paid = {"_target_": "nlae.teacher.OpenAITeacher", "model": "m", "base_url": "http://127.0.0.1:1/v1"}
     fake.fail["describe"] = NlaeError("too many failed")

@@ -1,6 +1,7 @@
 """A dataset is streamed, pinned to a revision, and named when it cannot be had: a local one stands in for the hub."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -47,7 +48,32 @@ def test_missing_field_names_what_there_is(folder):
         list(HubCorpus(dataset=str(folder), text_key="body").documents())
 
 
-def test_no_network_is_one_line(monkeypatch):
+def test_the_commit_is_remembered_for_the_day_without_network(monkeypatch, tmp_path, caplog):
+    import huggingface_hub
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    commits = {None: "a" * 40, "dev": "b" * 40}
+    answer = lambda self, dataset, revision=None: SimpleNamespace(sha=commits[revision])  # noqa: E731
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", answer)
+    online = [HubCorpus(dataset="owner/name", revision=revision).fingerprint() for revision in commits]
+    assert caplog.messages == []
+
+    def offline(*_, **__):
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", offline)
+    assert [HubCorpus(dataset="owner/name", revision=revision).fingerprint() for revision in commits] == online
+    assert "a" * 40 in caplog.messages[0]
+    for never_seen in ({"dataset": "owner/other"}, {"dataset": "owner/name", "revision": "old"}):
+        with pytest.raises(NlaeError, match="cannot be read: no route"):
+            HubCorpus(**never_seen).fingerprint()
+    (tmp_path / "nlae" / "revisions.json").write_text("{broken")
+    with pytest.raises(NlaeError, match="cannot be read"):
+        HubCorpus(dataset="owner/name").fingerprint()
+
+
+def test_no_network_is_one_line(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     import huggingface_hub
 
     def offline(*_, **__):

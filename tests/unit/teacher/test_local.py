@@ -1,4 +1,6 @@
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -50,6 +52,34 @@ def test_missing_model_is_named(tmp_path, contexts, material):
     teacher.prepare(material)
     with pytest.raises(NlaeError, match=r"teacher\.model=.*nowhere.*cannot be loaded"):
         teacher.describe(contexts, lambda row, text: None)
+
+
+def test_identity_follows_the_weights(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "copy")
+    one, same = LocalTeacher(model=str(folder)), LocalTeacher(model=str(tmp_path / "copy"))
+    assert one.identity()["weights"] == same.identity()["weights"]
+    (tmp_path / "copy" / "generation_config.json").write_text("{}")
+    assert LocalTeacher(model=str(tmp_path / "copy")).fingerprint() != one.fingerprint()
+
+
+def test_a_branch_of_the_hub_is_loaded_at_the_commit_that_is_hashed(monkeypatch):
+    import huggingface_hub
+    import transformers
+
+    asked = []
+    info = lambda self, model, revision=None: SimpleNamespace(sha={"main": "c" * 40}[revision])  # noqa: E731
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", info)
+
+    def refuse(model, revision=None, **_):
+        asked.append((model, revision))
+        raise OSError("not here")
+
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", refuse)
+    teacher = LocalTeacher(model="owner/instruct", revision="main")
+    assert teacher.identity()["weights"] == f"hub-owner/instruct@{'c' * 40}"
+    with pytest.raises(NlaeError, match="not here"):
+        teacher._load()
+    assert asked == [("owner/instruct", "c" * 40)]
 
 
 @pytest.mark.parametrize(
