@@ -47,7 +47,7 @@ _EXEMPLARS = 16
 
 
 def make_up_dictionary(
-    folder: Path, *, layers: int = 3, neurons: int = 8, documents: int = 40, seed: int = 0
+    folder: Path, *, layers: int = 3, neurons: int = 8, documents: int = 40, phrases: int = 1, seed: int = 0
 ) -> Dictionary:
     """Write a made-up dictionary and open it.
 
@@ -56,6 +56,7 @@ def make_up_dictionary(
         layers: number of layers; 16 × 15,625 neurons make half a million entries.
         neurons: per layer; each has both signs.
         documents: passages that exemplars refer to.
+        phrases: length of a description.
         seed: of everything.
     """
     draw = np.random.default_rng([seed, 1])
@@ -64,21 +65,22 @@ def make_up_dictionary(
         for i in range(documents)
     ]
     summaries = [_summary(layer, neurons, seed) for layer in range(layers)]
-    parts = _parts(layers, neurons, documents, seed)
+    parts = _parts(layers, neurons, documents, phrases, seed)
     edges = np.linspace(-8, 8, BINS + 1).tolist()
     facts = {"target": "made up", "made_up": True, "width": neurons, "n_layers": layers, "histogram_edges": edges}
     write_dictionary(folder, parts, contexts=contexts, layers=summaries, facts=facts)
     return Dictionary.open(folder)
 
 
-def _parts(layers: int, neurons: int, documents: int, seed: int) -> Iterator[pl.DataFrame]:
+def _parts(layers: int, neurons: int, documents: int, phrases: int, seed: int) -> Iterator[pl.DataFrame]:
     for layer in range(layers):
-        yield _part(layer, neurons, documents, np.random.default_rng([seed, 2, layer]))
+        yield _part(layer, neurons, documents, phrases, np.random.default_rng([seed, 2, layer]))
 
 
-def _part(layer: int, neurons: int, documents: int, draw: np.random.Generator) -> pl.DataFrame:
+def _part(layer: int, neurons: int, documents: int, phrases: int, draw: np.random.Generator) -> pl.DataFrame:
     n = 2 * neurons
-    candidate = [f"{_WORDS[a]} about the {_NOUNS[b]}" for a, b in draw.integers(12, size=(n, 2))]
+    drawn = draw.integers(12, size=(n, phrases, 2))
+    candidate = ["; ".join(f"{_WORDS[a]} about the {_NOUNS[b]}" for a, b in row) for row in drawn]
     passes = draw.random(n) < 0.4
     scored = draw.random(n) < 0.9
     sampled = draw.random(n) < 0.2

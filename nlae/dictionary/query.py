@@ -19,6 +19,7 @@ from nlae.dictionary.schema import Entry
 from nlae.dictionary.search import lowered, matches
 
 ORDERS = ("relevance", "prediction", "number")
+_NARROW = ("layer", "passes", "prediction")
 _NAME = re.compile(r"\s*(?:layer\s*)?(\d{1,9})\s*(?:[./:,]|\s|neuron)+\s*(\d{1,9})\s*([+\-−]?)\s*", re.IGNORECASE)
 
 
@@ -50,7 +51,7 @@ class Finder:
 
     @cached_property
     def _texts(self) -> pl.DataFrame:
-        return lowered(self.dictionary.frame()).collect()
+        return lowered(self.dictionary.frame())
 
     def warm(self) -> None:
         """Read the searched texts now."""
@@ -78,22 +79,16 @@ class Finder:
             limit: entries to give.
         """
         self.warm()
-        texts = self._texts.lazy()
-        rows = (
-            matches(texts, query) if re.search(r"\w", query) else texts.select("place", "layer", "passes", "prediction")
-        )
+        rows = matches(self._texts, query) if re.search(r"\w", query) else self._texts.select("place", *_NARROW)
         if layer is not None:
             rows = rows.filter(pl.col("layer") == layer)
         if passing:
             rows = rows.filter("passes")
         if order == "number":
             rows = rows.sort("place")
-        elif order == "prediction" or not re.search(r"\w", query):
-            first = [] if order == "prediction" else ["passes"]
-            rows = rows.sort(
-                [*first, "prediction", pl.col("place")], descending=[True] * len(first) + [True, False], nulls_last=True
-            )
-        found = rows.select("place", "passes").collect()
+        elif order == "prediction":
+            rows = rows.sort("prediction", descending=True, nulls_last=True, maintain_order=True)
+        found = rows.select("place", "passes")
         places = found["place"].slice(start, limit).to_list()
         return Found([self.dictionary.at(place) for place in places], len(found), int(found["passes"].sum() or 0))
 

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
-WEIGHTS = {"description": 8.0, "candidate": 4.0, "tokens": 2.0, "promoted": 1.0}
+WEIGHTS = {"description": 8, "candidate": 4, "tokens": 2, "promoted": 1}
 _LISTS = ("tokens", "promoted")
 _KEPT = ("layer", "passes", "prediction")
+_MOST_WORDS = 16  # of a query; the rest is ignored
+_FEW = 0.3  # share of entries below which only those are looked at further
 
 
 def search(entries: pl.LazyFrame, query: str, limit: int = 20) -> list[int]:
@@ -25,21 +29,23 @@ def search(entries: pl.LazyFrame, query: str, limit: int = 20) -> list[int]:
     """
     if limit < 1:
         return []
-    ranked = matches(lowered(entries), query).select("place").head(limit).collect()
-    return [int(place) for place in ranked["place"]]
+    return [int(place) for place in matches(lowered(entries), query)["place"].head(limit)]
 
 
-def lowered(entries: pl.LazyFrame) -> pl.LazyFrame:
+def lowered(entries: pl.LazyFrame) -> pl.DataFrame:
     """What is searched, in lower case, with each entry's `place` in the file; worth keeping where many queries come.
 
     Args:
         entries: frame with the columns of the dictionary, in the order of its file.
+
+    Returns:
+        Passing entries first, then by prediction.
     """
-    found = entries.select(*_KEPT, *WEIGHTS).with_row_index("place")
-    return found.with_columns(_text(name).alias(name) for name in WEIGHTS)
+    found = entries.select(*_KEPT, *WEIGHTS).with_row_index("place").with_columns(_text(name) for name in WEIGHTS)
+    return found.sort(["passes", "prediction", "place"], descending=[True, True, False], nulls_last=True).collect()
 
 
-def matches(texts: pl.LazyFrame, query: str) -> pl.LazyFrame:
+def matches(texts: pl.DataFrame, query: str) -> pl.DataFrame:
     """All matches, best first: passing ones before the others, then by what matched, then by prediction.
 
     Args:
@@ -47,26 +53,28 @@ def matches(texts: pl.LazyFrame, query: str) -> pl.LazyFrame:
         query: words; an entry must match each of them somewhere; none at all match nothing.
 
     Returns:
-        Columns place, layer, passes, prediction, score.
+        Columns place, layer, passes, prediction.
     """
-    words = list(dict.fromkeys(re.findall(r"\w+", query.lower())))
-    hits = {
-        (name, word): pl.col(name).str.contains(r"\b" + re.escape(word)).fill_null(False)
-        for name in WEIGHTS
-        for word in words
-    }
-    if not words:
-        return texts.filter(pl.lit(False)).select("place", *_KEPT, score=pl.lit(0.0))
-    # a plain scan for the letters first: cheap, and it leaves little for the expressions
-    rough = [pl.any_horizontal([pl.col(name).str.contains(word, literal=True) for name in WEIGHTS]) for word in words]
-    everywhere = pl.all_horizontal([pl.any_horizontal([hits[name, word] for name in WEIGHTS]) for word in words])
-    score = pl.sum_horizontal([hit.cast(pl.Float64) * WEIGHTS[name] for (name, _), hit in hits.items()])
-    return (
-        texts.filter(pl.all_horizontal(rough))
-        .filter(everywhere)
-        .select("place", *_KEPT, score=score)
-        .sort(["passes", "score", "prediction", "place"], descending=[True, True, True, False], nulls_last=True)
-    )
+    words = list(dict.fromkeys(re.findall(r"\w+", query.lower())))[:_MOST_WORDS]
+    kept: npt.NDArray[np.int64] = np.arange(texts.height if words else 0)
+    score = np.zeros(len(kept), np.int16)
+    for word in sorted(words, key=len, reverse=True):  # longer words are rarer
+        few = len(kept) < _FEW * texts.height
+        gained = _weigh(texts[kept], word) if few else _weigh(texts, word)[kept]
+        score, kept = (score + gained)[gained > 0], kept[gained > 0]
+    passes = texts["passes"].to_numpy()[kept].astype(np.int16)
+    order = np.argsort(-(passes * np.int16(1000) + score), kind="stable")
+    return texts.select("place", *_KEPT)[kept[order]]
+
+
+def _weigh(texts: pl.DataFrame, word: str) -> npt.NDArray[np.int16]:
+    """Sum of the weights of the columns in which a word begins with `word`, for each row; 0 where there is none."""
+    pattern = r"\b" + re.escape(word)
+    hits = texts.select(pl.col(name).str.contains(pattern).fill_null(False) for name in WEIGHTS)
+    gained = np.zeros(texts.height, np.int16)
+    for name, weight in WEIGHTS.items():
+        gained += hits[name].to_numpy().astype(np.int16) * np.int16(weight)
+    return gained
 
 
 def _text(name: str) -> pl.Expr:

@@ -24,6 +24,7 @@ def listen(port: int = 0) -> socket.socket:
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         opened.bind((LOOPBACK, int(port)))
+        opened.listen(64)  # who comes before the server is up waits instead of being refused
     except (OSError, OverflowError) as error:
         opened.close()
         reason = getattr(error, "strerror", None) or str(error)
