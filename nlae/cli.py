@@ -33,6 +33,8 @@ Goals bring themselves and their parents up to date, reuse what is there, and re
   reinforce   joint reinforcement
   evaluate    held-out numbers beside their controls
   report      a page to read            (bare `nlae` = nlae report experiment=quickstart)
+  scan        what every neuron does over the whole corpus, in one pass
+  dictionary  what every neuron stands for, beside its nulls, or an honest "no"
 Services use a trained pair and never train:
   explain     file=notes.txt | text=… (verbatim) | messages=chat.json | vector=v.safetensors
               tokens=all|-1|last_of_turn|regex   stride=n   samples=k   generate=n
@@ -95,7 +97,8 @@ def _dispatch(line: CommandLine) -> int:
         return 0
     from nlae.config import compose
 
-    overrides = [*compose.search_path(line.options.get("config_dir")), *line.overrides, f"goal={line.goal}"]
+    given = [*compose.goal_choices(line.goal, line.overrides), *line.overrides]
+    overrides = [*compose.search_path(line.options.get("config_dir")), *given, f"goal={line.goal}"]
     if "cfg" in line.options:
         sys.stdout.write(compose.as_yaml(overrides, line.options["cfg"], "resolve" in line.options))
         return 0

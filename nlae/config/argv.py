@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from nlae.config.schema import VERBATIM
 from nlae.errors import NlaeError
 
-GOALS = ("corpus", "extract", "describe", "warmstart", "reinforce", "evaluate", "report")
+GOALS = ("corpus", "extract", "describe", "warmstart", "reinforce", "evaluate", "report", "scan", "dictionary")
 SERVICES = ("explain", "export", "browse")
 _FLAGS = {
     "-h": "help",

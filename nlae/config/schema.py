@@ -22,6 +22,7 @@ GROUPS = (
     "reward",
     "objective",
     "evaluation",
+    "dictionary",
     "explain",
     "report",
     "trainer",
@@ -83,6 +84,7 @@ class RootConfig:
     reward: dict[str, Any] = _node()
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     evaluation: dict[str, Any] = _node()
+    dictionary: dict[str, Any] = _node()
     explain: dict[str, Any] = _node()
     report: dict[str, Any] = _node()
     trainer: dict[str, Any] = _node()

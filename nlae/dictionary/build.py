@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -244,13 +244,12 @@ def _show(dictionary: Dictionary, run: Logs, seed: int) -> None:
     run.table("dictionary", columns, pl.concat(few).unique(maintain_order=True).select(columns).rows())
 
 
-def pick_layers(settings: Mapping[str, Any], n_layers: int) -> list[int]:
+def pick_layers(named: Sequence[int] | None, n_layers: int) -> list[int]:
     """Blocks of the dictionary, ascending; all of them where none are named.
 
     Raises:
         NlaeError: one that the target does not have.
     """
-    named = settings.get("layers")
     layers = sorted(range(n_layers) if named is None else (int(layer) for layer in named))
     wrong = [layer for layer in layers if not 0 <= layer < n_layers]
     if wrong:

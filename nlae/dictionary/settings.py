@@ -34,6 +34,11 @@ class DictionarySettings:
         readable_rows: held-out contexts per layer that are written and rebuilt for per-neuron R²; 0 leaves it out.
         promoted: tokens shown per entry that its write direction raises and lowers most.
         teacher: whether the configured teacher writes one more candidate for each sampled entry.
+        judge: who says from descriptions alone where entries fire; None leaves detection and fuzzing out.
+        judged: entries that are judged, a sample over layers and frequencies.
+        judging: settings of the judging.
+        steered: entries that are steered with, of the same sample; 0 leaves output scores out.
+        steering: settings of the steering.
         seed: of samples, rotations, decoys and bootstrap.
     """
 
@@ -59,6 +64,11 @@ class DictionarySettings:
     readable_rows: int = 64
     promoted: int = 8
     teacher: bool = False
+    judge: Any = None
+    judged: int = 300
+    judging: Any = None
+    steered: int = 0
+    steering: Any = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -74,7 +84,7 @@ class DictionarySettings:
         ):
             if getattr(self, name) < 1:
                 raise NlaeError(f"dictionary.{name}={getattr(self, name)} must be at least 1")
-        for name in ("sample", "rotated", "readable_rows", "promoted", "temperature"):
+        for name in ("sample", "rotated", "readable_rows", "promoted", "temperature", "judged", "steered"):
             if getattr(self, name) < 0:
                 raise NlaeError(f"dictionary.{name}={getattr(self, name)} must not be negative")
         for name in ("active_quantile", "cluster_quantile", "fdr", "min_auroc", "min_margin"):

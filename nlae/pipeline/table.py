@@ -51,6 +51,10 @@ STAGES: dict[str, Stage] = {
     "evaluate": Stage(
         ("corpus", "extract", "describe", SUBJECT), ("evaluation", "site.min_position", "trainer.precision", "seed")
     ),
+    "scan": Stage(("corpus",), ("dictionary.scan", "dictionary.seed"), ("target", "dtype")),
+    "dictionary": Stage(
+        ("corpus", "scan", SUBJECT), ("dictionary", "prompt.max_tokens", "trainer.precision"), ("target", "dtype")
+    ),
     "report": Stage(("corpus", "extract", "describe", SUBJECT, "evaluate"), ("report",)),
 }
 

@@ -1,0 +1,49 @@
+"""Goal `dictionary`: what every neuron of the layers stands for, with scores beside their nulls, or an honest "no"."""
+
+from typing import TYPE_CHECKING, Any
+
+from nlae.stages.context import StageContext
+
+if TYPE_CHECKING:
+    pass
+
+VERSION = 1
+
+
+def run(context: StageContext) -> dict[str, float]:
+    """Describe and score every neuron; returns the flat metrics.
+
+    Raises:
+        NlaeError: the autoencoder was trained on documents that are now to test it, or lacks a site.
+    """
+    from nlae.corpus import Corpus
+    from nlae.dictionary.build import build_dictionary, pick_layers
+    from nlae.dictionary.scan import Scan, promoted
+    from nlae.dictionary.speaker import MixtureSpeaker
+    from nlae.mixture import Mixture
+    from nlae.stages.evaluate import check_unseen
+
+    settings = context.build("dictionary")
+    corpus, scan = Corpus.open(context.parents["corpus"]), Scan.open(context.parents["scan"])
+    check_unseen(corpus, context.parents["subject"])
+    mixture = Mixture.load(context.parents["subject"], device=context.device, precision=context.precision)
+    target = mixture.target
+    layers = pick_layers(settings.layers or _trained_layers(mixture.sites), target.n_layers)
+    return build_dictionary(
+        scan,
+        corpus,
+        MixtureSpeaker(mixture, layers, settings.temperature, settings.batch_size),
+        target.tokenizer,
+        lambda layer: promoted(target, layer, settings.promoted),
+        context.folder,
+        settings=settings,
+        layers=layers,
+        max_tokens=int(context.config["prompt"]["max_tokens"]),
+        target=str(context.config["target"].get("name") or "the target"),
+        run=context.run,
+    )
+
+
+def _trained_layers(sites: Any) -> list[int]:
+    """Blocks that the mixture was trained on."""
+    return sorted({site.index for site in sites})
