@@ -60,41 +60,66 @@ def build_report(
     """
     found = gather(stages)
     evaluation = found["evaluate"]
-    config = redact(config or evaluation.config)
     metrics = evaluation.metrics
-    settings = config.get("report") or {}
-    bars = numbers.bars(metrics)
-    frontier = read_json(evaluation.folder / "frontier.json", None)
+    config = redact(config or evaluation.config)
     page = render(
         "report.html.j2",
-        title=_title(config),
-        site=_site(config),
-        smoke=bool(settings.get("smoke")),
-        lede=_lede(metrics, found),
-        own=numbers.headline(metrics),
-        extras=_extras(metrics),
-        verdict=[line for line in (*numbers.verdict(metrics), numbers.quote_line(metrics)) if line],
-        notes=[*_notes(evaluation), *([] if chat_template else [RAW_FORM])],
-        controls=figures.controls(bars) if bars else None,
-        frontier=figures.frontier(frontier, metrics),
-        template_tokens=(frontier or {}).get("template_tokens"),
-        learning=figures.held_out(found),
-        curves=figures.curves(found),
-        groups=examples(
-            evaluation.folder / "rows.parquet", int(settings.get("examples", 4)), int(settings.get("seed", 0))
-        ),
-        rows=numbers.rows(metrics),
-        prompt=_prompt(config),
-        lineage=[_line(stage) for stage in found.values() if stage.name != "report"],
-        versions=evaluation.manifest.get("versions") or {},
-        commit=evaluation.manifest.get("commit"),
+        **_story(found, config, chat_template),
+        **_figures(found, config),
+        **_lineage(found, config),
         command=command,
-        config=plain_path(yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=100)) if config else "",
     )
     path = write(folder / FILE, page)
     if run is not None:
         run.html("report", path)
     return {key: metrics[key] for key in ("fve", "fve_low", "fve_high") if key in metrics}
+
+
+def _story(found: Mapping[str, StageFiles], config: Mapping[str, Any], chat_template: bool) -> dict[str, Any]:
+    """What is said in words, each sentence from numbers."""
+    evaluation = found["evaluate"]
+    metrics = evaluation.metrics
+    return {
+        "title": _title(config),
+        "site": _site(config),
+        "smoke": bool((config.get("report") or {}).get("smoke")),
+        "lede": _lede(metrics, found),
+        "own": numbers.headline(metrics),
+        "extras": _extras(metrics),
+        "verdict": [line for line in (*numbers.verdict(metrics), numbers.quote_line(metrics)) if line],
+        "notes": [*_notes(evaluation), *([] if chat_template else [RAW_FORM])],
+        "prompt": _prompt(config),
+    }
+
+
+def _figures(found: dict[str, StageFiles], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Charts, tables and sample explanations."""
+    evaluation = found["evaluate"]
+    metrics, settings = evaluation.metrics, config.get("report") or {}
+    bars = numbers.bars(metrics)
+    frontier = read_json(evaluation.folder / "frontier.json", None)
+    chosen, seed = int(settings.get("examples", 4)), int(settings.get("seed", 0))
+    return {
+        "controls": figures.controls(bars) if bars else None,
+        "frontier": figures.frontier(frontier, metrics),
+        "template_tokens": (frontier or {}).get("template_tokens"),
+        "learning": figures.held_out(found),
+        "curves": figures.curves(found),
+        "groups": examples(evaluation.folder / "rows.parquet", chosen, seed),
+        "rows": numbers.rows(metrics),
+    }
+
+
+def _lineage(found: Mapping[str, StageFiles], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Folders, fingerprints, versions and settings that made the numbers."""
+    manifest = found["evaluate"].manifest
+    text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=100) if config else ""
+    return {
+        "lineage": [_line(stage) for stage in found.values() if stage.name != "report"],
+        "versions": manifest.get("versions") or {},
+        "commit": manifest.get("commit"),
+        "config": plain_path(text),
+    }
 
 
 def _notes(evaluation: StageFiles) -> list[str]:
