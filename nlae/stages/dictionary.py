@@ -17,6 +17,8 @@ def run(context: StageContext) -> dict[str, float]:
         NlaeError: the autoencoder was trained on documents that are now to test it, or lacks a site.
     """
     from nlae.corpus import Corpus
+    from nlae.dictionary import Dictionary
+    from nlae.dictionary.browse import write_overview
     from nlae.dictionary.build import build_dictionary, pick_layers
     from nlae.dictionary.scan import Scan, promoted
     from nlae.dictionary.speaker import MixtureSpeaker
@@ -29,7 +31,7 @@ def run(context: StageContext) -> dict[str, float]:
     mixture = Mixture.load(context.parents["subject"], device=context.device, precision=context.precision)
     target = mixture.target
     layers = pick_layers(settings.layers or _trained_layers(mixture.sites), target.n_layers)
-    return build_dictionary(
+    metrics = build_dictionary(
         scan,
         corpus,
         MixtureSpeaker(mixture, layers, settings.temperature, settings.batch_size),
@@ -42,6 +44,8 @@ def run(context: StageContext) -> dict[str, float]:
         target=str(context.config["target"].get("name") or "the target"),
         run=context.run,
     )
+    context.run.html("dictionary", write_overview(Dictionary.open(context.folder)))
+    return metrics
 
 
 def _trained_layers(sites: Any) -> list[int]:
