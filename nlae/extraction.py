@@ -2,8 +2,9 @@
 
 Which passages share a batch, and which rows share a shard, follows from the corpus and the settings alone. So a run
 that was killed redoes only the shards it had not finished and ends with the same files. Only the blocks up to the site
-are run, and each passage only up to its last drawn position. A mixture of sites is read in the same pass, into one
-store for each site, in a folder of the site's name.
+are run, and each passage only up to its last drawn position. The next batch is put together and the last shard written
+while the model runs. A mixture of sites is read in the same pass, into one store for each site, in a folder of the
+site's name.
 """
 
 from __future__ import annotations
@@ -11,16 +12,19 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from nlae.errors import NlaeError
+from nlae.functional.batching import token_batches
 from nlae.progress import Bar
 from nlae.store import ActivationStore, Rows, Shard, ShardList, fit_statistics, write_shard
 from nlae.store.activations import CONTEXT_TOKENS, check_shard
@@ -46,25 +50,20 @@ class Plan:
     """Which passages each shard holds, longest first: padding is small, and memory runs out at once or never.
 
     Attributes:
-        shards: document numbers per shard.
+        shards: document numbers per shard, int64 each.
         length: int64[documents], tokens to run of each document; 0 for those without rows.
         digest: identifies rows, order and shards.
     """
 
-    shards: tuple[tuple[int, ...], ...]
+    shards: tuple[Ints, ...]
     length: Ints
     digest: str
 
     def batches(self, shard: int, batch_tokens: int) -> Iterator[list[int]]:
         """Documents of one shard in batches of at most `batch_tokens` tokens, padding counted; one always fits."""
-        batch: list[int] = []
-        for document in self.shards[shard]:
-            if batch and (len(batch) + 1) * int(self.length[batch[0]]) > batch_tokens:
-                yield batch
-                batch = []
-            batch.append(document)
-        if batch:
-            yield batch
+        documents = self.shards[shard]
+        for batch in token_batches(self.length[documents].tolist(), batch_tokens):
+            yield documents[batch].tolist()
 
 
 def make_plan(corpus: Corpus, shard_rows: int) -> Plan:
@@ -72,21 +71,18 @@ def make_plan(corpus: Corpus, shard_rows: int) -> Plan:
     length = np.zeros(len(corpus), dtype=np.int64)
     np.maximum.at(length, corpus.rows.document, corpus.rows.position + 1)
     rows_of = np.bincount(corpus.rows.document, minlength=len(corpus))
-    shards: list[tuple[int, ...]] = []
-    current: list[int] = []
-    count = 0
-    for document in np.lexsort((np.arange(len(corpus)), -length)):
-        if not length[document]:
-            continue
-        current.append(int(document))
-        count += int(rows_of[document])
-        if count >= shard_rows:
-            shards.append(tuple(current))
-            current, count = [], 0
-    if current:
-        shards.append(tuple(current))
-    digest = hashlib.sha256(repr(shards).encode())
-    digest.update(corpus.rows.document.tobytes() + corpus.rows.position.tobytes() + corpus.rows.token_id.tobytes())
+    order = np.lexsort((np.arange(len(corpus)), -length))[: np.count_nonzero(length)].astype(np.int64)
+    done = np.cumsum(rows_of[order])
+    shards: list[Ints] = []
+    start = 0
+    while start < len(order):
+        before = int(done[start - 1]) if start else 0
+        stop = min(int(np.searchsorted(done, before + shard_rows)) + 1, len(order))
+        shards.append(order[start:stop])
+        start = stop
+    digest = hashlib.sha256(repr([len(shard) for shard in shards]).encode())
+    for column in (order, corpus.rows.document, corpus.rows.position, corpus.rows.token_id):
+        digest.update(np.ascontiguousarray(column).data)
     return Plan(tuple(shards), length, digest.hexdigest()[:32])
 
 
@@ -165,7 +161,6 @@ def _read_all(
     kept = set.intersection(*({shard.name for shard in store.listing.shards} for store in stores))
     for store in stores:
         store.keep(kept)
-    by_document = _rows_by_document(corpus)
     pending: Future[list[Shard]] | None = None
 
     def write(number: int, rows: list[Rows], tokens: int, seconds: float) -> list[Shard]:
@@ -175,7 +170,7 @@ def _read_all(
     with Bar("extract", len(plan.shards)) as bar, ThreadPoolExecutor(1) as writer:
         bar.advance(len(kept))
         for number in (n for n in range(len(plan.shards)) if _name(n) not in kept):
-            rows, tokens, seconds = _read_shard(reader, corpus, plan, number, by_document, batch_tokens)
+            rows, tokens, seconds = _read_shard(reader, corpus, plan, number, batch_tokens)
             # one shard is written while the next one is read; never more, or memory would fill
             _finished(stores, pending)
             pending = writer.submit(write, number, rows, tokens, seconds)
@@ -186,32 +181,65 @@ def _read_all(
         _finished(stores, pending)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Batch:
+    """One forward pass: padded ids (B, T), the rows wanted of it, and where they stand in it (n, 2)."""
+
+    ids_BT: Tensor
+    row: Ints
+    places_N2: Tensor
+    context_ids: list[Ints]
+    tokens: int
+
+
+def _prepared(reader: SitesReader, corpus: Corpus, plan: Plan, documents: list[int]) -> _Batch:
+    ids = [corpus.token_ids(document)[: plan.length[document]] for document in documents]
+    # rows are numbered document by document
+    bounds = np.searchsorted(corpus.rows.document, [[document, document + 1] for document in documents])
+    row = np.concatenate([np.arange(start, stop) for start, stop in bounds])
+    index = np.repeat(np.arange(len(documents)), bounds[:, 1] - bounds[:, 0])
+    position = corpus.rows.position[row]
+    context = [ids[i][max(0, p + 1 - CONTEXT_TOKENS) : p + 1] for i, p in zip(index, position, strict=True)]
+    places = torch.from_numpy(np.stack([index, position], axis=1))
+    return _Batch(reader.pad(ids), row, places, context, sum(map(len, ids)))
+
+
+def _ahead(prepare: Callable[[list[int]], _Batch], batches: Iterator[list[int]]) -> Iterator[_Batch]:
+    """Batches in order, each put together in a thread while the one before it is used."""
+    with ThreadPoolExecutor(1) as thread:
+        waiting: Future[_Batch] | None = None
+        for batch in batches:
+            following = thread.submit(prepare, batch)
+            if waiting is not None:
+                yield waiting.result()
+            waiting = following
+        if waiting is not None:
+            yield waiting.result()
+
+
 def _read_shard(
-    reader: SitesReader, corpus: Corpus, plan: Plan, number: int, by_document: dict[int, Ints], batch_tokens: int
+    reader: SitesReader, corpus: Corpus, plan: Plan, number: int, batch_tokens: int
 ) -> tuple[list[Rows], int, float]:
     """All rows of one shard at each site, with the tokens that were run and the seconds that took."""
     row: list[Ints] = []
-    contexts: list[list[int]] = []
+    contexts: list[Ints] = []
     read: list[list[tuple[Tensor, Tensor]]] = []
     started, tokens = time.monotonic(), 0
-    for documents in plan.batches(number, batch_tokens):
-        ids = [corpus.input_ids(document)[: plan.length[document]] for document in documents]
-        rows = np.concatenate([by_document[document] for document in documents])
-        index_of = {document: index for index, document in enumerate(documents)}
-        places = [(index_of[int(corpus.rows.document[row])], int(corpus.rows.position[row])) for row in rows]
-        read.append(reader.read(ids, places))
-        row.append(rows)
-        contexts += [ids[i][max(0, p + 1 - CONTEXT_TOKENS) : p + 1] for i, p in places]
-        tokens += sum(len(text) for text in ids)
+    for batch in _ahead(partial(_prepared, reader, corpus, plan), plan.batches(number, batch_tokens)):
+        read.append(reader.read_padded(batch.ids_BT, batch.places_N2))
+        row.append(batch.row)
+        contexts += batch.context_ids
+        tokens += batch.tokens
     seconds = time.monotonic() - started
     row_N = np.concatenate(row)
+    document_N = corpus.rows.document[row_N]
     shared: dict[str, Any] = {
         "row": row_N,
-        "document": corpus.rows.document[row_N],
+        "document": document_N,
         "position": corpus.rows.position[row_N],
         "token_id": corpus.rows.token_id[row_N],
-        "source": [corpus.row_source(int(number)) for number in row_N],
-        "split": [str(split) for split in corpus.rows.split[row_N]],
+        "source": corpus.sources_of(document_N),
+        "split": corpus.rows.split[row_N].tolist(),
         "context_ids": contexts,
     }
     by_site = [
@@ -223,12 +251,6 @@ def _read_shard(
         for parts in zip(*read, strict=True)
     ]
     return by_site, tokens, seconds
-
-
-def _rows_by_document(corpus: Corpus) -> dict[int, Ints]:
-    documents, starts = np.unique(corpus.rows.document, return_index=True)
-    pieces = np.split(corpus.rows.row, starts[1:])
-    return {int(document): piece for document, piece in zip(documents, pieces, strict=True)}
 
 
 def _resumed(folder: Path, wanted: ShardList, plan: Plan) -> ShardList:

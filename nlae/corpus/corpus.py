@@ -101,7 +101,7 @@ class Corpus:
         return np.asarray(self.documents["input_ids"][int(document)].values.to_numpy(), dtype=np.int64)
 
     def sources_of(self, document_N: Ints) -> list[str]:
-        """The source works of some documents, looked up where they lie: at 100 million tokens a list of all is large."""
+        """The source works of some documents, looked up where they lie: a list of all may be large."""
         return [str(self.documents["source"][int(document)].as_py()) for document in document_N]
 
     def context_ids(self, row: int) -> list[int]:

@@ -1,6 +1,6 @@
 """Rows on disk while a corpus is built: appended in chunks, then mapped and read in any order.
 
-What stays in memory is one chunk and, with whoever wrote them, the row numbers. Nothing here outlives a build, so a kill
+What stays in memory is one chunk and, with whoever wrote them, the row numbers. Spools do not outlive a build: a kill
 leaves at most a hidden folder that the next build removes.
 """
 

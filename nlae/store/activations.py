@@ -210,6 +210,10 @@ class ActivationRows:
         """The last tokens up to and including the row's position, at most 64."""
         return self._store.context(int(self._places[index]))
 
+    def as_they_lie(self) -> ActivationRows:
+        """The same rows in disk order: for passes over more than fits into memory."""
+        return ActivationRows(self._store, np.sort(self._places))
+
     def select(self, chosen: npt.ArrayLike) -> ActivationRows:
         """A smaller view: a boolean mask or indices over this one."""
         return ActivationRows(self._store, self._places[np.asarray(chosen)])

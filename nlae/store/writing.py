@@ -7,6 +7,7 @@ resumed then reads the same numbers as one that was not.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,7 @@ class Rows:
     token_id: Ints
     source: list[str]
     split: list[str]
-    context_ids: list[list[int]]
+    context_ids: Sequence[Sequence[int] | Ints]
     activation: Floats
     resid_norm: Floats
 
@@ -99,7 +100,7 @@ def fit_statistics(folder: Path, listing: ShardList) -> None:
         NlaeError: no such row.
     """
     listing.save(folder)
-    rows = ActivationStore.open(folder, verify=False).split("train", early=False)
+    rows = ActivationStore.open(folder, verify=False).split("train", early=False).as_they_lie()
     if not len(rows):
         raise NlaeError(
             f"no training position reaches site.min_position={listing.min_position}: the documents are too short; "

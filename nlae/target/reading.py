@@ -8,6 +8,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -38,20 +40,26 @@ class SitesReader:
 
         Both are on the CPU.
         """
-        longest = max(len(text) for text in ids)
-        ids_BT = torch.full((len(ids), longest), self._target.pad_id, dtype=torch.long)
-        mask_BT = torch.zeros_like(ids_BT)
+        return self.read_padded(self.pad(ids), torch.tensor(places))
+
+    def pad(self, ids: Sequence[Sequence[int] | npt.NDArray[np.int64]]) -> Tensor:
+        """Texts padded on the right, int64 (B, T) on the CPU; pinned where a GPU will copy them."""
+        ids_BT = torch.full((len(ids), max(len(text) for text in ids)), self._target.pad_id, dtype=torch.long)
         for index, text in enumerate(ids):
-            ids_BT[index, : len(text)] = torch.tensor(text)
-            mask_BT[index, : len(text)] = 1
+            ids_BT[index, : len(text)] = torch.as_tensor(text)
+        return ids_BT.pin_memory() if self._target.device.type == "cuda" else ids_BT
+
+    @torch.no_grad()
+    def read_padded(self, ids_BT: Tensor, places_N2: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """As `read`, for what `pad` returned: no mask, since a causal model cannot see padding on the right."""
         device = self._target.device
-        text_N, position_N = torch.tensor(places, device=device).T
+        text_N, position_N = places_N2.to(device, non_blocking=True).T
         read = read_sites(
             self._trunk,
             self._hooks,
+            # gathered on the device: of a text of a hundred tokens a few are wanted
             lambda hidden_BTD: hidden_BTD[text_N, position_N].float(),
-            input_ids=ids_BT.to(device),
-            attention_mask=mask_BT.to(device),
+            input_ids=ids_BT.to(device, non_blocking=True),
         )
         norms = {name: read[name].norm(dim=-1).cpu() for name in set(self._norm_of)}
         return [(read[site.name].cpu(), norms[name]) for site, name in zip(self._sites, self._norm_of, strict=True)]
