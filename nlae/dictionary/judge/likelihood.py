@@ -1,9 +1,11 @@
 """A judge for small models: how much likelier does reading the text make the description?
 
 log p(description | text) − log p(description | other texts) is the log-odds, at even prior odds, that the description
-was written about this text. It asks nothing, so a model that cannot follow a question can still be a judge; but it hears
-words better than meanings, and what it calls a match is nearly always a word in common. The positive control decides
-whether it may judge at all. Left out: the other direction, log p(text | description), which was worse on the control.
+was written about this text. It asks nothing, so a model that cannot follow a question can still be a judge; but it
+hears words better than meanings, and what it calls a match is nearly always a word in common. How likely a description
+is by itself is known badly from a few other texts, so by default such a judge is told how many of an entry's windows
+are active and gives its yes to as many, the likeliest. The positive control decides whether it may judge at all. Left
+out: the other direction, log p(text | description), which was worse on the control.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ class LikelihoodJudge(LocalJudge):
         dtype: of its weights.
         batch_size: texts read at a time.
         others: number of other texts that stand for "no text in particular".
+        told_half: whether as many windows get a yes as are active; otherwise those with positive log-odds.
     """
 
     name = "likelihood"
@@ -49,15 +52,16 @@ class LikelihoodJudge(LocalJudge):
         dtype: str = "float32",
         batch_size: int = 32,
         others: int = 8,
+        told_half: bool = True,
     ) -> None:
         super().__init__(model=model, device=device, dtype=dtype, batch_size=batch_size, calibrated=False, chat=False)
         if others < 1:
             raise NlaeError(f"dictionary.judge.others={others} must be at least 1")
-        self.others = others
+        self.others, self.told_half = others, told_half
 
     def identity(self) -> dict[str, Any]:
         """Model, its data type, and what it is compared with."""
-        return {**super().identity(), "others": self.others}
+        return {**super().identity(), "others": self.others, "told_half": self.told_half}
 
     def choose(
         self,

@@ -2,8 +2,8 @@
 
 First the positive control; a task whose control does not reach the threshold is not asked of any entry, and the reason
 is kept. Balanced accuracy is the mean of the shares right among active and among inactive windows: a judge that always
-says yes scores one half. Left out: choosing the threshold per entry by its answers, which would lend every description
-a little of the truth.
+says yes scores one half. A judge may be told how many of an entry's windows are active, never which. Left out: a
+threshold per entry fitted to the truth, which would lend every description a little of it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class JudgeSettings:
     per_quantile: int = 2
     inactive: int = 10
     control: int = 24
-    control_least: float = 0.75
+    control_least: float = 0.7
     control_margin: float = 0.15
     seed: int = 0
     resamples: int = 2000
