@@ -237,13 +237,14 @@ class Verbalizer(nn.Module):
     def injected(self, activation_BD: Tensor, role: str = VERBALIZER) -> Tensor:
         """What enters the slot: direction × scale, through the learned maps if there are any; float32."""
         vector_BD = activation_BD.to(self.backbone.target.device)
-        if self.is_wide:
-            vector_BD = self._narrowed(vector_BD, role)
-        vector_BD = to_scale(vector_BD, self.scale)
+        vector_BD = to_scale(self.narrowed(vector_BD, role), self.scale)
         return self.maps[role](vector_BD) if role in self.maps else vector_BD
 
-    def _narrowed(self, vector_BN: Tensor, role: str) -> Tensor:
-        """Vectors of the site's width in that of the residual stream."""
+    def narrowed(self, vector_BN: Tensor, role: str = VERBALIZER) -> Tensor:
+        """Vectors of the site's width in that of the residual stream, through the down-projection where they differ."""
+        vector_BN = vector_BN.to(self.backbone.target.device)
+        if not self.is_wide:
+            return vector_BN
         if WIDE + role in self.maps:
             narrow_BD: Tensor = self.maps[WIDE + role](vector_BN.float())
             return narrow_BD

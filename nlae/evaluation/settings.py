@@ -37,6 +37,7 @@ class EvaluationSettings:
         resamples: of the bootstrap.
         min_clusters: with fewer source works there is no interval.
         sample_seed: draws rows, pairings and resamples; the same for all runs that are to be compared.
+        site_rows: of a mixture, test rows at each site, and validation and training rows for what is fitted there.
         batch_size: rows verbalised or read together.
     """
 
@@ -58,6 +59,7 @@ class EvaluationSettings:
     resamples: int = 2000
     min_clusters: int = 30
     sample_seed: int = 0
+    site_rows: int = 48
     batch_size: int = 64
 
     def __post_init__(self) -> None:
@@ -65,6 +67,7 @@ class EvaluationSettings:
         if self.subject not in SUBJECTS:
             raise NlaeError(f"evaluation.subject is {self.subject!r}; choose one of {', '.join(SUBJECTS)}")
         least = {"fit_rows": 2, "no_injection_samples": 1, "rank_others": 1, "resamples": 1, "batch_size": 1}
+        least["site_rows"] = 2
         if self.max_rows is not None:
             least["max_rows"] = 2
         for name, minimum in least.items():

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nlae.evaluation import matching, output
+from nlae.evaluation import matching, neurons, output
 from nlae.evaluation.frontier import ReaderBudget
 from nlae.evaluation.parts import Errors, calibrated, controls, raw_space, teacher_texts
 from nlae.evaluation.protocol import Contexts, FitReader, RoundTrip
@@ -53,7 +53,8 @@ def evaluate(
         store: activations of the same target and site.
         corpus: for longer contexts in the sheet for people; None shows the store's last 64 tokens.
         descriptions: the teacher's texts; None leaves `control/teacher` out.
-        folder: gets `rows.parquet`, `frontier.json`, `samples.json`, `notes.json`, `matching.jsonl` and its key.
+        folder: gets `rows.parquet`, `frontier.json`, `samples.json`, `notes.json`, `matching.jsonl` and its key;
+            of a site of neurons `neurons.parquet` too.
         settings: how many rows, which parts.
         seed: of the sampling noise of each row.
         extraction: metrics of the extraction, for `extraction_rate`.
@@ -74,6 +75,8 @@ def evaluate(
     _lengths(subject, errors)
     calibrated(subject)
     raw_space(subject)
+    if neurons.reads_neurons(subject):
+        neurons.write(neurons.measure(subject), folder)
     controls(subject, teacher_texts(subject, descriptions), errors)
     rank_N = _ranks(subject)
     frontier = quote_frontier(subject, budget, fit_reader, errors) if subject.settings.frontier else None

@@ -11,7 +11,7 @@ from nlae.stages.context import StageContext
 if TYPE_CHECKING:
     from nlae.corpus import Corpus
 
-VERSION = 1
+VERSION = 2
 TRAINING_DOCUMENTS = "training_documents.txt"
 log = logging.getLogger(__name__)
 
@@ -22,15 +22,28 @@ def run(context: StageContext) -> dict[str, float]:
     Raises:
         NlaeError: the pair was trained on documents that are now to test it.
     """
-    from nlae.autoencoder import Autoencoder
     from nlae.corpus import Corpus
     from nlae.evaluation import evaluate
+    from nlae.evaluation.mixture import evaluate_mixture
+    from nlae.mixture import Mixture, load_trained
     from nlae.store import ActivationStore, Descriptions
 
     corpus = Corpus.open(context.parents["corpus"])
-    check_unseen(corpus, context.parents["subject"])
+    subject = context.parents["subject"]
+    check_unseen(corpus, subject)
+    pair = load_trained(subject, device=context.device, precision=context.precision)
+    if isinstance(pair, Mixture):
+        folder = context.parents["extract"]
+        return evaluate_mixture(
+            pair,
+            {name: ActivationStore.open(folder / name) for name in pair.names},
+            context.folder,
+            settings=context.build("evaluation"),
+            seed=context.seed,
+            run=context.run,
+        )
     return evaluate(
-        Autoencoder.load(context.parents["subject"], device=context.device, precision=context.precision),
+        pair,
         ActivationStore.open(context.parents["extract"]),
         corpus,
         Descriptions.open(context.parents["describe"]),

@@ -1,0 +1,139 @@
+"""Evaluation of a mixture: site after site, each with its own controls and interval.
+
+A site's figures are kept as soon as they are there, so that a run that was killed goes on with the next one. The quote
+frontier, matching and greedy explanations are left out: they take minutes a site, and a pair of one site has them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from nlae.evaluation import neurons
+from nlae.evaluation.parts import Errors, calibrated, raw_space, wordless
+from nlae.evaluation.settings import EvaluationSettings
+from nlae.evaluation.subject import Subject
+from nlae.mixture import Mixture
+from nlae.progress import Bar
+from nlae.store import ActivationStore
+from nlae.store.arrow import write_text
+from nlae.tracking import NullRun, Run
+
+SITES = "sites"
+SHOWN = (
+    "fve",
+    "fve_low",
+    "fve_high",
+    "fve_calibrated",
+    "control/shuffled",
+    "control/mean",
+    "control/last_token",
+    "raw_r2",
+)
+SAMPLES = 4
+
+
+def evaluate_mixture(
+    mixture: Mixture,
+    stores: Mapping[str, ActivationStore],
+    folder: Path,
+    *,
+    settings: EvaluationSettings | None = None,
+    seed: int = 0,
+    run: Run | None = None,
+) -> dict[str, float]:
+    """Measure every site of `mixture` on the test split.
+
+    Args:
+        mixture: what is measured.
+        stores: activations of its sites, by name.
+        folder: gets `sites.parquet` (a line a site), `samples.json`, `notes.json`, and `neurons.parquet` where there
+            are neurons.
+        settings: `site_rows` test rows are measured at each site.
+        seed: of the sampling noise of each row.
+        run: where a table goes.
+
+    Returns:
+        `<figure>/<site>` for every site, and the plain figures' means over sites and over the sites of each kind.
+
+    Raises:
+        NlaeError: a site has no test or training rows.
+    """
+    settings = settings or EvaluationSettings()
+    share = dataclasses.replace(settings, max_rows=settings.site_rows, fit_rows=settings.site_rows)
+    by_site: dict[str, dict[str, float]] = {}
+    notes: list[str] = []
+    samples: dict[str, list[dict[str, object]]] = {}
+    with Bar("evaluate", len(mixture.names)) as bar:
+        for name in mixture.names:
+            place = folder / SITES / name
+            if not (place / "site.json").is_file():
+                _measure(Subject(mixture.at(name), stores[name], place, share, seed), place)
+            found = json.loads((place / "site.json").read_text(encoding="utf-8"))
+            by_site[name], samples[name] = found["metrics"], found["samples"]
+            notes += [f"{name}: {note}" for note in found["notes"]]
+            bar.advance(note=f"{name} fve {by_site[name]['fve']:.2f}")
+    table = pl.DataFrame(
+        [{"site": name} | {key: figures.get(key) for key in SHOWN} for name, figures in by_site.items()],
+        infer_schema_length=None,
+    )
+    table.write_parquet(folder / "sites.parquet")
+    parts = [folder / SITES / name / neurons.FILE for name in mixture.names]
+    frames = [pl.read_parquet(part) for part in parts if part.is_file()]
+    if frames:
+        neurons.write(pl.concat(frames, how="diagonal").sort("layer", "neuron"), folder)
+    for name, content in (("samples.json", {"by_site": samples}), ("notes.json", list(dict.fromkeys(notes)))):
+        write_text(folder / name, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+    metrics = _together(by_site)
+    run = run or NullRun()
+    run.table("sites", table.columns, [list(row) for row in table.rows()])
+    run.summary(metrics)
+    shutil.rmtree(folder / SITES)
+    return metrics
+
+
+def _measure(subject: Subject, place: Path) -> None:
+    """One site: fidelity, controls, neurons; written to `place`, `site.json` last."""
+    place.mkdir(parents=True, exist_ok=True)
+    board, main_N, errors = subject.board, subject.main_N, Errors()
+    board.put("rows", int(main_N.sum()))
+    board.note_clusters(main_N)
+    board.add("fve", subject.error_N, main_N)
+    board.put("closed_rate", float(np.mean([one.closed for one in subject.said])))
+    calibrated(subject)
+    raw_space(subject)
+    wordless(subject, errors)
+    if neurons.reads_neurons(subject):
+        neurons.write(neurons.measure(subject), place)
+    shown = [i for i, main in enumerate(main_N.tolist()) if main][:SAMPLES]
+    decode = subject.autoencoder.target.tokenizer.decode  # type: ignore[attr-defined]
+    samples = [
+        {
+            "row": int(subject.rows.row[i]),
+            "context": str(decode(subject.rows.context_ids(i))),
+            "explanation": subject.texts[i],
+        }
+        for i in shown
+    ]
+    content = {"metrics": board.metrics, "notes": board.notes, "samples": samples}
+    write_text(place / "site.json", json.dumps(content, ensure_ascii=False) + "\n")
+
+
+def _together(by_site: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """All figures under their sites' names, and means of those that are no interval's ends."""
+    found = {f"{key}/{site}": value for site, figures in by_site.items() for key, value in figures.items()}
+    kinds = dict.fromkeys(site.partition(".")[0] for site in by_site)
+    for suffix, sites in (
+        ("", list(by_site)),
+        *((f"/{k}", [s for s in by_site if s.startswith(f"{k}.")]) for k in kinds),
+    ):
+        keys = dict.fromkeys(key for site in sites for key in by_site[site] if not key.endswith(("_low", "_high")))
+        for key in keys:
+            found[key + suffix] = float(np.mean([by_site[site][key] for site in sites if key in by_site[site]]))
+    return found | {"sites": float(len(by_site))}

@@ -1,0 +1,194 @@
+"""How much of every single neuron survives the words, and how much could survive at all.
+
+`r2` is raw-space: 1 − Σ(a−â)² / Σ(a−m)² over held-out rows, with â = predicted direction × predicted norm (the
+magnitude head's, else the site's one fitted scalar) and m the neuron's mean over training rows. `r2_shrunk` lets each
+neuron shrink to its mean by one factor fitted on validation rows. `ceiling` is the held-out R² of the best ridge map
+from what is injected, before its norm is set: a vector of d_model numbers cannot carry d_mlp of them. All of it is
+about mean-square error, which rare large activations rule; it stands beside the scores of a dictionary, deciding none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from nlae.evaluation.subject import Subject
+from nlae.functional.reconstruction import fit_scale
+from nlae.store import ActivationRows
+from nlae.store.arrow import replacing
+
+PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+FILE = "neurons.parquet"
+FIT_ROWS = 8192  # for means and linear maps, in memory at once
+
+
+def neuron_r2(pred_BN: Tensor, true_BN: Tensor, mean_N: Tensor) -> Tensor:
+    """R² of each neuron around its training mean, float64 [N]; NaN where it never leaves that mean in these rows."""
+    pred_BN, true_BN, mean_N = pred_BN.double(), true_BN.double(), mean_N.double()
+    total_N = (true_BN - mean_N).square().sum(0)
+    r2_N = 1 - (true_BN - pred_BN).square().sum(0) / total_N
+    return torch.where(total_N > 0, r2_N, torch.full_like(r2_N, float("nan")))
+
+
+def fit_neuron_shrink(pred_BN: Tensor, true_BN: Tensor, mean_N: Tensor) -> Tensor:
+    """Each neuron's factor s in [0, 1] for which m + s(â − m) is the least-squares prediction, float64 [N]."""
+    pred_BN, true_BN = pred_BN.double() - mean_N.double(), true_BN.double() - mean_N.double()
+    power_N = pred_BN.square().sum(0)
+    factor_N = (pred_BN * true_BN).sum(0) / power_N.clamp_min(torch.finfo(torch.float64).tiny)
+    return factor_N.clamp(0, 1)
+
+
+def neuron_shrink(pred_BN: Tensor, mean_N: Tensor, factor_N: Tensor) -> Tensor:
+    """`pred_BN` drawn to the training mean by each neuron's own factor, float64."""
+    mean_N = mean_N.double()
+    return mean_N + factor_N * (pred_BN.double() - mean_N)
+
+
+class Ridge:
+    """Linear maps with offset from x to y for any penalty, from one decomposition.
+
+    Args:
+        x_BD: inputs of the training rows.
+        y_BN: outputs of the same rows.
+    """
+
+    def __init__(self, x_BD: Tensor, y_BN: Tensor) -> None:
+        x_BD, y_BN = x_BD.double(), y_BN.double()
+        self.x_mean_D, self.y_mean_N = x_BD.mean(0), y_BN.mean(0)
+        x_BD = x_BD - self.x_mean_D
+        self.value_D, self.vector_DD = torch.linalg.eigh(x_BD.T @ x_BD)
+        self.target_DN = self.vector_DD.T @ (x_BD.T @ (y_BN - self.y_mean_N))
+
+    def predict(self, x_BD: Tensor, penalty: float) -> Tensor:
+        """Outputs under a penalty, in units of the inputs' mean square; float64 [B, N]."""
+        weight_D = 1 / (self.value_D.clamp_min(0) + penalty * self.value_D.mean().clamp_min(1e-30))
+        projected_BD = (x_BD.double() - self.x_mean_D) @ self.vector_DD
+        return self.y_mean_N + (projected_BD * weight_D) @ self.target_DN
+
+
+def linear_ceiling(
+    train: tuple[Tensor, Tensor],
+    validation: tuple[Tensor, Tensor],
+    test: tuple[Tensor, Tensor],
+    penalties: Sequence[float] = PENALTIES,
+) -> tuple[Tensor, Tensor]:
+    """Held-out R² [N] of each neuron's ridge map from the inputs, and the penalty [N] that validation chose for it.
+
+    Args:
+        train: inputs [B, D] and raw neurons [B, N] of the rows it is fitted on.
+        validation: those of the rows that choose the penalty.
+        test: those of the rows it is measured on.
+        penalties: to choose from, in units of the inputs' mean square.
+    """
+    ridge = Ridge(*train)
+
+    def r2(rows: tuple[Tensor, Tensor]) -> Tensor:
+        return torch.stack([neuron_r2(ridge.predict(rows[0], p), rows[1], ridge.y_mean_N) for p in penalties])
+
+    # a neuron that stands still in the validation rows takes the first
+    chosen_N = r2(validation).nan_to_num(nan=-torch.inf).argmax(0)
+    ceiling_N = r2(test).gather(0, chosen_N[None])[0]
+    return ceiling_N, torch.tensor(penalties, dtype=torch.float64)[chosen_N]
+
+
+def reads_neurons(subject: Subject) -> bool:
+    """Whether what is measured is a site of neurons whose injection is known."""
+    site: Any = getattr(subject.autoencoder, "site", None)
+    return getattr(site, "kind", None) == "mlp_neurons" and hasattr(subject.autoencoder, "verbalizer")
+
+
+def measure(subject: Subject) -> pl.DataFrame:
+    """Put medians and quartiles on the board; return a line for each neuron.
+
+    Columns: layer, neuron, r2, r2_shrunk, shrink, ceiling (null where the neuron stands still in the test rows), mean
+    and std (training rows).
+    """
+    board, settings = subject.board, subject.settings
+    train = _capped(subject.store.split("train", early=False))
+    raw_train_BN = train.all()
+    mean_N = raw_train_BN.double().mean(0)
+    fitted = subject.choose("train", settings.fit_rows)
+    scale = fit_scale(_read(subject, fitted, "training")[0], fitted.all())
+    main_N = subject.main_N
+    test_BN = subject.raw_ND[main_N]
+    pred_BN = _raw(subject.pred_ND[main_N], _norms(subject, subject.texts, main_N), scale)
+    columns = {"r2": neuron_r2(pred_BN, test_BN, mean_N)}
+    validation = subject.choose("val", settings.fit_rows)
+    if len(validation):
+        unit_BN, texts = _read(subject, validation, "validation")
+        raw_validation_BN = validation.all()
+        said_BN = _raw(unit_BN, _norms(subject, texts, None), scale)
+        columns["shrink"] = fit_neuron_shrink(said_BN, raw_validation_BN, mean_N)
+        shrunk_BN = neuron_shrink(pred_BN, mean_N, columns["shrink"])
+        columns["r2_shrunk"] = neuron_r2(shrunk_BN, test_BN, mean_N)
+        held = _capped(subject.store.split("val", early=False)).all()
+        ceiling_N, penalty_N = linear_ceiling(
+            (_injected(subject, raw_train_BN), raw_train_BN),
+            (_injected(subject, held), held),
+            (_injected(subject, test_BN), test_BN),
+        )
+        columns["ceiling"] = ceiling_N
+        board.put("ceiling/penalty", float(penalty_N.median()))
+        _quartiles(subject, "neurons/r2_shrunk", columns["r2_shrunk"])
+        _quartiles(subject, "ceiling/linear", ceiling_N)
+    else:
+        board.note("no ceiling/linear and no shrunken R² of neurons: the corpus has no validation rows")
+    _quartiles(subject, "neurons/r2", columns["r2"])
+    board.put("neurons/still", int(columns["r2"].isnan().sum()))
+    columns |= {"mean": mean_N, "std": raw_train_BN.double().std(0, correction=0)}
+    site: Any = getattr(subject.autoencoder, "site", None)
+    frame = pl.DataFrame({name: column_N.numpy() for name, column_N in columns.items()})
+    numbered = frame.with_columns(pl.selectors.float().fill_nan(None)).with_row_index("neuron")
+    return numbered.select(
+        pl.lit(int(site.index), pl.Int32).alias("layer"), pl.col("neuron").cast(pl.Int32), *frame.columns
+    )
+
+
+def write(frame: pl.DataFrame, folder: Path) -> None:
+    """Write `neurons.parquet`, whole or not at all."""
+    with replacing(folder / FILE) as temporary:
+        frame.write_parquet(temporary)
+
+
+def _capped(rows: ActivationRows) -> ActivationRows:
+    """At most `FIT_ROWS` rows, evenly spaced."""
+    return rows.select(np.arange(0, len(rows), max(1, -(-len(rows) // FIT_ROWS))))
+
+
+def _read(subject: Subject, rows: ActivationRows, name: str) -> tuple[Tensor, list[str]]:
+    """Directions read from the explanations of `rows`, and those; kept under `name`, where other parts find them."""
+    texts = [one.text for one in subject.write(rows, name)]
+    return subject.read(texts, name), texts
+
+
+def _norms(subject: Subject, texts: list[str], keep_N: Tensor | None) -> Tensor | None:
+    """The magnitude head's norms [B, 1] of texts, or None without such a head."""
+    head: Any = getattr(subject.autoencoder, "reconstruct_norm", None)
+    norm_N = None if head is None else head(texts)
+    if norm_N is None:
+        return None
+    return norm_N.double()[:, None] if keep_N is None else norm_N.double()[keep_N, None]
+
+
+def _raw(unit_BN: Tensor, norm_B1: Tensor | None, scale: float) -> Tensor:
+    return unit_BN.double() * (scale if norm_B1 is None else norm_B1)
+
+
+@torch.no_grad()
+def _injected(subject: Subject, raw_BN: Tensor) -> Tensor:
+    """What the verbalizer is given of raw neurons, before its norm is set."""
+    verbalizer: Any = getattr(subject.autoencoder, "verbalizer", None)
+    return torch.cat([verbalizer.narrowed(part_BN).cpu() for part_BN in raw_BN.split(4096)])
+
+
+def _quartiles(subject: Subject, name: str, value_N: Tensor) -> None:
+    known_N = value_N[~value_N.isnan()]
+    if len(known_N):
+        for key, share in ((name, 0.5), (f"{name}_q25", 0.25), (f"{name}_q75", 0.75)):
+            subject.board.put(key, float(known_N.quantile(share)))
