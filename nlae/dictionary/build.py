@@ -34,8 +34,8 @@ from nlae.store.arrow import replacing, write_text
 log = logging.getLogger(__name__)
 PARTS = "layers"
 TABLE_ROWS = 64
-# texts of its own that a sampled neuron and its decoy ask for, beyond the shared ones: with, without, write
-OWN_TEXTS = 5
+# texts that a sampled entry and its decoy have written, at most; they share the one of the write direction
+OWN_TEXTS = {"with": 2, "without": 2, "write": 1}
 
 
 class Logs(Protocol):
@@ -80,8 +80,11 @@ def estimate(settings: DictionarySettings, layers: Sequence[int], width: int, ma
         width: neurons per layer.
         max_tokens: tokens that a text may have.
     """
-    sampled = sum(min(count, width) for count in share(settings.sample, len(layers)))
-    written = len(layers) * (settings.contexts_per_layer + settings.readable_rows) + sampled * OWN_TEXTS
+    signs = 2 if settings.both_signs else 1
+    sampled = signs * sum(min(count, width) for count in share(settings.sample, len(layers)))
+    written = len(layers) * (settings.contexts_per_layer + settings.readable_rows) + sampled * sum(
+        OWN_TEXTS.get(kind, 0) for kind in settings.own
+    )
     read = written + 2 * sampled + len(layers) * (1 + settings.readable_rows)
     return Cost(len(layers), 2 * width * len(layers), written, written * max_tokens, read)
 
@@ -147,7 +150,10 @@ def draw_samples(scan: Scan, settings: DictionarySettings, layers: Sequence[int]
     for layer, count in zip(layers, share(settings.sample, len(layers)), strict=True):
         draw = np.random.default_rng(derive_seed(settings.seed, "sample", layer))
         frequency = scan.moments(layer).frequency.amax(0).double().numpy()
-        samples[layer] = Sample(*stratified(frequency, count, draw))
+        neurons, sign = stratified(frequency, count, draw)
+        if settings.both_signs:
+            neurons, sign = np.repeat(neurons, 2), np.tile([0, 1], len(neurons))
+        samples[layer] = Sample(neurons, sign)
     return samples
 
 

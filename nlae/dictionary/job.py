@@ -18,7 +18,6 @@ from torch import Tensor
 from nlae.dictionary.columns import DECOY, REAL, Columns, Ints, LayerData, read_layer
 from nlae.dictionary.corpus_view import CorpusView
 from nlae.dictionary.describe.candidates import (
-    OWN,
     Sample,
     TextPlan,
     medoid_first,
@@ -36,7 +35,7 @@ from nlae.dictionary.score.layer import Texts, score_layer
 from nlae.dictionary.score.panels import blocks
 from nlae.dictionary.score.passing import Rules
 from nlae.dictionary.score.prediction import centred
-from nlae.dictionary.settings import DictionarySettings
+from nlae.dictionary.settings import OWN, DictionarySettings
 from nlae.dictionary.speaker import Speaker
 from nlae.functional.randomness import derive_seed, generator
 
@@ -88,6 +87,7 @@ def make_layer(job: Job, layer: int) -> tuple[pl.DataFrame, dict[str, object]]:
         held_out=settings.readable_rows,
         n_train=len(data.panels["train"]),
         n_report=len(data.panels["report"]),
+        kinds=settings.own,
     )
     written = _written(job, data, plan)
     exemplars = {name: job.scan.exemplars(layer, decoy=name == DECOY) for name in (REAL, DECOY)}
@@ -131,7 +131,7 @@ def _texts(
     own: dict[str, dict[str, Ints]] = {name: {} for name in data.groups}
     for (name, kind), places in plan.own.items():
         own[name][kind] = places
-    for name in (REAL, DECOY):
+    for name in (REAL, DECOY) if "context" in job.settings.own else ():
         said = [_key_words(job, exemplars[name], s, n) for n, s in zip(sample.neuron, sample.sign, strict=True)]
         own[name]["context"] = np.asarray(
             [len(words) + i if text else -1 for i, text in enumerate(said)], dtype=np.int64
@@ -148,7 +148,7 @@ def _texts(
         candidates[name] = with_own(shared_2nK, sample, own[name])
         count = shared_2nK.shape[-1]
     context = count + OWN.index("context")
-    autoencoder = [i for i in range(count + len(OWN)) if i not in (context, count + OWN.index("teacher"))]
+    autoencoder = [i for i in range(count + len(OWN)) if i != context]
     return Texts(reading_CD, reading[0], candidates, autoencoder, context), words
 
 

@@ -13,8 +13,8 @@ SIGNS = ("+", "-")
 BINS = 32
 NO_DESCRIPTION = "no description found"
 # A context's text shared by all that fire there, and the one nearest to the others of the entry; with and without the
-# entry's own contribution; its write direction on top of the mean; key words of its exemplars; a teacher's words.
-ORIGINS = ("shared", "consensus", "with", "without", "write", "context", "teacher")
+# entry's own contribution; its write direction on top of the mean; key words of its exemplars.
+ORIGINS = ("shared", "consensus", "with", "without", "write", "context")
 # Fewer active contexts than can be scored; the description predicts too badly; the last token predicts as well; more
 # such entries than decoys would be needed to believe it.
 REASONS = ("few contexts", "prediction", "last token", "false discovery")

@@ -8,6 +8,8 @@ from typing import Any
 
 from nlae.errors import NlaeError
 
+OWN = ("with", "without", "write", "context")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DictionarySettings:
@@ -19,7 +21,9 @@ class DictionarySettings:
         scan: settings of the stage `scan`.
         contexts_per_layer: contexts that are verbalised once and shared by all entries of the layer.
         candidates: shared texts that an entry chooses among.
-        sample: neurons, spread over layers and frequencies, that get candidates of their own; one sign of each, drawn.
+        sample: neurons, spread over layers and frequencies, that get candidates of their own.
+        both_signs: whether both signs of these do; else one of each, drawn.
+        own: kinds of candidates that these get: `with`, `without` and `write` are written, `context` is not.
         temperature: of the verbalizer; 0 is greedy.
         batch_size: texts written at once; what a kill loses at most.
         neutral: text whose reading stands for "nothing in particular".
@@ -33,7 +37,6 @@ class DictionarySettings:
         fdr, min_auroc, min_margin: an entry passes at this q-value, AUROC, and distance above the last-token table.
         readable_rows: held-out contexts per layer that are written and rebuilt for per-neuron R²; 0 leaves it out.
         promoted: tokens shown per entry that its write direction raises and lowers most.
-        teacher: whether the configured teacher writes one more candidate for each sampled entry.
         judge: who says from descriptions alone where entries fire; None leaves detection and fuzzing out.
         judged: entries that are judged, a sample over layers and frequencies.
         judging: settings of the judging.
@@ -48,6 +51,8 @@ class DictionarySettings:
     contexts_per_layer: int = 200
     candidates: int = 4
     sample: int = 1500
+    both_signs: bool = False
+    own: Sequence[str] = OWN
     temperature: float = 0.0
     batch_size: int = 64
     neutral: str = "Some text."
@@ -63,7 +68,6 @@ class DictionarySettings:
     min_margin: float = 0.05
     readable_rows: int = 64
     promoted: int = 8
-    teacher: bool = False
     judge: Any = None
     judged: int = 300
     judging: Any = None
@@ -90,6 +94,9 @@ class DictionarySettings:
         for name in ("active_quantile", "cluster_quantile", "fdr", "min_auroc", "min_margin"):
             if not 0 <= getattr(self, name) < 1:
                 raise NlaeError(f"dictionary.{name}={getattr(self, name)} must lie in [0, 1)")
+        for kind in self.own:
+            if kind not in OWN:
+                raise NlaeError(f"dictionary.own holds {kind}: unknown; choose among {', '.join(OWN)}")
         if not self.neutral.strip():
             raise NlaeError("dictionary.neutral is empty: the reconstructor must have something to read")
         if self.layers is not None and len(set(self.layers)) != len(self.layers):

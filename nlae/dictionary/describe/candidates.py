@@ -8,7 +8,7 @@ strongest context with and without the entry's own contribution, its write direc
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -18,14 +18,14 @@ from nlae.dictionary.columns import DECOY, REAL, Columns
 from nlae.dictionary.describe.cover import Ints, cover
 from nlae.dictionary.describe.texts import HELD_OUT, SHARED, WITH, WITHOUT, WRITE, Request
 from nlae.dictionary.score.panels import SIGNS
+from nlae.dictionary.settings import OWN
 
-OWN = ("with", "without", "write", "context", "teacher")
 COVERED = 8  # strongest contexts of an entry that the shared texts should touch
 
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """Neurons of one layer that get candidates of their own, one sign of each.
+    """Entries of one layer that get candidates of their own.
 
     Attributes:
         neuron: ascending, int64 [S].
@@ -57,7 +57,14 @@ class TextPlan:
 
 
 def plan_texts(
-    groups: Mapping[str, Columns], sample: Sample, *, contexts: int, held_out: int, n_train: int, n_report: int
+    groups: Mapping[str, Columns],
+    sample: Sample,
+    *,
+    contexts: int,
+    held_out: int,
+    n_train: int,
+    n_report: int,
+    kinds: Sequence[str] = OWN,
 ) -> TextPlan:
     """Choose contexts and list everything that has to be written.
 
@@ -68,6 +75,7 @@ def plan_texts(
         held_out: contexts of the panel `report` to write and rebuild, spread evenly over it.
         n_train: contexts of the training panel.
         n_report: contexts of the panel `report`.
+        kinds: of own candidates that are wanted.
     """
     strongest = np.concatenate([c.row_2nK[..., :COVERED].reshape(2 * c.n, -1).numpy() for c in groups.values()])
     shared = cover(strongest, n_train, contexts)
@@ -79,20 +87,29 @@ def plan_texts(
     own: dict[tuple[str, str], Ints] = {}
     for name in (REAL, DECOY):
         rows = groups[name].row_2nK[torch.from_numpy(sample.sign), torch.from_numpy(sample.neuron), 0].tolist()
-        found: dict[str, list[int]] = {WITH: [], WITHOUT: [], WRITE: []}
-        for neuron, sign, row in zip(sample.neuron.tolist(), sample.sign.tolist(), rows, strict=True):
+        entries = list(zip(sample.neuron.tolist(), sample.sign.tolist(), rows, strict=True))
+        if WITH in kinds:
             # a context that is shared anyhow is not written twice
-            shared_place = place.get(Request(SHARED, row))
-            found[WITH].append(-1 if row < 0 else ask(Request(WITH, row)) if shared_place is None else shared_place)
-            found[WITHOUT].append(-1 if row < 0 else ask(Request(WITHOUT, row, neuron, SIGNS[sign])))
-            # a decoy writes what its neuron writes: the text is shared by both
-            found[WRITE].append(ask(Request(WRITE, -1, neuron, SIGNS[sign])))
-        own |= {(name, kind): np.asarray(places, dtype=np.int64) for kind, places in found.items()}
+            as_shared = [place.get(Request(SHARED, row)) for row in rows]
+            own[name, WITH] = _places(
+                -1 if row < 0 else ask(Request(WITH, row)) if found is None else found
+                for row, found in zip(rows, as_shared, strict=True)
+            )
+        if WITHOUT in kinds:
+            own[name, WITHOUT] = _places(
+                -1 if row < 0 else ask(Request(WITHOUT, row, neuron, SIGNS[sign])) for neuron, sign, row in entries
+            )
+        if WRITE in kinds:  # a decoy writes what its neuron writes: the text is shared by both
+            own[name, WRITE] = _places(ask(Request(WRITE, -1, neuron, SIGNS[sign])) for neuron, sign, _ in entries)
     rows = (
         np.unique(np.linspace(0, n_report - 1, min(held_out, n_report)).astype(np.int64)).tolist() if held_out else []
     )
     places = [ask(Request(HELD_OUT, row)) for row in rows]
     return TextPlan(list(place), shared, own, places)
+
+
+def _places(places: Iterable[int]) -> Ints:
+    return np.asarray(list(places), dtype=np.int64)
 
 
 def shared_candidates(columns: Columns, shared: Ints, count: int) -> Tensor:
