@@ -34,6 +34,8 @@ class Decoder:
         self._made_from = _state(verbalizer, role)
         model: Any = verbalizer.backbone.language_model(role)
         self._plain = verbalizer.backbone.target.architecture.decoder(model)
+        # under autocast training multiplies in bfloat16, and what is sampled must be what is trained
+        packed = packed and not torch.is_autocast_enabled(verbalizer.backbone.target.device.type)
         self._shell = _own_attention(shell(self._plain, role, packed=packed))
         head = model.get_output_embeddings()
         self._head = shell(head, role, packed=packed) if packable(head) else head
