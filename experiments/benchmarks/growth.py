@@ -164,8 +164,8 @@ def main(given: Sequence[str] | None = None) -> int:
     (folder / f"{stem}.json").write_text(json.dumps(facts | {"curves": done}, indent=1) + "\n", encoding="utf-8")
     if done:
         figure(done, folder / f"{stem}.svg")
-    for curve in done:
-        console.print(f"{curve['curve']}: time ~ size^{curve['slope_seconds']:.2f}", highlight=False)
+    for one in done:
+        console.print(f"{one['curve']}: time ~ size^{one['slope_seconds']:.2f}", highlight=False)
     console.print(f"written to {folder / stem}.json and .svg", highlight=False)
     return 0
 

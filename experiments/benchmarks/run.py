@@ -143,7 +143,7 @@ class Bench:
                 if number:
                     self.roofs.append(answer)
             if self.options.profile and measured[OURS].problem is None:
-                path = HERE / "profiles" / f"{self.name}-{work.name}.txt"
+                path = (BENCH if self.options.tiny else HERE) / "profiles" / f"{self.name}-{work.name}.txt"
                 with self._guard(work, OURS, measured[OURS]):
                     self._say(work, OURS, f"profile in {links[OURS].ask('profile', path=str(path))['profile']}")
         return measured.pop(OURS), measured

@@ -94,7 +94,7 @@ def commanded(session: Session, units: Callable[[], int], check: Callable[[], li
     """
     from transformers import TrainerCallback
 
-    class Commanded(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
+    class Commanded(TrainerCallback):
         def on_train_begin(self, *arguments: Any, **options: Any) -> None:
             session.ready()
             self._wait()

@@ -43,7 +43,11 @@ def verbalizer_sft(job: Job, session: Session) -> None:
         optimizer.zero_grad()
         return int(mask_BT.sum())
 
-    session.serve(repeat, lambda: [float(loss().detach())])
+    def check() -> list[float]:
+        with torch.no_grad():
+            return [float(loss())]
+
+    session.serve(repeat, check)
 
 
 def _padded(rows: list[list[int]], device: str) -> tuple[Tensor, Tensor]:
@@ -65,7 +69,11 @@ def _reconstructor(job: Job, session: Session, truncated: bool) -> None:
         optimizer.zero_grad()
         return sum(len(ids) for ids in job.response_ids[:n])
 
-    session.serve(repeat, lambda: [float(reader.error(texts, activation_BD).mean().detach())])
+    def check() -> list[float]:
+        with torch.no_grad():
+            return [float(reader.error(texts, activation_BD).mean())]
+
+    session.serve(repeat, check)
 
 
 def reconstructor_sft(job: Job, session: Session) -> None:
@@ -90,8 +98,10 @@ def reconstructor_sft_trainer(job: Job, session: Session) -> None:
         encoded = reader.encode([example["text"] for example in examples])
         return encoded | {"true_BD": torch.stack([activation_ND[example["index"]] for example in examples])}
 
-    class Regression(Trainer):  # type: ignore[misc]  # transformers is untyped
-        def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **options: Any) -> Any:
+    class Regression(Trainer):
+        def compute_loss(
+            self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
             true_BD = torch.nn.functional.normalize(inputs.pop("true_BD").float(), dim=-1)
             return (model(**inputs) - true_BD).pow(2).sum(-1).mean()
 
