@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
+from nlae.dictionary.steering_settings import SteeringSettings
 from nlae.functional.randomness import generator
 from nlae.target.hooks import first
 from nlae.target.model import Target
@@ -29,23 +30,6 @@ from nlae.target.site import Site
 
 TOLERANCE = 0.05  # of the divergence; rounding beyond it moves no rank
 MAX_STEPS = 16
-
-
-@dataclass(frozen=True)
-class SteeringSettings:
-    """How directions are steered with.
-
-    Attributes:
-        kl: divergence in nats that every direction is brought to, mean over contexts, steered against unsteered.
-        random: number of random directions.
-        rows: contexts × directions read at a time.
-        seed: of the random directions.
-    """
-
-    kl: float = 0.5
-    random: int = 16
-    rows: int = 256
-    seed: int = 0
 
 
 @dataclass(frozen=True)

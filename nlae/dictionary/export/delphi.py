@@ -61,7 +61,7 @@ def export_delphi(
         rows = {key: row for row, key in enumerate(sorted(set(keys)))}
         tokens = _tokens(list(rows), token_ids, context, pad_id)
         places[:, 0] = [rows[key] for key in keys]
-        width = 2 * (int(frame["neuron"].max() or 0) + 1)  # type: ignore[call-overload]
+        width = 2 * (max(frame["neuron"].to_list(), default=0) + 1)
         module = folder / MODULE.format(layer)
         _save(module, places, values, tokens, width, splits)
         settings: dict[str, Any] = {

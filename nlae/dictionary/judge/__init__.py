@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from nlae.dictionary.judge.local import LocalJudge
     from nlae.dictionary.judge.protocol import Judge, Question
     from nlae.dictionary.judge.remote import AnthropicJudge, OpenAIJudge
-    from nlae.dictionary.judge.run import Judgement, JudgeSettings, judge_entries
+    from nlae.dictionary.judge.run import Judgement, judge_entries
+    from nlae.dictionary.judge.settings import JudgeSettings
     from nlae.dictionary.judge.windows import Subject, Windows, read_windows
 
 __all__ = [
@@ -32,7 +33,7 @@ __all__ = [
 _HOME = {
     "AnthropicJudge": "remote",
     "Judge": "protocol",
-    "JudgeSettings": "run",
+    "JudgeSettings": "settings",
     "Judgement": "run",
     "LikelihoodJudge": "likelihood",
     "LocalJudge": "local",

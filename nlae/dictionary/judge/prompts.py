@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nlae.dictionary.judge.protocol import Question
+from nlae.dictionary.judge.settings import DETECTION, FUZZING
 from nlae.dictionary.judge.windows import Trial
 
-DETECTION, FUZZING = "detection", "fuzzing"
-TASKS = (DETECTION, FUZZING)
 OPTIONS = ("yes", "no")
 NEUTRAL = "something that may stand in any text"
 OPEN, CLOSE = "«", "»"
@@ -36,7 +35,7 @@ def question(description: str, text: str, task: str) -> Question:
     Args:
         description: what the entry is said to stand for.
         text: a window, its tokens marked if `task` is fuzzing.
-        task: one of `TASKS`.
+        task: one of `settings.TASKS`.
     """
     shots = []
     for said, before, word, after, right in _EXAMPLES:

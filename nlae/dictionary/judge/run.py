@@ -17,45 +17,14 @@ import torch
 from torch import Tensor
 
 from nlae.dictionary.judge.control import PLANTED, planted
-from nlae.dictionary.judge.prompts import NEUTRAL, OPTIONS, TASKS, question, show
+from nlae.dictionary.judge.prompts import NEUTRAL, OPTIONS, question, show
 from nlae.dictionary.judge.protocol import Judge
+from nlae.dictionary.judge.settings import JudgeSettings
 from nlae.dictionary.judge.windows import Subject, Trial, Windows, draw_trials
 from nlae.errors import NlaeError
 from nlae.functional.bootstrap import ClusterBootstrap, Interval
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class JudgeSettings:
-    """How entries are judged.
-
-    Attributes:
-        tasks: of `detection` and `fuzzing`.
-        quantiles, per_quantile, inactive: windows per entry; see `windows.draw_trials`.
-        control: number of planted detectors.
-        control_least: balanced accuracy that the positive control must reach.
-        control_margin: and by how much it must exceed the same descriptions shuffled.
-        seed: of windows and resamples.
-        resamples: of the bootstrap.
-    """
-
-    tasks: tuple[str, ...] = TASKS
-    quantiles: int = 5
-    per_quantile: int = 2
-    inactive: int = 10
-    control: int = 24
-    control_least: float = 0.7
-    control_margin: float = 0.15
-    seed: int = 0
-    resamples: int = 2000
-
-    def __post_init__(self) -> None:
-        unknown = [task for task in self.tasks if task not in TASKS]
-        if unknown:
-            raise NlaeError(f"dictionary.judging.tasks: {unknown[0]!r} is unknown; choose among {', '.join(TASKS)}")
-        if min(self.quantiles, self.per_quantile, self.inactive) < 1:
-            raise NlaeError("dictionary.judging: quantiles, per_quantile and inactive must be at least 1")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def test_delphi_files_have_the_names_and_types_that_its_loader_expects(dictionar
     edges = sorted(tuple(int(part) for part in name.split("_")) for name in names)
     assert edges[0][0] == 0
     assert edges[-1][1] == 9  # 5 neurons with two signs
-    assert all(later[0] == earlier[1] + 1 for earlier, later in zip(edges, edges[1:], strict=False))
+    assert all(later[0] == earlier[1] + 1 for earlier, later in pairwise(edges))
     part = load_file(module / f"{names[0]}.safetensors")
     assert set(part) == {"locations", "activations", "tokens"}
     assert part["locations"].dtype == np.uint16
