@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import subprocess
 import sys
@@ -94,6 +95,8 @@ def main() -> None:
     result = {
         "entries": len(dictionary),
         "megabytes": round((folder / FILE).stat().st_size / 1e6) if given.folder else None,
+        "load_average": round(os.getloadavg()[0], 1),
+        "processors": os.cpu_count(),
         "start_seconds": round(start, 1),
         "neuron_pages": {"n": len(pages), **summary(pages)},
         "search_seconds": searches,

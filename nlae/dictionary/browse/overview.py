@@ -48,7 +48,7 @@ def headlines(dictionary: Dictionary) -> list[Headline]:
             f"{passing:,} of {total:,} (both signs of {neurons:,} neurons)",
         )
     ]
-    decoys, shuffled = _pooled(dictionary.layers, "pass_rate_decoy"), _pooled(dictionary.layers, "pass_rate_shuffled")
+    decoys, shuffled = (_pooled(dictionary.layers, f"pass_rate_{name}") for name in ("decoy", "shuffled"))
     if decoys is not None:
         under = "that would pass by the same rule" + (
             f"; shuffled words {share(shuffled)}" if shuffled is not None else ""
@@ -65,7 +65,9 @@ def headlines(dictionary: Dictionary) -> list[Headline]:
     if total:
         special = frame["specialised"].mean()
         assert isinstance(special, float)
-        shown.append(Headline("specialised", share(special), "strongest contexts in at most one cluster"))
+        null = _pooled(dictionary.layers, "specialised_decoy")
+        under = "strongest contexts in at most one cluster" + (f"; decoys {share(null)}" if null is not None else "")
+        shown.append(Headline("specialised", share(special), under))
     return shown
 
 
@@ -77,8 +79,8 @@ def share(value: float | None) -> str:
 
 
 def _pooled(layers: Sequence[dict[str, Any]], name: str) -> float | None:
-    """Mean of a rate over layers, by the number of scored entries."""
-    known = [(float(row[name]), float(row.get("scored") or 0)) for row in layers if row.get(name) is not None]
+    """Mean of a rate over layers, by their numbers of entries."""
+    known = [(float(row[name]), float(row["entries"])) for row in layers if row.get(name) is not None]
     weight = sum(entries for _, entries in known)
     return sum(rate * entries for rate, entries in known) / weight if weight else None
 
@@ -132,7 +134,10 @@ def drawings(dictionary: Dictionary) -> list[dict[str, Any]]:
             "specialised",
             "Specialised entries, by layer",
             "Share of entries whose strongest contexts fall into at most one cluster.",
-            [_curve(layers, "Specialised", "specialised", own=True)],
+            [
+                _curve(layers, "Entries", "specialised", own=True),
+                _curve(layers, "Decoys", "specialised_decoy", dashed=True),
+            ],
             x_label="layer",
             y_label="share",
             zero=True,
