@@ -135,6 +135,8 @@ def _title(config: Mapping[str, Any]) -> str:
 
 def _site(config: Mapping[str, Any]) -> str:
     site = config.get("site") or {}
+    if site.get("layers"):
+        return f"{', '.join(site['kinds'])} of {len(site['layers'])} blocks"
     return SITES.get(str(site.get("kind")), "block {}").format(site.get("layer", "?"))
 
 

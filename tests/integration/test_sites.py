@@ -2,9 +2,11 @@
 
 import json
 
+import polars as pl
 import pytest
 
 from nlae.cli import main
+from nlae.mixture import Mixture
 
 
 @pytest.mark.slow
@@ -22,3 +24,26 @@ def test_the_chain_runs_at_sites_of_the_mlp(tmp_path, kind, width):
     (page,) = (tmp_path / "report").glob("*/report.html")
     words = {"mlp_neurons": "MLP neurons of block", "mlp_out": "MLP output of block"}
     assert words[kind] in page.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_chain_runs_for_a_mixture(tmp_path, capsys):
+    words = ["site=mixture", "site.layers=[1,3]", "prompt=site", "target=tiny", "debug=smoke", "logger=none"]
+    words += [f"paths.artifacts={tmp_path}", "evaluation.site_rows=8", "objective.warmstart.reader_sites=2"]
+    assert main(["report", *words]) == 0
+    (evaluated,) = (tmp_path / "evaluate").glob("*/metrics.json")
+    found = json.loads(evaluated.read_text())
+    names = ["mlp_in.1", "mlp_neurons.1", "mlp_in.3", "mlp_neurons.3"]
+    assert {f"{key}/{name}" for key in ("fve", "control/shuffled", "control/mean") for name in names} <= found.keys()
+    assert {"fve", "fve/mlp_in", "fve/mlp_neurons", "neurons/r2/mlp_neurons.3", "ceiling/linear"} <= found.keys()
+    neurons = pl.read_parquet(evaluated.parent / "neurons.parquet")
+    assert neurons.group_by("layer").len().sort("layer").rows() == [(1, 192), (3, 192)]
+    assert {path.name for path in (tmp_path / "extract").glob("*/*.*") if path.is_dir()} == set(names)
+    (trained,) = (path.parent for path in (tmp_path / "reinforce").glob("*/nla_meta.yaml"))
+    mixture = Mixture.load(trained)
+    assert mixture.names == tuple(names)
+    assert "layer 3, MLP neurons" in mixture.target.tokenizer.decode(mixture.at(names[-1]).verbalizer.ids.prefix_ids)
+    # one layer means nothing to a mixture
+    assert main(["extract", *words, "site.layer=2"]) == 2
+    assert "site.layer" in capsys.readouterr().err
