@@ -124,9 +124,10 @@ def main() -> None:
         out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         found.append(json.loads(out.splitlines()[-1]))
         row = found[-1]
+        anonymous, resident = row["anonymous"] / 1e9, row["resident"] / 1e9
         sys.stdout.write(
             f"{row['tokens'] / 1e6:8.2f} M tokens  {row['passages']:9.0f} passages  "
-            f"anonymous {row['anonymous'] / 1e9:.3f} GB  resident {row['resident'] / 1e9:.3f} GB  {row['seconds']:.0f} s\n"
+            f"anonymous {anonymous:.3f} GB  resident {resident:.3f} GB  {row['seconds']:.0f} s\n"
         )
         sys.stdout.flush()
     if len(found) > 1:
