@@ -30,7 +30,7 @@ class Columns:
 
     Attributes:
         values: role -> float32 (M, n).
-        row_2nK: strongest contexts of the training panel, int64, −1 where sign · a ≤ 0.
+        row_2nK: strongest contexts of the training panel, one per passage, int64, −1 where sign · a ≤ 0.
         threshold_2n: an entry is active above it.
     """
 
@@ -44,9 +44,9 @@ class Columns:
         return int(self.threshold_2n.shape[1])
 
     @classmethod
-    def of(cls, values: Mapping[str, Tensor], count: int, quantile: float) -> Columns:
-        """Find the strongest contexts of given activations."""
-        _, row_2nK, threshold_2n = strongest(values["train"], count, quantile)
+    def of(cls, values: Mapping[str, Tensor], document_M: Tensor, count: int, quantile: float) -> Columns:
+        """Find the strongest contexts of given activations, one per passage."""
+        row_2nK, threshold_2n = strongest(values["train"], document_M, count, quantile)
         return cls(values, row_2nK, threshold_2n)
 
 
@@ -94,11 +94,12 @@ def read_layer(
         turned = {role: values @ mix_nR for role, values in real.items()}
         groups[ROTATED] = turned
         groups[ROTATED_DECOY] = _decoys(turned, panels, token_counts, derive_seed(seed, "rotated decoys", layer))
+    document_M = torch.from_numpy(np.ascontiguousarray(panels["train"].document))
     return LayerData(
         layer,
         panels,
         {role: panel.inputs(layer) for role, panel in panels.items()},
-        {name: Columns.of(values, count, quantile) for name, values in groups.items()},
+        {name: Columns.of(values, document_M, count, quantile) for name, values in groups.items()},
     )
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 BLOCK = 1024  # columns whose contexts are in memory at once
 SIGNS = (1, -1)
+SPARE = 4  # contexts looked at for each one that is kept, as some share a passage
 
 
 def blocks(n: int, size: int = BLOCK) -> Iterator[slice]:
@@ -27,31 +28,45 @@ def signed(value_Mn: Tensor) -> Tensor:
     return torch.cat([value_nM, -value_nM])
 
 
-def strongest(train_Mn: Tensor, count: int, quantile: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Each entry's strongest training contexts, and the activation above which it is active.
+def strongest(train_Mn: Tensor, document_M: Tensor, count: int, quantile: float) -> tuple[Tensor, Tensor]:
+    """Each entry's strongest training contexts, one per passage, and the activation above which it is active.
 
     Args:
         train_Mn: activations on the training panel.
+        document_M: passage of each context, so that one passage cannot fill an entry's list.
         count: contexts wanted (fewer on a smaller panel).
         quantile: of the entry's own activations; the threshold is never below 0, where its sign would not show.
 
     Returns:
-        Activations float32 and contexts int64, descending, both (2, n, count), −1 as context where sign · a ≤ 0;
-        thresholds float32 (2, n).
+        Contexts int64 (2, n, count), strongest first, −1 where there are no more with sign · a > 0; thresholds float32
+        (2, n).
     """
     m, n = train_Mn.shape
     above = min(m - 1, round((1 - quantile) * m))
-    count = min(count, m)
-    value_2nK, row_2nK = torch.empty(2, n, count), torch.empty(2, n, count, dtype=torch.long)
+    wide = min(m, max(above + 1, SPARE * count))
+    row_2nK = torch.empty(2, n, count, dtype=torch.long)
     threshold_2n = torch.empty(2, n)
     for part in blocks(n):
-        top = signed(train_Mn[:, part]).topk(max(above + 1, count), dim=-1)
+        top = signed(train_Mn[:, part]).topk(wide, dim=-1)
         width = part.stop - part.start
-        value_2nK[:, part] = top.values[:, :count].view(2, width, count)
-        row_2nK[:, part] = top.indices[:, :count].view(2, width, count)
+        row_eW = torch.where(top.values > 0, top.indices, -1)[:, : SPARE * count]
+        row_2nK[:, part] = _one_per_passage(row_eW, document_M, count).view(2, width, count)
         threshold_2n[:, part] = top.values[:, above].view(2, width).clamp_min(0)
-    row_2nK[value_2nK <= 0] = -1
-    return value_2nK, row_2nK, threshold_2n
+    return row_2nK, threshold_2n
+
+
+def _one_per_passage(row_eW: Tensor, document_M: Tensor, count: int) -> Tensor:
+    """The first `count` rows of different passages, in order, −1 behind them; int64 (e, count)."""
+    out = torch.full((len(row_eW), count), -1)
+    for start in range(0, len(row_eW), BLOCK):
+        row_bW = row_eW[start : start + BLOCK]
+        document_bW = document_M[row_bW.clamp_min(0)]
+        earlier_bWW = (document_bW[:, :, None] == document_bW[:, None, :]).tril(-1)
+        keep_bW = ~earlier_bWW.any(-1) & (row_bW >= 0)
+        order_bW = (~keep_bW).long().argsort(dim=-1, stable=True)
+        kept_bW = torch.where(keep_bW, row_bW, -1).gather(-1, order_bW)[:, :count]
+        out[start : start + BLOCK, : kept_bW.shape[1]] = kept_bW
+    return out
 
 
 def active(value_Mn: Tensor, threshold_2n: Tensor) -> Tensor:
