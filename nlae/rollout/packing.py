@@ -47,16 +47,16 @@ def pack(module: Any, role: str) -> PackedLinear:
     """The linear map as `role` runs it."""
     if not isinstance(module, LoraLayer):
         return PackedLinear(module.weight.detach(), module.bias)
-    base: Any = module.base_layer
-    weight_OI = base.weight.detach()
-    if role in module.lora_A:
-        weight_OI = weight_OI + module.get_delta_weight(role).detach()
-    return PackedLinear(weight_OI, base.bias)
+    adapted: Any = module
+    weight_OI = adapted.base_layer.weight.detach()
+    if role in adapted.lora_A:
+        weight_OI = weight_OI + adapted.get_delta_weight(role).detach()
+    return PackedLinear(weight_OI, adapted.base_layer.bias)
 
 
 def shell(module: nn.Module, role: str, *, packed: bool) -> Any:
     """A tree of new modules over the same weights, with packed maps where asked; setting it up changes nothing else."""
-    if packed and isinstance(module, nn.Linear | LoraLayer) and packable(module):
+    if packed and packable(module):
         return pack(module, role)
     copied = copy.copy(module)
     # copy.copy shares the registries: a child set on the copy would appear in the original

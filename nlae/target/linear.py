@@ -5,9 +5,13 @@ GPT-2's transposed `Conv1D` is left to torch.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from torch import Tensor, nn
 
 from nlae.functional.linear import available, linear
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 class OneDnnLinear(nn.Linear):
@@ -18,7 +22,7 @@ class OneDnnLinear(nn.Linear):
         return linear(x_BI, self.weight, self.bias)
 
 
-def speed_up(model: nn.Module) -> nn.Module:
+def speed_up(model: ModuleT) -> ModuleT:
     """Let every plain `nn.Linear` of `model`, adapters included, multiply by oneDNN; weights and names stay.
 
     Returns:

@@ -53,7 +53,10 @@ class Estimate:
 class Teacher(Protocol):
     """Writes the explanations of the warm start from text prefixes."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What messages and caches call it."""
+        ...
 
     @property
     def paid(self) -> bool:

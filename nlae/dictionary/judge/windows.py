@@ -139,7 +139,7 @@ def read_windows(
     rows = [list(passages[passage][start : start + length]) for passage, start in places]
     return Windows(
         torch.tensor(rows, dtype=torch.long).view(len(rows), length),
-        tuple(tuple(target.tokenizer.decode([token]) for token in row) for row in rows),
+        tuple(tuple(str(target.tokenizer.decode([token])) for token in row) for row in rows),
         tuple(sources[passage] for passage, _ in places),
         {layer: tuple(chosen) for layer, chosen in wanted.items()},
         activation,
