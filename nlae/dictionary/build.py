@@ -185,7 +185,7 @@ def _finish(
         "min_auroc": settings.min_auroc,
         "min_margin": settings.min_margin,
         "active_quantile": settings.active_quantile,
-        "min_active": settings.min_active,
+        "min_passages": settings.min_passages,
         "intervals": "95 %, bootstrap over neurons with both signs of one together; contexts are held fixed",
     }
     write_dictionary(folder, frames(), contexts=view.contexts(documents), layers=lines, facts=facts)

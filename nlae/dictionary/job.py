@@ -97,7 +97,7 @@ def make_layer(job: Job, layer: int) -> tuple[pl.DataFrame, dict[str, object]]:
         data,
         texts,
         Rules(settings.fdr, settings.min_auroc, settings.min_margin),
-        min_active=settings.min_active,
+        min_passages=settings.min_passages,
         active_from=moments.threshold,
         exemplar_token_2nK=job.corpus.tokens_at(exemplars[REAL].document, exemplars[REAL].position),
         vocabulary=len(job.corpus.token_counts),

@@ -31,7 +31,7 @@ class DictionarySettings:
         window: tokens before an exemplar's peak that context-only texts are made from.
         rotated: random orthogonal directions per layer that go through everything as a null.
         active_quantile: an entry is active above this quantile of its own training activations.
-        min_active: entries with fewer active contexts on a panel are not scored.
+        min_passages: entries active in fewer passages of a panel are not scored there.
         cluster_top: strongest contexts that are grouped.
         cluster_quantile: contexts are joined when more alike than this share of random pairs.
         fdr, min_auroc, min_margin: an entry passes at this q-value, AUROC, and distance above the last-token table.
@@ -60,7 +60,7 @@ class DictionarySettings:
     window: int = 24
     rotated: int = 64
     active_quantile: float = 0.99
-    min_active: int = 8
+    min_passages: int = 8
     cluster_top: int = 16
     cluster_quantile: float = 0.99
     fdr: float = 0.05
@@ -81,7 +81,7 @@ class DictionarySettings:
             "contexts_per_layer",
             "candidates",
             "batch_size",
-            "min_active",
+            "min_passages",
             "cluster_top",
             "word_limit",
             "window",

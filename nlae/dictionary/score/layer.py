@@ -10,7 +10,8 @@ from torch import Tensor
 
 from nlae.dictionary.columns import DECOY, REAL, ROTATED, ROTATED_DECOY, LayerData, last_tokens
 from nlae.dictionary.score.baselines import LastToken, skyline, token_list
-from nlae.dictionary.score.passing import Rules, Verdict, decide, null_passes
+from nlae.dictionary.score.panels import Labels
+from nlae.dictionary.score.passing import Rules, Verdict, decide, null_passes, rivals
 from nlae.dictionary.score.prediction import Areas, Correlations, areas, centred, correlations, predictions
 from nlae.dictionary.score.ranks import average_ranks
 
@@ -69,7 +70,7 @@ def score_layer(
     texts: Texts,
     rules: Rules,
     *,
-    min_active: int,
+    min_passages: int,
     active_from: float,
     exemplar_token_2nK: Tensor,
     vocabulary: int,
@@ -81,7 +82,7 @@ def score_layer(
         data: panels and columns.
         texts: candidates and what they say.
         rules: what passing takes.
-        min_active: entries with fewer active contexts on a panel are not scored there.
+        min_passages: entries active in fewer passages of a panel are not scored there.
         active_from: lower end of the layer's active range, for the quantile stratum.
         exemplar_token_2nK: tokens at the neurons' exemplars, −1 where there are fewer.
         vocabulary: number of token ids.
@@ -91,10 +92,17 @@ def score_layer(
     contexts = {role: centred(inputs_MD, mean_D) for role, inputs_MD in data.inputs.items()}
     said = {role: predictions(texts.reading_CD, texts.neutral_D, contexts[role]) for role in SCORED}
     ranks = {role: average_ranks(said_CM) for role, said_CM in said.items()}
+    documents = {role: torch.from_numpy(panel.document.copy()) for role, panel in data.panels.items()}
+
+    def label(values: Pairs, threshold_2n: Tensor, role: str) -> Labels:
+        return Labels.of(values[role], threshold_2n, documents[role], min_passages)
+
+    labels: dict[str, dict[str, Labels]] = {}
     found: dict[str, Areas] = {}
     chosen: dict[str, Tensor] = {}
     for name, columns in data.groups.items():
-        found[name] = areas(ranks, columns.values, columns.threshold_2n, min_active)
+        labels[name] = {role: label(columns.values, columns.threshold_2n, role) for role in SCORED}
+        found[name] = areas(ranks, labels[name])
         candidate_2nK = texts.candidates[name]
         best_2n = found[name].best("select", candidate_2nK)
         chosen[name] = candidate_2nK.gather(-1, best_2n[..., None])[..., 0]
@@ -103,29 +111,36 @@ def score_layer(
     table = LastToken(last_tokens(data.panels["train"]), vocabulary)
 
     def last(name: str, role: str) -> Tensor:
-        columns = data.groups[name]
-        tokens = last_tokens(data.panels[role])
-        return table.auroc(columns.values["train"], tokens, columns.values[role], columns.threshold_2n, min_active)
+        return table.auroc(data.groups[name].values["train"], last_tokens(data.panels[role]), labels[name][role])
 
-    decided = {name: (found[name].of("decide", chosen[name]), last(name, "decide")) for name in data.groups}
-    flat = {name: (area.flatten(), last_token.flatten()) for name, (area, last_token) in decided.items()}
-    verdict = decide(rules, *flat[REAL], *flat[DECOY])
-    other_2n = _shuffled(chosen[REAL], generator)
-    shuffled_E = found[REAL].of("decide", other_2n).flatten()
+    area_of: dict[str, Tensor] = {name: found[name].of("decide", text) for name, text in chosen.items()}
+    last_of = {name: last(name, "decide") for name in data.groups}
+    headroom = {name: rules.headroom(area_of[name], last_of[name]).flatten() for name in data.groups}
+
+    def strangers(name: str) -> tuple[Tensor, Tensor]:
+        """Texts and headroom of another entry's candidates, the best of them chosen as the own ones are."""
+        text_2n = _strangers(found[name], texts.candidates[name], generator)
+        return text_2n, rules.headroom(found[name].of("decide", text_2n), last_of[name]).flatten()
+
+    rival_E = rivals(headroom[DECOY], strangers(REAL)[1])
+    verdict = decide(rules, area_of[REAL].flatten(), last_of[REAL].flatten(), rival_E)
+    other_2n, shuffled_E = strangers(REAL)  # drawn anew: what entries had to beat cannot say how often chance passes
     nulls = {
-        DECOY: null_passes(rules, verdict.bar, *flat[DECOY], *flat[REAL]),
-        "shuffled": null_passes(rules, verdict.bar, shuffled_E, flat[REAL][1], *flat[DECOY]),
+        DECOY: null_passes(verdict.bar, headroom[DECOY], headroom[REAL]),
+        "shuffled": null_passes(verdict.bar, shuffled_E, rival_E),
     }
-    if ROTATED in flat:
-        nulls[ROTATED] = null_passes(rules, verdict.bar, *flat[ROTATED], *flat[ROTATED_DECOY])
+    if ROTATED in headroom:
+        rotated_rival_E = rivals(headroom[ROTATED_DECOY], strangers(ROTATED)[1])
+        nulls[ROTATED] = null_passes(verdict.bar, headroom[ROTATED], rotated_rival_E)
     real, area = data.real, found[REAL]
-    values, threshold = real.values["report"], real.threshold_2n
+    on_report = labels[REAL]["report"]
+    in_range = label(real.values, torch.full_like(real.threshold_2n, active_from), "report")
     tokens = last_tokens(data.panels["report"])
     own = texts.candidates[REAL]
     baselines = {
-        "skyline": skyline(contexts["train"], real.row_2nK, contexts["report"], values, threshold, min_active),
+        "skyline": skyline(contexts["train"], real.row_2nK, contexts["report"], on_report),
         "last_token": last(REAL, "report"),
-        "token_list": token_list(exemplar_token_2nK, tokens, vocabulary, values, threshold, min_active),
+        "token_list": token_list(exemplar_token_2nK, tokens, vocabulary, on_report),
         "shuffled": area.of("report", other_2n),
         "context_only": area.of("report", own[..., texts.context]),
         "verbalized": _best_of(area, own, texts.written),
@@ -135,10 +150,10 @@ def score_layer(
         column=column_2n,
         verdict=verdict,
         report=area.of("report", chosen[REAL]),
-        decide=decided[REAL][0],
+        decide=area_of[REAL],
         decoy=found[DECOY].of("report", chosen[DECOY]),
         baselines=baselines,
-        correlations=correlations(said["report"], values, chosen[REAL], active_from, min_active),
+        correlations=correlations(said["report"], in_range, chosen[REAL]),
         null_passes=nulls,
     )
 
@@ -150,10 +165,18 @@ def _best_of(area: Areas, candidate_2nK: Tensor, columns: list[int]) -> Tensor:
     return area.of("report", few_2nK.gather(-1, best_2n[..., None])[..., 0])
 
 
-def _shuffled(text_2n: Tensor, generator: torch.Generator) -> Tensor:
-    """For each entry the text of another one: all entries in a random circle, each takes its neighbour's."""
-    text_E = text_2n.flatten()
-    order_E = torch.randperm(len(text_E), generator=generator)
-    other_E = torch.empty_like(text_E)
-    other_E[order_E] = text_E[order_E.roll(1)]
-    return other_E.view_as(text_2n)
+def _strangers(area: Areas, candidate_2nK: Tensor, generator: torch.Generator) -> Tensor:
+    """For each entry the best of another entry's candidates, chosen on `select`; int64 (2, n).
+
+    Entries stand in a random circle and take their neighbour's; those with candidates of their own in one circle, the
+    others in another, so that all choose among as many as before.
+    """
+    candidate_EK = candidate_2nK.flatten(0, 1)
+    count_E = (candidate_EK >= 0).sum(-1)
+    order_E = torch.randperm(len(candidate_EK), generator=generator)
+    other_EK = torch.empty_like(candidate_EK)
+    for count in count_E.unique().tolist():
+        circle = order_E[count_E[order_E] == count]
+        other_EK[circle] = candidate_EK[circle.roll(1)]
+    other_2nK = other_EK.view_as(candidate_2nK)
+    return other_2nK.gather(-1, area.best("select", other_2nK)[..., None])[..., 0]

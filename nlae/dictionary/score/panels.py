@@ -6,6 +6,7 @@ in blocks of columns, so that memory does not grow with the width of the layer.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import torch
@@ -69,9 +70,38 @@ def _one_per_passage(row_eW: Tensor, document_M: Tensor, count: int) -> Tensor:
     return out
 
 
-def active(value_Mn: Tensor, threshold_2n: Tensor) -> Tensor:
-    """Where each entry is above its threshold, bool (2n, M)."""
-    return signed(value_Mn) > threshold_2n.reshape(-1, 1)
+@dataclasses.dataclass(frozen=True)
+class Labels:
+    """Where entries are active on one panel.
+
+    Attributes:
+        value_Mn: activations.
+        threshold_2n: an entry is active above it.
+        passage_M: passage of each context, counted from 0.
+        min_passages: entries active in fewer passages count as never active, so that no score rests on a text or two.
+    """
+
+    value_Mn: Tensor
+    threshold_2n: Tensor
+    passage_M: Tensor
+    min_passages: int
+
+    @classmethod
+    def of(cls, value_Mn: Tensor, threshold_2n: Tensor, document_M: Tensor, min_passages: int) -> Labels:
+        """As the attributes, with passages by any number."""
+        return cls(value_Mn, threshold_2n, document_M.unique(return_inverse=True)[1], min_passages)
+
+    @property
+    def n(self) -> int:
+        """Number of columns."""
+        return self.value_Mn.shape[1]
+
+    def active(self, part: slice) -> Tensor:
+        """Of some columns, bool (2 · columns, M), all of "+" first."""
+        label_eM = signed(self.value_Mn[:, part]) > self.threshold_2n[:, part].reshape(-1, 1)
+        passages = int(self.passage_M.max()) + 1
+        count_eP = torch.zeros(len(label_eM), passages).index_add_(1, self.passage_M, label_eM.float())
+        return label_eM & ((count_eP > 0).sum(-1, keepdim=True) >= self.min_passages)
 
 
 def rotation(n: int, count: int, generator: torch.Generator) -> Tensor:

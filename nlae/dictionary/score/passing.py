@@ -1,7 +1,7 @@
 """Which entries pass: all rules in one number, so that the false-discovery rate holds for exactly what is published.
 
 `headroom` is by how much an entry clears both fixed rules, the AUROC and the distance above its last-token table. The
-competition with decoys is run on it, and an entry passes where its q-value is small and its headroom not negative.
+competition with decoys and strangers is run on it: an entry passes where q is small and the headroom not negative.
 """
 
 from __future__ import annotations
@@ -51,18 +51,17 @@ class Verdict:
     bar: float
 
 
-def decide(rules: Rules, area_E: Tensor, last_token_E: Tensor, decoy_area_E: Tensor, decoy_last_E: Tensor) -> Verdict:
-    """Compare every entry of a layer with its own decoy and with the fixed rules.
+def decide(rules: Rules, area_E: Tensor, last_token_E: Tensor, rival_E: Tensor) -> Verdict:
+    """Compare every entry of a layer with its rival and with the fixed rules.
 
     Args:
         rules: thresholds.
         area_E: AUROC of the descriptions on `decide`.
         last_token_E: of the last-token tables.
-        decoy_area_E: of the decoys' descriptions.
-        decoy_last_E: of the decoys' last-token tables.
+        rival_E: headroom of what each entry has to beat; see `rivals`.
     """
-    own_E, decoy_E = rules.headroom(area_E, last_token_E), rules.headroom(decoy_area_E, decoy_last_E)
-    q_E = q_values(own_E, decoy_E)
+    own_E = rules.headroom(area_E, last_token_E)
+    q_E = q_values(own_E, rival_E)
     passes_E = (q_E <= rules.fdr) & (own_E >= 0)
     bar = max(0.0, cut_off(own_E, q_E, rules.fdr))
     tests = (
@@ -78,18 +77,23 @@ def decide(rules: Rules, area_E: Tensor, last_token_E: Tensor, decoy_area_E: Ten
     return Verdict(q_E, passes_E, reason_E, bar)
 
 
-def null_passes(
-    rules: Rules, bar: float, area_E: Tensor, last_token_E: Tensor, rival_area_E: Tensor, rival_last_E: Tensor
-) -> Tensor:
+def rivals(decoy_E: Tensor, strangers_E: Tensor) -> Tensor:
+    """Headroom that an entry has to beat: its decoy's, and that of another entry's candidates; the higher counts.
+
+    A decoy has lost the run of a passage, so chance in a handful of passages is smaller for it than for the entry: a
+    description about nothing may fit those passages. Candidates of another entry, the best of them chosen alike, have
+    the entry's own contexts and so its own chance. Under either null at most half of the winners are false.
+    """
+    known = [torch.where(item.isnan(), -torch.inf, item) for item in (decoy_E, strangers_E)]
+    return torch.maximum(*known)
+
+
+def null_passes(bar: float, null_E: Tensor, rival_E: Tensor) -> Tensor:
     """Which members of a null would pass in the place of an entry of this layer, bool (E,).
 
     Args:
-        rules: thresholds.
         bar: of the layer's verdict.
-        area_E: AUROC of the null's descriptions on `decide`.
-        last_token_E: of its last-token tables.
-        rival_area_E: of what it has to beat, as an entry has to beat its decoy.
-        rival_last_E: of that one's last-token tables.
+        null_E: headroom of the null.
+        rival_E: headroom that it has to beat, as an entry has to.
     """
-    own_E, rival_E = rules.headroom(area_E, last_token_E), rules.headroom(rival_area_E, rival_last_E)
-    return (own_E >= bar) & (own_E > torch.where(rival_E.isnan(), -torch.inf, rival_E))
+    return (null_E >= bar) & (null_E > torch.where(rival_E.isnan(), -torch.inf, rival_E))

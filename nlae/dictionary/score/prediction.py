@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from nlae.dictionary.score.panels import active, blocks
+from nlae.dictionary.score.panels import Labels, blocks
 from nlae.dictionary.score.ranks import auroc, average_ranks, spearman, spearman_within
 from nlae.functional.scaling import unit
 
@@ -57,25 +57,20 @@ class Areas:
 
 def areas(
     rank_by_panel: Mapping[str, Tensor],
-    values: Mapping[str, Tensor],
-    threshold_2n: Tensor,
-    min_active: int,
+    labels: Mapping[str, Labels],
 ) -> Areas:
     """AUROC of every text for every entry, on each panel.
 
     Args:
         rank_by_panel: role -> `average_ranks` of the predictions, (C, M).
-        values: role -> activations (M, n).
-        threshold_2n: above which an entry is active.
-        min_active: entries with fewer active contexts get NaN.
+        labels: role -> where entries are active.
     """
     found = {}
     for role, rank_CM in rank_by_panel.items():
-        value_Mn = values[role]
-        out_2nC = torch.empty(2, value_Mn.shape[1], len(rank_CM))
-        for part in blocks(value_Mn.shape[1]):
-            label = active(value_Mn[:, part], threshold_2n[:, part])
-            out_2nC[:, part] = auroc(rank_CM, label, min_active).view(2, -1, len(rank_CM))
+        n = labels[role].n
+        out_2nC = torch.empty(2, n, len(rank_CM))
+        for part in blocks(n):
+            out_2nC[:, part] = auroc(rank_CM, labels[role].active(part)).view(2, -1, len(rank_CM))
         found[role] = out_2nC
     return Areas(found)
 
@@ -95,26 +90,21 @@ class Correlations:
     spearman_quantile: Tensor
 
 
-def correlations(
-    prediction_CM: Tensor, value_Mn: Tensor, text_2n: Tensor, threshold: float, min_active: int
-) -> Correlations:
+def correlations(prediction_CM: Tensor, range_: Labels, text_2n: Tensor) -> Correlations:
     """Score the chosen texts on one panel.
 
     Args:
         prediction_CM: of all texts.
-        value_Mn: activations.
+        range_: where entries are in the active range of the layer.
         text_2n: chosen text per entry, −1 for none.
-        threshold: lower end of the active range of the layer.
-        min_active: entries with fewer contexts in the active range get NaN there.
     """
-    n = value_Mn.shape[1]
+    n = range_.n
     rank_CM = average_ranks(prediction_CM)
     out = Correlations(*(torch.empty(2, n) for _ in range(3)))
     for part in blocks(n):
-        values_Mb, text_2b = value_Mn[:, part], text_2n[:, part]
+        values_Mb, text_2b, label = range_.value_Mn[:, part], text_2n[:, part], range_.active(part)
         width = text_2b.shape[1]
-        label = active(values_Mb, torch.full((2, width), threshold))
-        area_2bC = auroc(rank_CM, label, min_active).view(2, width, -1)
+        area_2bC = auroc(rank_CM, label).view(2, width, -1)
         out.quantile[:, part] = area_2bC.gather(-1, text_2b.clamp_min(0)[..., None])[..., 0]
         rho_bC = spearman(average_ranks(values_Mb.T.contiguous()), rank_CM)
         for sign, text_b in enumerate(text_2b.clamp_min(0)):
@@ -122,7 +112,7 @@ def correlations(
             out.spearman[sign, part] = rho_b if sign == 0 else -rho_b
             signed_bM = values_Mb.T if sign == 0 else -values_Mb.T
             keep_bM = label.view(2, width, -1)[sign]
-            within_b = spearman_within(signed_bM, prediction_CM[text_b], keep_bM, min_active)
+            within_b = spearman_within(signed_bM, prediction_CM[text_b], keep_bM)
             out.spearman_quantile[sign, part] = within_b
     for score in (out.quantile, out.spearman, out.spearman_quantile):
         score[text_2n < 0] = torch.nan

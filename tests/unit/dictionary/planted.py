@@ -1,4 +1,4 @@
-"""A tiny model with known neurons: block 0 averages the embeddings so far, and some of its neurons fire on one word in it.
+"""A tiny model with known neurons: block 0 averages the embeddings so far, and some neurons fire on one word in it.
 
 The last token says nothing about them, as a word counts wherever it stood; so the last-token table cannot predict
 them, and what describes them rightly has to name the word. Detectors use real weights of a real architecture.
@@ -25,8 +25,8 @@ from nlae.mixture import Mixture
 from nlae.prompt import Prompt
 from nlae.target import Site, Target, TinyTarget
 
-WIDTH, HEAD, WORKS, THEMES = 128, 64, 624, 26
-POLYSEMANTIC = 2 * THEMES  # the neuron behind the detectors, two for each theme, fires on either of two themes
+WIDTH, HEAD, WORKS, THEMES = 128, 64, 960, 16
+POLYSEMANTIC = 3 * THEMES  # the neuron behind the detectors, three for each theme, fires on either of two themes
 PROMPT = Prompt(
     name="planted",
     verbalizer="What is it? <concept>{slot}</concept>",
@@ -84,14 +84,19 @@ def plant(target: Target) -> None:
         layer.self_attn.o_proj.weight.zero_()
         layer.self_attn.o_proj.weight[HEAD:, :HEAD] = 3 * torch.eye(HEAD)
         word_TD = F.normalize(embedding[ids, :HEAD], dim=-1)
-        either = torch.cat([word_TD, 0.7 * word_TD, F.normalize(word_TD[:1] + word_TD[1:2], dim=-1)])
+        either = torch.cat([word_TD, 0.8 * word_TD, 0.6 * word_TD, F.normalize(word_TD[:1] + word_TD[1:2], dim=-1)])
         for weight in (layer.mlp.gate_proj.weight, layer.mlp.up_proj.weight):
             weight[: len(either)] = 0
+            weight[len(either) :, HEAD:] = 0  # all others see the last token alone
             weight[: len(either), HEAD:] = either
 
 
 SCAN = ScanSettings(
-    top=8, min_position=12, window_tokens=4096, panels={"train": 2400, "select": 1000, "decide": 1200, "report": 1200}
+    top=12,
+    min_position=12,
+    window_tokens=4096,
+    panels={"train": 1536, "select": 768, "decide": 768, "report": 768},
+    per_passage=4,
 )
 
 
