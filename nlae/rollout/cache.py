@@ -32,19 +32,22 @@ class SharedPrefixCache:
         self._own: dict[int, tuple[Tensor, Tensor]] = {}
         self.first = self.count = 0
         self.position_BS = torch.empty(0)
-        self.length_B = torch.empty(0)
 
-    def aim(self, first: int, count: int, position_BS: Tensor) -> Tensor:
-        """Say which rows the next pass is for: `count` of them from `first`, at these places of the whole sequence.
+    def aim(self, first: int, count: int, position_BS: Tensor, width: int) -> Tensor:
+        """Say which rows the next pass is for.
+
+        Args:
+            first: the first of them.
+            count: how many.
+            position_BS: places of the new entries in the whole sequence.
+            width: own entries of the longest row after this pass (the host knows: asking the device would wait for it).
 
         Returns:
             Which of their own entries each query may see; bool (B, 1, S, T).
         """
-        self.first, self.count, self.position_BS = first, count, position_BS
-        own_BS = position_BS - self.n_prefix
-        self._at_BS = own_BS
-        self._width = int(own_BS.max()) + 1
-        place_T = torch.arange(self._width, device=own_BS.device)
+        self.first, self.count, self.position_BS, self._width = first, count, position_BS, width
+        self._at_BS = own_BS = position_BS - self.n_prefix
+        place_T = torch.arange(width, device=own_BS.device)
         return (place_T <= own_BS[..., None])[:, None]
 
     def update(self, key_BKSD: Tensor, value_BKSD: Tensor, layer_idx: int, *_: Any, **__: Any) -> tuple[Past, Past]:

@@ -59,7 +59,7 @@ class Decoder:
         """Run slot and suffix of new rows from `first` on; logits (B, V) of their first tokens."""
         place_S = torch.arange(self.n_prefix, self.n_prefix + self.n_tail, device=activation_BD.device)
         position_BS = place_S.expand(len(activation_BD), -1)
-        mask_B1ST = cache.aim(first, len(activation_BD), position_BS)
+        mask_B1ST = cache.aim(first, len(activation_BD), position_BS, self.n_tail)
         hidden_BSD = self.verbalizer.run_prompt(
             activation_BD,
             cache,
@@ -71,10 +71,17 @@ class Decoder:
         )
         return self._logits(hidden_BSD[:, -1])
 
-    def step(self, cache: SharedPrefixCache, token_B: Tensor, written_B: Tensor) -> Tensor:
-        """Run the last token of rows 0 … B − 1, of which each has written `written_B` so far; logits (B, V)."""
+    def step(self, cache: SharedPrefixCache, token_B: Tensor, written_B: Tensor, longest: int) -> Tensor:
+        """Run the last token of rows 0 … B − 1; logits (B, V) of the next.
+
+        Args:
+            cache: theirs.
+            token_B: last tokens.
+            written_B: tokens that each row has written, that one included.
+            longest: the largest of these.
+        """
         position_B1 = (self.n_prefix + self.n_tail - 1 + written_B)[:, None]
-        mask_B1ST = cache.aim(0, len(token_B), position_B1)
+        mask_B1ST = cache.aim(0, len(token_B), position_B1, self.n_tail + longest)
         output = self._shell(
             input_ids=token_B[:, None],
             past_key_values=cache,

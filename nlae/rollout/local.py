@@ -78,9 +78,11 @@ class _Run:
         self.endings = Endings(decoder.verbalizer, decoder.role)
         self.cache = decoder.cache(rows, self.cap)
         self.next = 0
-        # of the rows that are decoded: which activation each is, and how many tokens it has; on the host
+        # of the rows that are decoded: which activation each is, and how many tokens it has. The host counts along,
+        # so that a step neither sends it anything nor waits for it
         self.item: list[int] = []
         self.written: list[int] = []
+        self._copy_counts()
 
     def all(self, inject: bool, every: int, progress: Callable[[int], None] | None) -> Rollouts:
         count = len(self.activation_BD)
@@ -91,8 +93,8 @@ class _Run:
             if self.next < count and (not self.item or free >= max(1, JOIN_SHARE * self.rows)):
                 token_B = torch.cat([token_B, self._join(min(free, count - self.next), inject)])
             else:
-                written_B = torch.tensor(self.written, device=self.device)
-                token_B = self._sample(self.decoder.step(self.cache, token_B, written_B), 0)
+                logits_BV = self.decoder.step(self.cache, token_B, self.written_B, max(self.written))
+                token_B = self._sample(logits_BV, 0)
                 steps += 1
             if steps % every == 0 or max(self.written) == self.cap:
                 before = len(self.item)
@@ -108,17 +110,23 @@ class _Run:
         logits_BV = self.decoder.read(self.cache, first, self.activation_BD[new], inject=inject)
         self.item += new
         self.written += [0] * count
+        self._copy_counts()
         return self._sample(logits_BV, first)
 
     def _sample(self, logits_BV: Tensor, first: int) -> Tensor:
         """One token for every row from `first` on."""
-        item = torch.tensor(self.item[first:], device=self.device)
-        place = torch.tensor(self.written[first:], device=self.device)
-        token_B, logp_B = draw(logits_BV, self.uniform_BT[item, place], self.temperature)
-        self.token_BT[item, place] = token_B
-        self.logp_BT[item, place] = logp_B
+        item_B, place_B = self.item_B[first:], self.written_B[first:]
+        token_B, logp_B = draw(logits_BV, self.uniform_BT[item_B, place_B], self.temperature)
+        self.token_BT[item_B, place_B] = token_B
+        self.logp_BT[item_B, place_B] = logp_B
         self.written[first:] = [n + 1 for n in self.written[first:]]
+        place_B += 1
         return token_B
+
+    def _copy_counts(self) -> None:
+        """Bring to the device who sits where, after rows came or went."""
+        self.item_B = torch.tensor(self.item, dtype=torch.long, device=self.device)
+        self.written_B = torch.tensor(self.written, dtype=torch.long, device=self.device)
 
     def _leave(self) -> list[int]:
         """Let finished rows go and close the gaps; returns, for the rows that stay, where each was."""
@@ -135,7 +143,9 @@ class _Run:
         order = list(range(len(stay)))
         for gap, row in zip(gaps, fill, strict=True):
             order[gap] = row
-        self.item, self.written = [self.item[row] for row in order], [self.written[row] for row in order]
+        if len(order) < len(done):
+            self.item, self.written = [self.item[row] for row in order], [self.written[row] for row in order]
+            self._copy_counts()
         return order
 
     def _result(self) -> Rollouts:

@@ -65,7 +65,7 @@ def test_neither_packing_nor_seldom_looks_change_a_token(make_pair, activations,
 def test_rows_join_while_others_are_still_writing(make_pair, activations, monkeypatch):
     pair, rows, joined = make_pair("llama"), [], []
     step, read = Decoder.step, Decoder.read
-    monkeypatch.setattr(Decoder, "step", lambda self, c, t, w: rows.append(len(t)) or step(self, c, t, w))
+    monkeypatch.setattr(Decoder, "step", lambda self, c, t, *w: rows.append(len(t)) or step(self, c, t, *w))
     monkeypatch.setattr(
         Decoder,
         "read",
