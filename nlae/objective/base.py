@@ -1,23 +1,18 @@
 """What both objectives share: optimizers, the schedule, guarded steps, validation, resuming.
 
-Steps are manual in both, because two roles with two clips and two optimizers are what is trained. Lightning's own
-checkpoints are left out: an update needs weights, optimizer states and its number, and those are written as safetensors
-and JSON. Everything random is derived from (seed, objective, update, row).
+Steps are manual in both, because two roles with two clips and two optimizers are what is trained. Everything random is
+derived from (seed, objective, update, row). What is kept for a resume lies in `resuming`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from nlae.autoencoder import Autoencoder
@@ -25,6 +20,7 @@ from nlae.functional.reconstruction import fve
 from nlae.functional.scaling import unit
 from nlae.mixture import Mixture
 from nlae.mixture.data import mean_over_sites
+from nlae.objective import resuming
 from nlae.objective.micro import predictions, responses
 
 Trained = Autoencoder | Mixture
@@ -150,7 +146,7 @@ class Objective(pl.LightningModule):
         ]
 
     def on_train_start(self) -> None:
-        """Set `requires_grad` once more and assert that dropout cannot act."""
+        """The first point of the held-out curves, unless this is a resume."""
         assert self.trained.target.model.training
         if self.validation is not None and self.update == 0:
             self.metrics = self.validate()
@@ -254,25 +250,14 @@ class Objective(pl.LightningModule):
 
     def save_resume(self, folder: Path) -> None:
         """Write weights, optimizer states and the update to `folder`, whole or not at all."""
-        new, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
-        shutil.rmtree(new, ignore_errors=True)
-        new.mkdir(parents=True)
-        weights = {name: weight.contiguous().cpu() for name, weight in self.trained.trained_state().items()}
-        save_file(weights, str(new / "weights.safetensors"))
-        save_file(_optimizer_tensors(self._plain_optimizers()), str(new / "optimizers.safetensors"))
-        (new / "update.json").write_text(json.dumps({"update": self.update, "skipped": self.skipped}))
-        if folder.exists():
-            # only now: after a kill between the renames, `old` is the only whole one
-            shutil.rmtree(old, ignore_errors=True)
-            os.rename(folder, old)
-        os.rename(new, folder)
-        shutil.rmtree(old, ignore_errors=True)
+        counts = {"update": self.update, "skipped": self.skipped}
+        resuming.save(folder, self.trained.trained_state(), self._plain_optimizers(), counts)
 
     def load_resume(self, folder: Path) -> None:
-        """Go on from `folder`; call it after the optimizers exist (`on_fit_start` of the stage's callback)."""
-        self.trained.load_trained_state(load_file(str(folder / "weights.safetensors")))
-        _load_optimizers(self._plain_optimizers(), load_file(str(folder / "optimizers.safetensors")))
-        counts = json.loads((folder / "update.json").read_text())
+        """Go on from `folder`; call it after the optimizers exist (`on_train_start` of the stage's callback)."""
+        self.trained.load_trained_state(resuming.load_weights(folder))
+        resuming.load_optimizers(folder, self._plain_optimizers())
+        counts = resuming.load_counts(folder)
         self.update, self.skipped = counts["update"], counts["skipped"]
 
     def _plain_optimizers(self) -> list[torch.optim.Optimizer]:
@@ -286,37 +271,3 @@ def magnitude_loss(pair: Autoencoder, activation_BD: Tensor, log_norm_B: Tensor 
         return torch.zeros((), device=activation_BD.device)
     truth_B = (activation_BD.float().norm(dim=-1) / pair.statistics.norm_median).log()
     return MAGNITUDE_WEIGHT * (log_norm_B - truth_B).pow(2).mean()
-
-
-def _optimizer_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
-    """States by `optimizer.parameter.name`; the settings are the schedule's, and need not be kept."""
-    return {
-        f"{i}.{index}.{name}": value.contiguous().cpu()
-        for i, optimizer in enumerate(optimizers)
-        for index, state in optimizer.state_dict()["state"].items()
-        for name, value in state.items()
-    }
-
-
-def _load_optimizers(optimizers: Sequence[torch.optim.Optimizer], tensors: dict[str, Tensor]) -> None:
-    for i, optimizer in enumerate(optimizers):
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, value in tensors.items():
-            which, index, name = key.split(".")
-            if int(which) == i:
-                state.setdefault(int(index), {})[name] = value
-        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
-def resume_folder(folder: Path) -> Path | None:
-    """The newest whole resume folder in `folder`: `resume`, or `resume.old` if a kill fell between renames."""
-    for name in ("resume", "resume.old"):
-        if (folder / name / "update.json").exists():
-            return folder / name
-    return None
-
-
-def resume_update(folder: Path) -> int:
-    """The update to go on at; 0 when nothing was saved."""
-    found = resume_folder(folder)
-    return 0 if found is None else int(json.loads((found / "update.json").read_text())["update"])

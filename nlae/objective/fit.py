@@ -13,12 +13,12 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from safetensors.torch import load_file
 
 from nlae.callbacks import HistoryWriter
 from nlae.data import ActivationDataModule
 from nlae.errors import NlaeError
-from nlae.objective.base import Objective, resume_folder
+from nlae.objective.base import Objective
+from nlae.objective.resuming import load_weights, resume_folder
 from nlae.tracking import Run
 
 logger = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ def _finished(module: Objective, folder: Path) -> None:
     found = resume_folder(folder)
     if found is None:
         raise NlaeError(f"{folder} has no resume folder although all updates are done; delete it and run again")
-    module.trained.load_trained_state(load_file(str(found / "weights.safetensors")))
+    module.trained.load_trained_state(load_weights(found))
     module.update = module.schedule.updates
     if module.validation is not None:
         # the figures of the last update went with the killed process; they follow from the weights alone

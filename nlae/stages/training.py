@@ -85,7 +85,7 @@ def serve(context: StageContext, settings: TrainingSettings, **how: Any) -> Acti
     """Data of a training stage from its next update on: for one site or for a mixture."""
     from nlae.data import ActivationDataModule
     from nlae.mixture import MixtureDataModule
-    from nlae.objective.base import resume_update
+    from nlae.objective.resuming import resume_update
 
     shared: dict[str, Any] = {
         "store": context.parents["extract"],

@@ -15,7 +15,7 @@ from nlae.functional.scaling import unit
 from nlae.mixture import Mixture, MixtureDataModule
 from nlae.mixture.data import draw_sites
 from nlae.objective import Reinforce, Schedule, WarmStart, fit, validation_set
-from nlae.objective.base import resume_update
+from nlae.objective.resuming import resume_update
 from nlae.reward import Fidelity, Reward
 from nlae.rollout import LocalRollout
 from nlae.store import ActivationStore, Descriptions, Rows, ShardList, fit_statistics, write_shard

@@ -12,7 +12,7 @@ import torch
 
 from nlae.autoencoder import Autoencoder
 from nlae.objective import fit
-from nlae.objective.base import resume_folder, resume_update
+from nlae.objective.resuming import resume_folder, resume_update
 from nlae.tracking import NullRun
 
 UPDATES = 7
