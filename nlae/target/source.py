@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
     from nlae.target.model import Target
 
-ALLOWED = ("nlae.target.hub.HubTarget", "nlae.target.wheel.WheelTarget", "nlae.target.tiny.TinyTarget")
+ALLOWED = (
+    "nlae.target.hub.HubTarget",
+    "nlae.target.wheel.WheelTarget",
+    "nlae.target.tiny.TinyTarget",
+    "nlae.target.random_weights.RandomTarget",
+)
 
 
 class TargetSource(Protocol):
