@@ -71,7 +71,7 @@ def build_corpus(source: CorpusSource, tokenizer: PreTrainedTokenizerBase, folde
     try:
         with on_disk(scratch):
             scratch.mkdir(parents=True)
-            passages, order = choose(source, Cutter(tokenizer, source.max_tokens), counts, scratch)
+        passages, order = choose(source, Cutter(tokenizer, source.max_tokens), counts, scratch)
         works = _works(source, passages, order)
         links: list[tuple[str, str]] = []
         if source.near_duplicates is not None:

@@ -6,6 +6,8 @@ text. Formats that need a parser of their own (PDF, HTML, Word) are left out: co
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import dataclasses
 import glob
 import hashlib
@@ -18,6 +20,7 @@ from typing import Any
 from nlae.corpus.cleaning import detokenise, prose
 from nlae.corpus.source import CorpusSource, Document
 from nlae.errors import NlaeError
+from nlae.store.arrow import checksum
 
 TEXT, LINES, PARQUET = (".txt", ".md", ".markdown", ".text"), (".jsonl", ".ndjson"), (".parquet",)
 CLEANERS = {"wikitext": detokenise, "rest": prose}
@@ -75,7 +78,8 @@ class FilesCorpus(CorpusSource):
         digest = hashlib.sha256()
         for name, path in self._files():
             digest.update(name.encode() + b"\0")
-            digest.update(hashlib.sha256(_bytes(path)).digest())
+            with _readable(path):
+                digest.update(bytes.fromhex(checksum(path)))
         return "files-" + digest.hexdigest()[:32]
 
     def _files(self) -> list[tuple[str, Path]]:
@@ -177,39 +181,62 @@ def _fixed_part(pattern: str) -> Path:
     return path
 
 
-def _bytes(path: Path) -> bytes:
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Name the file that the block cannot read."""
     try:
-        return path.read_bytes()
+        yield
     except OSError as problem:
         raise NlaeError(
-            f"{path} cannot be read ({problem.strerror}): check its permissions or leave it out"
+            f"{path} cannot be read ({problem.strerror or problem}): check its permissions or leave it out"
         ) from problem
 
 
 def _text(path: Path) -> str:
-    content = _bytes(path)
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as problem:
-        raise NlaeError(f"{path} is no UTF-8 text (byte {problem.start}): convert it or leave it out") from problem
-    if "\0" in text:
-        raise NlaeError(f"{path} is binary, not text: leave it out of corpus.paths")
+    with _readable(path):
+        content = path.read_bytes()
+    text = _decoded(path, content.removeprefix(codecs.BOM_UTF8))
     if not text.strip():
         raise NlaeError(f"{path} is empty: leave it out of corpus.paths")
     return text
 
 
+def _decoded(path: Path, content: bytes, start: int = 0) -> str:
+    """Bytes of `path` from `start` on, as text."""
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as problem:
+        raise NlaeError(
+            f"{path} is no UTF-8 text (byte {start + problem.start}): convert it or leave it out"
+        ) from problem
+    if "\0" in text:
+        raise NlaeError(f"{path} is binary, not text: leave it out of corpus.paths")
+    return text
+
+
 def _json_lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for number, line in enumerate(_text(path).split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except ValueError as problem:
-            raise NlaeError(f"{path}, line {number}: no JSON ({problem}); each line must hold one object") from problem
-        if not isinstance(record, dict):
-            raise NlaeError(f"{path}, line {number}: {type(record).__name__} instead of an object; one object a line")
-        yield number, record
+    """Line by line, since such a file may be larger than memory."""
+    empty, start = True, 0
+    with _readable(path), path.open("rb") as file:
+        for number, content in enumerate(file, 1):
+            line = _decoded(path, content.removeprefix(codecs.BOM_UTF8) if number == 1 else content, start)
+            start += len(content)
+            if not line.strip():
+                continue
+            empty = False
+            try:
+                record = json.loads(line)
+            except ValueError as problem:
+                raise NlaeError(
+                    f"{path}, line {number}: no JSON ({problem}); each line must hold one object"
+                ) from problem
+            if not isinstance(record, dict):
+                raise NlaeError(
+                    f"{path}, line {number}: {type(record).__name__} instead of an object; one object a line"
+                )
+            yield number, record
+    if empty:
+        raise NlaeError(f"{path} is empty: leave it out of corpus.paths")
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -223,10 +250,11 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     if not file.metadata.num_rows:
         raise NlaeError(f"{path} is empty: leave it out of corpus.paths")
     number = 0
-    for batch in file.iter_batches():
-        for record in batch.to_pylist():
-            number += 1
-            yield number, record
+    with _readable(path):
+        for batch in file.iter_batches():
+            for record in batch.to_pylist():
+                number += 1
+                yield number, record
 
 
 def _messages(value: Any, where: str) -> list[Mapping[str, str]]:

@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from nlae.store.arrow import on_disk
+
 CHUNK = 2048
 
 Ints = npt.NDArray[np.int64]
@@ -33,8 +35,9 @@ class TableWriter:
         self.path, self.schema, self.chunk = path, schema, chunk
         self.count = 0
         self._rows: dict[str, list[Any]] = {name: [] for name in schema.names}
-        self._file = pa.OSFile(str(path), "wb")
-        self._out = pa.ipc.new_stream(self._file, schema)
+        with on_disk(path):
+            self._file = pa.OSFile(str(path), "wb")
+            self._out = pa.ipc.new_stream(self._file, schema)
 
     def __enter__(self) -> Self:
         return self
@@ -42,13 +45,20 @@ class TableWriter:
     def __exit__(
         self, kind: type[BaseException] | None, problem: BaseException | None, where: TracebackType | None
     ) -> None:
-        if kind is None:
-            self.flush()
-        self._out.close()
-        self._file.close()
+        try:
+            if kind is None:
+                self.flush()
+            with on_disk(self.path):
+                self._out.close()
+        finally:
+            self._file.close()
 
     def add(self, **row: Any) -> int:
-        """Append one row; returns its number."""
+        """Append one row; returns its number.
+
+        Raises:
+            NlaeError: the disk is full.
+        """
         for name, values in self._rows.items():
             values.append(row[name])
         self.count += 1
@@ -57,14 +67,23 @@ class TableWriter:
         return self.count - 1
 
     def flush(self) -> None:
-        """Write what is held."""
+        """Write what is held.
+
+        Raises:
+            NlaeError: the disk is full.
+        """
         held = len(next(iter(self._rows.values())))
         if not held and self.count:
             return
         columns = [pa.array(self._rows[field.name], field.type) for field in self.schema]
-        self._out.write_batch(pa.record_batch(columns, schema=self.schema))
+        # here and not around whoever reads: what fails there has other reasons than this disk
+        with on_disk(self.path):
+            self._write(pa.record_batch(columns, schema=self.schema))
         for values in self._rows.values():
             values.clear()
+
+    def _write(self, batch: pa.RecordBatch) -> None:
+        self._out.write_batch(batch)
 
 
 def mapped(path: Path) -> pa.Table:

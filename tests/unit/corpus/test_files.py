@@ -74,6 +74,8 @@ def test_parquet_and_repeated_ids(tmp_path):
         ("b.txt", b"\x89PNG\x00\xff", r"b\.txt is no UTF-8 text"),
         ("z.txt", b"abc\x00def", r"z\.txt is binary"),
         ("j.jsonl", b'{"text": "a"}\n{oops\n', r"j\.jsonl, line 2: no JSON"),
+        ("n.jsonl", b'{"text": "a"}\n{"text": "\xff"}\n', r"n\.jsonl is no UTF-8 text \(byte 24\)"),
+        ("o.jsonl", b" \n\n", r"o\.jsonl is empty"),
         ("l.jsonl", b"[1]\n", r"l\.jsonl, line 1: list instead of an object"),
         ("k.jsonl", b'{"body": "a"}\n', r"k\.jsonl, record 1: neither text under 'text'.*body.*corpus\.text_key"),
         ("m.jsonl", b'{"messages": [{"role": "user"}]}\n', r"m\.jsonl, record 1: messages must be"),

@@ -72,7 +72,18 @@ def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(TableWriter, "flush", full)
+    monkeypatch.setattr(TableWriter, "_write", full)
     with pytest.raises(NlaeError, match=r"cannot write .*No space left on device; free some space"):
         build_corpus(Chats(max_tokens=96, min_tokens=8), TinyTarget().load_tokenizer(), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_source_that_cannot_be_read_is_not_taken_for_a_full_disk(tmp_path):
+    class Gone(Chats):
+        def documents(self):
+            yield from list(super().documents())[:3]
+            raise FileNotFoundError(2, "No such file", "chats.db")
+
+    with pytest.raises(FileNotFoundError, match=r"chats\.db"):
+        build_corpus(Gone(max_tokens=96, min_tokens=8), TinyTarget().load_tokenizer(), tmp_path)
     assert not list(tmp_path.iterdir())
