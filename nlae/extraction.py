@@ -10,7 +10,6 @@ site's name.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,8 +22,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from nlae.corpus.plan import Plan, make_plan
 from nlae.errors import NlaeError
-from nlae.functional.batching import token_batches
 from nlae.progress import Bar
 from nlae.store import ActivationStore, Rows, Shard, ShardList, fit_statistics, write_shard
 from nlae.store.activations import CONTEXT_TOKENS, check_shard
@@ -43,47 +42,6 @@ class Logs(Protocol):
 
     def log(self, metrics: dict[str, float], update: int | None = None) -> None:
         """Record numbers at a step."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """Which passages each shard holds, longest first: padding is small, and memory runs out at once or never.
-
-    Attributes:
-        shards: document numbers per shard, int64 each.
-        length: int64[documents], tokens to run of each document; 0 for those without rows.
-        digest: identifies rows, order and shards.
-    """
-
-    shards: tuple[Ints, ...]
-    length: Ints
-    digest: str
-
-    def batches(self, shard: int, batch_tokens: int) -> Iterator[list[int]]:
-        """Documents of one shard in batches of at most `batch_tokens` tokens, padding counted; one always fits."""
-        documents = self.shards[shard]
-        for batch in token_batches(self.length[documents].tolist(), batch_tokens):
-            yield documents[batch].tolist()
-
-
-def make_plan(corpus: Corpus, shard_rows: int) -> Plan:
-    """Order passages by length, descending, and close a shard once it has `shard_rows` rows."""
-    length = np.zeros(len(corpus), dtype=np.int64)
-    np.maximum.at(length, corpus.rows.document, corpus.rows.position + 1)
-    rows_of = np.bincount(corpus.rows.document, minlength=len(corpus))
-    order = np.lexsort((np.arange(len(corpus)), -length))[: np.count_nonzero(length)].astype(np.int64)
-    done = np.cumsum(rows_of[order])
-    shards: list[Ints] = []
-    start = 0
-    while start < len(order):
-        before = int(done[start - 1]) if start else 0
-        stop = min(int(np.searchsorted(done, before + shard_rows)) + 1, len(order))
-        shards.append(order[start:stop])
-        start = stop
-    digest = hashlib.sha256(repr([len(shard) for shard in shards]).encode())
-    for column in (order, corpus.rows.document, corpus.rows.position, corpus.rows.token_id):
-        digest.update(np.ascontiguousarray(column).data)
-    return Plan(tuple(shards), length, digest.hexdigest()[:32])
 
 
 def extract(
@@ -170,9 +128,12 @@ def _read_all(
     with Bar("extract", len(plan.shards)) as bar, ThreadPoolExecutor(1) as writer:
         bar.advance(len(kept))
         for number in (n for n in range(len(plan.shards)) if _name(n) not in kept):
-            rows, tokens, seconds = _read_shard(reader, corpus, plan, number, batch_tokens)
-            # one shard is written while the next one is read; never more, or memory would fill
-            _finished(stores, pending)
+            try:
+                rows, tokens, seconds = _read_shard(reader, corpus, plan, number, batch_tokens)
+            finally:
+                # one shard is written while the next one is read; never more, or memory would fill. Also when reading
+                # was interrupted: what is whole need not be read again
+                _finished(stores, pending)
             pending = writer.submit(write, number, rows, tokens, seconds)
             rate = tokens / max(seconds, 1e-9)
             bar.advance(note=f"{rate:.0f} tokens/s")

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from nlae.corpus import Corpus, CorpusSource, Document, build_corpus
+from nlae.corpus.plan import make_plan
 
 TARGET_TOKENS, LIMIT_GB = 100_000_000, 4.0
 PASSAGE = 128
@@ -86,8 +87,6 @@ class Peak:
 
 def child(tokens: int) -> dict[str, float]:
     """Build and plan; returns tokens and peaks."""
-    from nlae.extraction import make_plan
-
     source = Synthetic(articles=max(10, tokens // 1000), max_tokens=PASSAGE, min_tokens=16)
     tokenizer = Words()
     started = time.monotonic()

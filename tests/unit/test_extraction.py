@@ -14,8 +14,9 @@ import torch
 
 from nlae import extraction
 from nlae.corpus import Corpus, CorpusSource, Document, build_corpus
+from nlae.corpus.plan import make_plan
 from nlae.errors import NlaeError
-from nlae.extraction import extract, make_plan
+from nlae.extraction import extract
 from nlae.store import ActivationStore
 from nlae.target import Site, SiteMixture, TinyTarget, capture, read_sites
 
@@ -114,7 +115,7 @@ def test_interrupted_run_goes_on_and_ends_with_the_same_shards(tmp_path, target,
     extract(target, site, corpus, tmp_path / "cut", shard_rows=20)
     total = len(shard_bytes(tmp_path / "whole"))
     assert total > 4
-    assert len(calls) - before < total
+    assert len(calls) - before == total - 2, "what was finished is not read again"
     assert shard_bytes(tmp_path / "cut") == shard_bytes(tmp_path / "whole")
     name = "statistics.safetensors"
     assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
