@@ -99,3 +99,5 @@ class ReinforceSettings(TrainingSettings):
             )
         if self.samples < 2:
             raise NlaeError("objective.reinforce.samples must be at least 2: rewards are compared within a group")
+        if self.kl < 0:
+            raise NlaeError(f"objective.reinforce.kl={self.kl} would pay for leaving the reference; 0 is no penalty")

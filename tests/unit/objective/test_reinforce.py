@@ -200,6 +200,6 @@ def test_every_row_is_weighed_by_its_own_advantage(warm, reinforce, serve, run):
 
 
 def test_settings_that_cannot_train_are_refused():
-    for wrong in ({"algorithm": "ppo"}, {"samples": 1}, {"updates": 0}, {"checkpoint_every": 0}):
+    for wrong in ({"algorithm": "ppo"}, {"samples": 1}, {"kl": -0.1}, {"updates": 0}, {"checkpoint_every": 0}):
         with pytest.raises(NlaeError):
             ReinforceSettings(**{"updates": 5, **wrong})
