@@ -38,6 +38,7 @@ CONFIG = {
         "reinforce": {"updates": 3, "algorithm": "grpo"},
     },
     "evaluation": {"subject": "reinforce", "max_rows": 10},
+    "dictionary": {"sample": 3, "seed": 0, "scan": {"top": 16, "checkpoint_every": 8}},
     "report": {"samples": 3},
     "trainer": {"precision": "fp32", "device": "cpu", "devices": 1, "threads": None},
     "logger": {"mode": "none"},
@@ -122,11 +123,13 @@ def fingerprints(plan):
 
 LATER = {
     "corpus": set(STAGES),
-    "extract": {"extract", "warmstart", "reinforce", "evaluate", "report"},
-    "describe": {"describe", "warmstart", "reinforce", "evaluate", "report"},
-    "warmstart": {"warmstart", "reinforce", "evaluate", "report"},
-    "reinforce": {"reinforce", "evaluate", "report"},
+    "extract": {"extract", "warmstart", "reinforce", "evaluate", "dictionary", "report"},
+    "describe": {"describe", "warmstart", "reinforce", "evaluate", "dictionary", "report"},
+    "warmstart": {"warmstart", "reinforce", "evaluate", "dictionary", "report"},
+    "reinforce": {"reinforce", "evaluate", "dictionary", "report"},
     "evaluate": {"evaluate", "report"},
+    "scan": {"scan", "dictionary"},
+    "dictionary": {"dictionary"},
     "report": {"report"},
 }
 
@@ -149,10 +152,14 @@ ROWS = [
     ("reward.fidelity", 2.0, LATER["reinforce"]),
     ("objective.reinforce.updates", 4, LATER["reinforce"]),
     ("evaluation.max_rows", 11, LATER["evaluate"]),
+    ("dictionary.scan.top", 8, LATER["scan"]),
+    ("dictionary.seed", 1, LATER["scan"]),
+    ("dictionary.sample", 4, LATER["dictionary"]),
     ("report.samples", 4, LATER["report"]),
     # never hashed
     ("store.batch_tokens", 1, set()),
     ("teacher.batch_tokens", 1, set()),
+    ("dictionary.scan.checkpoint_every", 1, set()),
     ("target.name", "other", set()),
     ("prompt.name", "other", set()),
     ("trainer.device", "cuda", set()),
