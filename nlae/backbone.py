@@ -25,6 +25,7 @@ from transformers.pytorch_utils import Conv1D
 from nlae.errors import NlaeError
 from nlae.target import Site, Target, Trunk
 from nlae.target.linear import speed_up
+from nlae.target.quantization import is_quantized
 
 VERBALIZER, REFERENCE, RECONSTRUCTOR = "verbalizer", "reference", "reconstructor"
 PRECISIONS = ("fp32", "bf16-mixed", "bf16-base")
@@ -86,6 +87,8 @@ class Backbone(nn.Module):
         if copies and precision == "bf16-base" and (verbalizer_adapter is None or reconstructor_adapter is None):
             # bf16 parameters under AdamW round most updates to zero
             raise NlaeError("trainer.precision=bf16-base trains adapters only; use bf16-mixed for full fine-tuning")
+        if copies and (verbalizer_adapter is None or reconstructor_adapter is None):
+            _refuse_quantized(target, "cannot be trained whole; keep verbalizer=lora and reconstructor=lora")
         self.target, self.site, self.precision, self.seed = target, site, precision, seed
         self.adapters: dict[str, AdapterSettings] = {}
         self.model: PreTrainedModel = target.model
@@ -202,6 +205,7 @@ class Backbone(nn.Module):
         """State dict of the whole causal LM with the adapter of `role` merged, without any adapter keys."""
         if role == VERBALIZER and self.full_verbalizer is not None:
             return self.full_verbalizer.state_dict()
+        _refuse_quantized(self.target, "cannot take adapters in, so nothing whole can be written from it")
         state = {k.replace(".base_layer.", "."): v for k, v in self.model.state_dict().items() if ".lora_" not in k}
         if role in self.full_trunks:
             # a trunk is the decoder cut short: its own weights lie over the target's, the rest is never read
@@ -279,6 +283,11 @@ class Backbone(nn.Module):
             for name, parameter in self.model.named_parameters()
             if ".lora_" in name and name.endswith(end)
         }
+
+
+def _refuse_quantized(target: Target, reason: str) -> None:
+    if is_quantized(target.model):
+        raise NlaeError(f"target {target.source_name}: a quantised base {reason}; or set target.quantization=null")
 
 
 def _bare(module: nn.Module) -> nn.Module:

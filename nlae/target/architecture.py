@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from nlae.errors import NlaeError
+from nlae.target.quantization import plain_weight
 
 # paths from the causal LM to its text decoder; wrappers of several modalities come first
 _DECODERS = ("model.language_model", "language_model.model", "language_model", "model", "transformer", "gpt_neox")
@@ -94,8 +95,14 @@ class Architecture:
         """Weight of the down-projection without any adapter, shape (d_model, d_mlp); GPT-2 keeps it transposed."""
         down: Any = self.down_projection(block)
         down = getattr(down, "base_layer", down)
-        weight: Tensor = down.weight
+        weight = plain_weight(down)
         return weight if hasattr(down, "in_features") else weight.T
+
+    def down_width(self, block: nn.Module) -> int:
+        """Number of entries that enter the down-projection, d_mlp."""
+        down: Any = self.down_projection(block)
+        down = getattr(down, "base_layer", down)
+        return int(down.in_features if hasattr(down, "in_features") else down.weight.shape[0])
 
     def hooked(self, model: nn.Module, kind: str, layer: int) -> tuple[nn.Module, str]:
         """The module at which a site is read, and which side of it: `output` or `input`."""

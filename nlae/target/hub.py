@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from nlae.errors import NlaeError
 from nlae.target.loading import load_config, load_model, load_tokenizer, missing
+from nlae.target.quantization import check_quantization, quantized_name
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
@@ -25,21 +26,29 @@ class HubTarget:
         model: Hub id, e.g. `Qwen/Qwen2.5-7B-Instruct`, or path of a folder.
         revision: Branch, tag or commit; null is the main branch as it stands.
         trust_remote_code: Run code that comes with the model. Off unless you ask.
+        quantization: `8bit` or `4bit` keeps the base in fewer bits (extra `nlae[quantize]`); null does not.
     """
 
     def __init__(
-        self, name: str | None, model: str, revision: str | None = None, trust_remote_code: bool = False
+        self,
+        name: str | None,
+        model: str,
+        revision: str | None = None,
+        trust_remote_code: bool = False,
+        quantization: str | None = None,
     ) -> None:
+        check_quantization(quantization)
         self.name = name or Path(model).name
         self.model = model
         self.revision = revision
         self.trust_remote_code = trust_remote_code
+        self.quantization = quantization
 
     def describe(self) -> dict[str, Any]:
         """Plain data from which the same source can be built; a hub id is pinned to its commit once known."""
         revision = self.__dict__.get("_commit", self.revision)
         described: dict[str, Any] = {"_target_": "nlae.target.hub.HubTarget", "name": self.name, "model": self.model}
-        described |= {"revision": revision}
+        described |= {"revision": revision, "quantization": self.quantization}
         return described | ({"trust_remote_code": True} if self.trust_remote_code else {})
 
     @property
@@ -75,7 +84,11 @@ class HubTarget:
         return f"hub-{self.model}@{self._commit}"
 
     def fingerprint(self) -> str:
-        """The commit of a hub model, or a hash of a folder's files."""
+        """The commit of a hub model, or a hash of a folder's files; and what they are quantised to."""
+        return quantized_name(self._fingerprint, self.quantization)
+
+    def tokenizer_fingerprint(self) -> str:
+        """The same for whatever does not read the weights."""
         return self._fingerprint
 
     @property
@@ -101,7 +114,7 @@ class HubTarget:
         from nlae.target.model import Target
 
         model, options = self._place
-        loaded = load_model(model, dtype, device, trunk_only=trunk_only, **options)
+        loaded = load_model(model, dtype, device, trunk_only=trunk_only, quantization=self.quantization, **options)
         return Target(loaded, self.load_tokenizer(), self.name, self.fingerprint())
 
 

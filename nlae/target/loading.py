@@ -33,7 +33,9 @@ def load_tokenizer(model: str, **options: Any) -> "PreTrainedTokenizerBase":
     return tokenizer
 
 
-def load_model(model: str, dtype: str, device: str, *, trunk_only: bool = False, **options: Any) -> Any:
+def load_model(
+    model: str, dtype: str, device: str, *, trunk_only: bool = False, quantization: str | None = None, **options: Any
+) -> Any:
     """A causal LM from safetensors; `device=auto` spreads it over the devices at hand.
 
     Args:
@@ -41,14 +43,19 @@ def load_model(model: str, dtype: str, device: str, *, trunk_only: bool = False,
         dtype: of the weights.
         device: where they go.
         trunk_only: the folder holds embeddings and blocks only; final norm and head are made up and never read.
+        quantization: `8bit`, `4bit` or None; see `quantization`.
         options: for transformers.
     """
     from transformers import AutoModelForCausalLM
 
     from nlae.target.model import torch_dtype
+    from nlae.target.quantization import quantizer, settle
 
-    if device == "auto":
-        options["device_map"] = "auto"
+    if quantization is not None:
+        options["quantization_config"] = quantizer(quantization, dtype)
+    placed = device == "auto" or quantization is not None  # quantised weights cannot be moved afterwards
+    if placed:
+        options["device_map"] = "auto" if device == "auto" else {"": device}
     if device == "cpu" and dtype == "bfloat16":
         # torch's fused attention has no fast bf16 path on CPUs: plain matmuls take a quarter off a training step
         options["attn_implementation"] = "eager"
@@ -59,7 +66,8 @@ def load_model(model: str, dtype: str, device: str, *, trunk_only: bool = False,
     loaded, info = found
     if trunk_only:
         _check_trunk(loaded, set(info["missing_keys"]), model)
-    return loaded if device == "auto" else loaded.to(device)
+    settle(loaded)
+    return loaded if placed else loaded.to(device)
 
 
 def _check_trunk(loaded: Any, missing_names: set[str], model: str) -> None:

@@ -129,6 +129,9 @@ def text_model(model: Any) -> Any:
     plain.model = decoder
     plain.set_output_embeddings(head)
     plain.generation_config = model.generation_config
+    for mark in ("is_loaded_in_8bit", "is_loaded_in_4bit"):  # what peft goes by
+        if getattr(model, mark, False):
+            setattr(plain, mark, True)
     return plain
 
 

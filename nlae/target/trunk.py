@@ -109,7 +109,7 @@ def site_width(model: nn.Module, site: Site) -> int:
     if site.kind != "mlp_neurons":
         embedding: Any = architecture.embedding(model)
         return int(embedding.weight.shape[1])
-    return int(architecture.down_weight(architecture.blocks(model)[site.index]).shape[1])
+    return architecture.down_width(architecture.blocks(model)[site.index])
 
 
 def _truncated(decoder: nn.Module, architecture: Architecture, n_layers: int) -> Any:

@@ -22,6 +22,7 @@ from filelock import FileLock
 
 from nlae.errors import NlaeError
 from nlae.target.loading import load_config, load_model, load_tokenizer, quiet_bars
+from nlae.target.quantization import check_quantization, quantized_name
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
@@ -44,6 +45,7 @@ class WheelTarget:
         sha256: Hash of the whole GGUF file.
         parts: For a file cut into pieces: distribution to path of its piece, in order; `package` then only lends its
             name.
+        quantization: `8bit` or `4bit` keeps the base in fewer bits (extra `nlae[quantize]`); null does not.
         cache_dir: Where the converted model is kept; null is the user's cache folder.
     """
 
@@ -56,7 +58,9 @@ class WheelTarget:
         sha256: str,
         parts: Mapping[str, str] | None = None,
         cache_dir: str | None = None,
+        quantization: str | None = None,
     ) -> None:
+        check_quantization(quantization)
         self.name = name
         self.package = package
         self.version = version
@@ -64,15 +68,25 @@ class WheelTarget:
         self.sha256 = sha256
         self.parts = dict(parts) if parts else None
         self.cache_dir = cache_dir
+        self.quantization = quantization
 
     def describe(self) -> dict[str, Any]:
         """Plain data from which the same source can be built on another machine."""
-        described = {"_target_": "nlae.target.wheel.WheelTarget", "name": self.name, "package": self.package}
+        described: dict[str, Any] = {
+            "_target_": "nlae.target.wheel.WheelTarget",
+            "name": self.name,
+            "package": self.package,
+        }
         described |= {"version": self.version, "file": self.file, "sha256": self.sha256}
+        described |= {"quantization": self.quantization}
         return described | ({"parts": dict(self.parts)} if self.parts else {})
 
     def fingerprint(self) -> str:
-        """The hash of the GGUF file and the version of the conversion."""
+        """The hash of the GGUF file and the version of the conversion; and what it is quantised to."""
+        return quantized_name(self.tokenizer_fingerprint(), self.quantization)
+
+    def tokenizer_fingerprint(self) -> str:
+        """The same for whatever does not read the weights."""
         return f"gguf-{self.sha256[:16]}-{CONVERSION}"
 
     def load_config(self) -> "PretrainedConfig":
@@ -87,7 +101,7 @@ class WheelTarget:
         """The model in `dtype` on `device`; the first time, fetched and converted."""
         from nlae.target.model import Target
 
-        model = load_model(str(self.folder()), dtype, device)
+        model = load_model(str(self.folder()), dtype, device, quantization=self.quantization)
         return Target(model, self.load_tokenizer(), self.name, self.fingerprint())
 
     @property
