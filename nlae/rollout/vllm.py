@@ -194,14 +194,15 @@ class _Served:
         state = self.backbone.state(role)
         sent = self._sent.get(role)
         if sent is None or any(not torch.equal(sent[key], weight) for key, weight in state.items()):
+            # first of all: an adapter that counts as sent must not meet the old one's cache
+            if self.llm.reset_prefix_cache() is False:
+                raise NlaeError("rollout=vllm: the prefix cache was not reset (requests are running); start again")
             before = self._request.get(role)
             self._serial += 1
             name = f"{role}-{self._serial}"
             folder = write_adapter(verbalizer, role, self._memory / name)
-            self._sent[role] = {key: weight.clone() for key, weight in state.items()}
             self._request[role] = self.library.LoRARequest(name, self._serial, str(folder))
-            if self.llm.reset_prefix_cache() is False:
-                raise NlaeError("rollout=vllm: the prefix cache was not reset (requests are running); start again")
+            self._sent[role] = {key: weight.clone() for key, weight in state.items()}
             if before is not None:
                 shutil.rmtree(before.lora_path, ignore_errors=True)
         return self._request[role]
