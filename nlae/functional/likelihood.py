@@ -50,6 +50,11 @@ def token_logprobs(
     return torch.cat(parts)
 
 
+def soft_capped(logits: Tensor, cap: float | None) -> Tensor:
+    """cap·tanh(logits / cap), for families whose logits stay within ± cap; unchanged without one."""
+    return torch.tanh(logits / cap) * cap if cap else logits
+
+
 def _plain(hidden_ND: Tensor, token_N: Tensor, weight_VD: Tensor, bias_V: Tensor | None, cap: float | None) -> Tensor:
     logits_NV = _logits(hidden_ND, weight_VD, bias_V, cap)
     # not cross_entropy: a frozen copy must agree to the last bit with the trained head it is a copy of
@@ -58,8 +63,7 @@ def _plain(hidden_ND: Tensor, token_N: Tensor, weight_VD: Tensor, bias_V: Tensor
 
 def _logits(hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, cap: float | None) -> Tensor:
     logits_NV = linear(hidden_ND, weight_VD, bias_V)
-    logits_NV = logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32))
-    return torch.tanh(logits_NV / cap) * cap if cap else logits_NV
+    return soft_capped(logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32)), cap)
 
 
 class _Frozen(torch.autograd.Function):

@@ -3,7 +3,7 @@
 torch multiplies float32 matrices with MKL, which leaves more than half of a processor idle unless Intel made it;
 oneDNN, which torch carries for its other types, does not. Which kernel runs depends on type and machine architecture
 alone, never on a timing, so that a run repeats itself bit for bit. Everything but float32 on an x86 CPU (other types,
-autocast, GPUs, second derivatives) is left to torch.
+autocast, GPUs) is left to torch; a second derivative is an error, since nothing here takes one.
 """
 
 from __future__ import annotations

@@ -7,13 +7,13 @@ from may change only through training, which `fits` notices. CUDA graphs are lef
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import DynamicCache
 
+from nlae.functional.likelihood import soft_capped
 from nlae.rollout.attention import NAME
 from nlae.rollout.cache import SharedPrefixCache
 from nlae.rollout.packing import packable, shell
@@ -32,6 +32,8 @@ class Decoder:
     def __init__(self, verbalizer: Verbalizer, role: str, *, packed: bool = True) -> None:
         self.verbalizer, self.role = verbalizer, role
         self._made_from = _state(verbalizer, role)
+        # held, so that no later weight can lie where one of these was
+        self._weights = verbalizer.backbone.parameters_of(role)
         model: Any = verbalizer.backbone.language_model(role)
         self._plain = verbalizer.backbone.target.architecture.decoder(model)
         # under autocast training multiplies in bfloat16, and what is sampled must be what is trained
@@ -92,8 +94,7 @@ class Decoder:
         return self._logits(output.last_hidden_state[:, -1])
 
     def _logits(self, hidden_BD: Tensor) -> Tensor:
-        logits_BV: Tensor = self._head(hidden_BD).float()
-        return torch.tanh(logits_BV / self._cap) * self._cap if self._cap else logits_BV
+        return soft_capped(self._head(hidden_BD).float(), self._cap)
 
 
 def _own_attention(decoder: Any) -> Any:
@@ -110,8 +111,5 @@ def _own_attention(decoder: Any) -> Any:
 
 def _state(verbalizer: Verbalizer, role: str) -> tuple[tuple[int, int], ...]:
     """Where each weight of the role lies and how often it was written to."""
-    return tuple((weight.data_ptr(), weight._version) for weight in _weights(verbalizer, role))
-
-
-def _weights(verbalizer: Verbalizer, role: str) -> Iterator[nn.Parameter]:
-    yield from verbalizer.backbone.parameters_of(role)
+    weights = verbalizer.backbone.parameters_of(role)
+    return tuple((weight.data_ptr(), weight._version) for weight in weights)

@@ -14,7 +14,7 @@ import torch
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
-from nlae.functional.linear import available
+from nlae.functional.linear import available, product
 
 
 class PackedLinear(nn.Module):
@@ -32,7 +32,7 @@ class PackedLinear(nn.Module):
 
     def forward(self, x_BI: Tensor) -> Tensor:
         """Shape (…, O)."""
-        return torch.ops.mkldnn._linear_pointwise(x_BI, self._packed, self._bias_O, "none", [], "")
+        return product(x_BI, self._packed, self._bias_O)
 
 
 def packable(module: nn.Module) -> bool:

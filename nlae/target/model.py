@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nlae.errors import NlaeError
+from nlae.functional.likelihood import soft_capped
 from nlae.target.architecture import Architecture
 from nlae.target.linear import speed_up
 from nlae.target.site import Site
@@ -79,7 +80,7 @@ def output_logits(model: Any, hidden: Tensor) -> Tensor:
     """Logits from hidden states (…, D) after the final norm, float32, soft-capped where the family does so."""
     logits: Tensor = model.get_output_embeddings()(hidden).float()
     cap = getattr(model.config, "final_logit_softcapping", None)
-    return torch.tanh(logits / cap) * cap if cap else logits
+    return soft_capped(logits, cap)
 
 
 def pad_id(tokenizer: "PreTrainedTokenizerBase") -> int:

@@ -99,6 +99,19 @@ def test_weights_are_packed_again_when_and_only_when_they_change(make_pair, acti
     assert ((logp_BT - changed.logp_BT) * changed.mask_BT).abs().max() < 2e-4
 
 
+def test_a_reference_that_is_frozen_anew_is_packed_anew(make_pair, activations):
+    pair, engine = learned(make_pair("llama")), LocalRollout()
+    pair.verbalizer.freeze_reference()
+    first = engine(pair.verbalizer, activations, SEEDS, role="reference")
+    with torch.no_grad():
+        for weight in pair.backbone.parameters_of("verbalizer"):
+            weight.mul_(1.5)
+    pair.verbalizer.freeze_reference()
+    second = engine(pair.verbalizer, activations, SEEDS, role="reference")
+    assert second.text != first.text
+    same(second, LocalRollout()(pair.verbalizer, activations, SEEDS, role="reference"))
+
+
 def test_the_models_own_modules_stay_as_they_are(make_pair, activations):
     pair = make_pair("llama")
     names = [(name, type(module)) for name, module in pair.target.model.named_modules()]
