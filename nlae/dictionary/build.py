@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,6 +24,7 @@ from nlae.dictionary.entries import Dictionary, write_dictionary
 from nlae.dictionary.frame import EDGES, pooled
 from nlae.dictionary.job import Job, Promoted, make_layer
 from nlae.dictionary.scan.folder import Scan
+from nlae.dictionary.schema import SCHEMA
 from nlae.dictionary.settings import DictionarySettings
 from nlae.dictionary.speaker import Speaker
 from nlae.errors import NlaeError
@@ -33,9 +34,26 @@ from nlae.store.arrow import replacing, write_text
 
 log = logging.getLogger(__name__)
 PARTS = "layers"
+KEYS = ["layer", "neuron", "sign"]
 TABLE_ROWS = 64
 # texts that a sampled entry and its decoy have written, at most; they share the one of the write direction
 OWN_TEXTS = {"with": 2, "without": 2, "write": 1}
+
+
+@dataclasses.dataclass(frozen=True)
+class Examined:
+    """What judging and steering found.
+
+    Attributes:
+        scores: layer, neuron, sign, and the columns of the dictionary that they fill.
+        metrics: flat numbers.
+    """
+
+    scores: pl.DataFrame
+    metrics: dict[str, float]
+
+
+Examine = Callable[[pl.DataFrame, list[dict[str, Any]]], Examined]
 
 
 class Logs(Protocol):
@@ -102,6 +120,7 @@ def build_dictionary(
     max_tokens: int,
     target: str,
     run: Logs | None = None,
+    examine: Examine | None = None,
 ) -> dict[str, float]:
     """Describe and score every neuron of the layers into `folder`, going on where a killed run stopped.
 
@@ -117,6 +136,7 @@ def build_dictionary(
         max_tokens: tokens that a text may have, for the estimate.
         target: name of the target.
         run: gets a table of a sample.
+        examine: judges and steers with the sample, from its entries and its texts; None leaves that out.
 
     Returns:
         Flat metrics.
@@ -136,12 +156,22 @@ def build_dictionary(
     with Bar("texts written", cost.written if cost else None) as bar:
         job = Job(scan, view, speaker, settings, promoted, parts, draw_samples(scan, settings, layers), bar.advance)
         for layer in left:
-            entries, line = make_layer(job, layer)
+            entries, line, sampled = make_layer(job, layer)
             with replacing(parts / f"layer-{layer:03d}.parquet") as temporary:
                 entries.write_parquet(temporary)
+            write_text(parts / f"sample-{layer:03d}.json", json.dumps(sampled, ensure_ascii=False))
             write_text(parts / f"layer-{layer:03d}.json", json.dumps(line, allow_nan=False))
             log.info("layer %d: %d of %d entries pass", layer, line["passing"], line["entries"])
-    return _finish(folder, layers, view, settings, target, scan, run)
+    extra = examine(*_sampled(parts, layers)) if examine is not None else None
+    return _finish(folder, layers, view, settings, target, scan, run, extra)
+
+
+def _sampled(parts: Path, layers: Sequence[int]) -> tuple[pl.DataFrame, list[dict[str, Any]]]:
+    """Entries of the sample, and the texts about them, in the same order."""
+    texts = [row for layer in layers for row in json.loads((parts / f"sample-{layer:03d}.json").read_text("utf-8"))]
+    keys = pl.DataFrame(texts, schema={name: SCHEMA[name] for name in KEYS})
+    frames = [pl.read_parquet(parts / f"layer-{layer:03d}.parquet").filter("sampled") for layer in layers]
+    return keys.join(pl.concat(frames), on=KEYS, how="left", maintain_order="left"), texts
 
 
 def draw_samples(scan: Scan, settings: DictionarySettings, layers: Sequence[int]) -> dict[int, Sample]:
@@ -165,13 +195,15 @@ def _finish(
     target: str,
     scan: Scan,
     run: Logs | None,
+    extra: Examined | None,
 ) -> dict[str, float]:
     parts = folder / PARTS
     lines = [json.loads((parts / f"layer-{layer:03d}.json").read_text(encoding="utf-8")) for layer in layers]
 
     def frames() -> Iterator[pl.DataFrame]:
         for layer in layers:
-            yield pl.read_parquet(parts / f"layer-{layer:03d}.parquet")
+            part = pl.read_parquet(parts / f"layer-{layer:03d}.parquet")
+            yield part if extra is None else part.update(extra.scores, on=KEYS, how="left")
 
     documents = sorted({int(d) for part in frames() for d in part["exemplar_document"].explode().drop_nulls()})
     facts = {
@@ -192,7 +224,7 @@ def _finish(
     dictionary = Dictionary.open(folder)
     if run is not None:
         _show(dictionary, run, settings.seed)
-    return metrics(dictionary, settings.seed)
+    return metrics(dictionary, settings.seed) | ({} if extra is None else extra.metrics)
 
 
 def metrics(dictionary: Dictionary, seed: int) -> dict[str, float]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -30,8 +31,9 @@ from nlae.dictionary.describe.key_words import context_only
 from nlae.dictionary.describe.texts import VectorMaker, write_texts
 from nlae.dictionary.frame import LayerFacts, frame, histogram, summary
 from nlae.dictionary.scan.folder import Exemplars, Scan
+from nlae.dictionary.schema import SIGNS
 from nlae.dictionary.score.clusters import cosine_threshold, count_clusters
-from nlae.dictionary.score.layer import Texts, score_layer
+from nlae.dictionary.score.layer import LayerScores, Texts, score_layer
 from nlae.dictionary.score.panels import blocks
 from nlae.dictionary.score.passing import Rules
 from nlae.dictionary.score.prediction import centred
@@ -68,8 +70,8 @@ class Job:
     progress: Callable[[int], None] | None = None
 
 
-def make_layer(job: Job, layer: int) -> tuple[pl.DataFrame, dict[str, object]]:
-    """Entries and summary of one layer."""
+def make_layer(job: Job, layer: int) -> tuple[pl.DataFrame, dict[str, object], list[dict[str, Any]]]:
+    """Entries and summary of one layer, and the texts that its sample is to be judged by."""
     settings, sample = job.settings, job.sample[layer]
     data = read_layer(
         job.scan,
@@ -105,7 +107,25 @@ def make_layer(job: Job, layer: int) -> tuple[pl.DataFrame, dict[str, object]]:
     )
     facts = _facts(job, data, exemplars[REAL], sample, *_readable(job, data, plan, written))
     entries = frame(facts, scores, words, origin_names(texts.context - OWN.index("context")))
-    return entries, summary(facts, scores, entries, settings.seed)
+    sampled = _to_be_judged(data, sample, scores, texts, words)
+    return entries, summary(facts, scores, entries, settings.seed), sampled
+
+
+def _to_be_judged(
+    data: LayerData, sample: Sample, scores: LayerScores, texts: Texts, words: list[str]
+) -> list[dict[str, Any]]:
+    """Rival texts about each sampled entry, and the activation from which it counts as firing."""
+    rows = []
+    for neuron, sign in zip(sample.neuron.tolist(), sample.sign.tolist(), strict=True):
+        of = {
+            "ours": scores.text[REAL][sign, neuron],
+            "decoy": scores.text[DECOY][sign, neuron],
+            "context_only": texts.candidates[REAL][sign, neuron, texts.context],
+        }
+        said = {name: words[int(place)] if place >= 0 else "" for name, place in of.items()}
+        threshold = float(data.real.threshold_2n[sign, neuron])
+        rows.append({"layer": data.layer, "neuron": neuron, "sign": SIGNS[sign], "threshold": threshold, **said})
+    return rows
 
 
 def _written(job: Job, data: LayerData, plan: TextPlan) -> list[str]:

@@ -37,6 +37,11 @@ class DictionarySettings:
         fdr, min_auroc, min_margin: an entry passes at this q-value, AUROC, and distance above the last-token table.
         readable_rows: held-out contexts per layer that are written and rebuilt for per-neuron R²; 0 leaves it out.
         promoted: tokens shown per entry that its write direction raises and lowers most.
+        judge: who says from descriptions alone where entries fire; None leaves detection and fuzzing out.
+        judged: sampled entries that are judged, over layers and frequencies, whether they pass or not.
+        judging: settings of the judging.
+        steered: sampled entries that are steered with; 0 leaves output scores out.
+        steering: settings of the steering.
         seed: of samples, rotations, decoys and bootstrap.
     """
 
@@ -63,6 +68,11 @@ class DictionarySettings:
     min_margin: float = 0.05
     readable_rows: int = 64
     promoted: int = 8
+    judge: Any = None
+    judged: int = 300
+    judging: Any = None
+    steered: int = 0
+    steering: Any = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -78,7 +88,7 @@ class DictionarySettings:
         ):
             if getattr(self, name) < 1:
                 raise NlaeError(f"dictionary.{name}={getattr(self, name)} must be at least 1")
-        for name in ("sample", "rotated", "readable_rows", "promoted", "temperature"):
+        for name in ("sample", "rotated", "readable_rows", "promoted", "temperature", "judged", "steered"):
             if getattr(self, name) < 0:
                 raise NlaeError(f"dictionary.{name}={getattr(self, name)} must not be negative")
         for name in ("active_quantile", "cluster_quantile", "fdr", "min_auroc", "min_margin"):

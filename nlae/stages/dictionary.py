@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Any
 from nlae.stages.context import StageContext
 
 if TYPE_CHECKING:
-    pass
+    from nlae.corpus import Corpus
+    from nlae.dictionary.build import Examine
+    from nlae.dictionary.settings import DictionarySettings
 
 VERSION = 1
 
@@ -43,9 +45,21 @@ def run(context: StageContext) -> dict[str, float]:
         max_tokens=int(context.config["prompt"]["max_tokens"]),
         target=str(context.config["target"].get("name") or "the target"),
         run=context.run,
+        examine=_examine(context, settings, corpus) if settings.judge is not None or settings.steered else None,
     )
     context.run.html("dictionary", write_overview(Dictionary.open(context.folder)))
     return metrics
+
+
+def _examine(context: StageContext, settings: "DictionarySettings", corpus: "Corpus") -> "Examine":
+    """Judging and steering, on the target as it is, without the autoencoder's adapters."""
+    from nlae.dictionary.examine import examine
+
+    def with_target(entries: Any, texts: list[dict[str, Any]]) -> Any:
+        target = context.build("target").load(dtype=context.dtype, device=context.device)
+        return examine(target, corpus, entries, texts, settings, context.folder)
+
+    return with_target
 
 
 def _trained_layers(sites: Any) -> list[int]:

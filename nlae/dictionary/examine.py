@@ -1,0 +1,145 @@
+"""What a judge and steering say about the sample: detection, fuzzing, output scores.
+
+The sample was drawn before any score was known, so entries that do not pass are judged by their best candidate too;
+those that pass are told apart. Everything is read in documents of the split `report`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from nlae.corpus import Corpus
+from nlae.dictionary.build import KEYS, Examined
+from nlae.dictionary.judge import JudgeSettings, Subject, judge_entries, read_windows
+from nlae.dictionary.judge.windows import Windows, stratified_sample
+from nlae.dictionary.scan.output_side import promoted
+from nlae.dictionary.scan.panels import roles
+from nlae.dictionary.schema import SCHEMA, SIGNS
+from nlae.dictionary.settings import DictionarySettings
+from nlae.dictionary.steering import output_scores
+from nlae.progress import Bar
+from nlae.store.arrow import write_text
+from nlae.target import Target
+
+CONTEXTS, LENGTH = 8, 32  # contexts that are steered in, and their length at most
+GROUPS = ("ours", "context_only", "decoy")
+
+
+def examine(
+    target: Target,
+    corpus: Corpus,
+    entries: pl.DataFrame,
+    texts: list[dict[str, Any]],
+    settings: DictionarySettings,
+    folder: Path,
+) -> Examined:
+    """Judge and steer with the sample.
+
+    Args:
+        target: the model itself.
+        corpus: passages.
+        entries: rows of the dictionary that were sampled.
+        texts: what is said about each of them, and from which activation it fires; in the same order.
+        settings: of the dictionary.
+        folder: gets `judge.json` and the answers of a judge that is slow or paid.
+    """
+    report = np.flatnonzero(roles(corpus) == "report").tolist()
+    scores = {name: [None] * len(entries) for name in ("detection", "fuzzing", "output_score")}
+    flat: dict[str, float] = {}
+    if settings.judge is not None and len(entries):
+        flat |= _judge(target, corpus, entries, texts, settings, folder, report, scores)
+    if settings.steered and len(entries):
+        flat |= _steer(target, corpus, entries, settings, report, scores)
+    filled = {name: pl.Series(name, values, dtype=SCHEMA[name]) for name, values in scores.items()}
+    return Examined(entries.select(KEYS).with_columns(**filled), flat)
+
+
+def _judge(
+    target: Target,
+    corpus: Corpus,
+    entries: pl.DataFrame,
+    texts: list[dict[str, Any]],
+    settings: DictionarySettings,
+    folder: Path,
+    report: list[int],
+    scores: dict[str, list[Any]],
+) -> dict[str, float]:
+    chosen = stratified_sample(
+        entries["layer"].to_list(), entries["frequency"].to_list(), settings.judged, settings.seed
+    )
+    wanted: dict[int, list[int]] = {}
+    for place in chosen:
+        wanted.setdefault(texts[place]["layer"], []).append(texts[place]["neuron"])
+    windows = read_windows(
+        target,
+        [corpus.input_ids(document) for document in report],
+        [corpus.source[document] for document in report],
+        wanted,
+        seed=settings.seed,
+    )
+    rows = {place: (texts[place], entries.row(place, named=True)) for place in chosen}
+    subjects = [subject for text, row in rows.values() for subject in _subjects(text, row, windows)]
+    judging = settings.judging or JudgeSettings()
+    with Bar("questions answered", None) as bar:
+        said = judge_entries(settings.judge, subjects, windows, judging, cache=folder / "answers", progress=bar.advance)
+    for place, (text, _) in rows.items():
+        for task in ("detection", "fuzzing"):
+            scores[task][place] = said.score(task, "ours", _name(text))
+    notes = {"judge": said.judge, "refused": said.refused, "skipped": said.skipped}
+    write_text(folder / "judge.json", json.dumps(notes, indent=1, ensure_ascii=False))
+    return said.metrics()
+
+
+def _name(text: dict[str, Any]) -> str:
+    return f"{text['layer']}.{text['neuron']}{text['sign']}"
+
+
+def _subjects(text: dict[str, Any], row: dict[str, Any], windows: Windows) -> list[Subject]:
+    """One entry under all its rival descriptions; an empty one is not judged."""
+    sign = 1 if text["sign"] == SIGNS[0] else -1
+    activation_WT = windows.of(text["layer"], text["neuron"], sign)
+    tokens = ", ".join(f'"{token.strip()}"' for token in row["tokens"] if token.strip())
+    said = {**{group: text[group] for group in GROUPS}, "token_list": f"The tokens {tokens}" if tokens else ""}
+    shared = {"threshold": text["threshold"], "layer": text["layer"], "passes": row["passes"]}
+    return [
+        Subject(_name(text), group, description, activation_WT, **shared)
+        for group, description in said.items()
+        if description.strip()
+    ]
+
+
+def _steer(
+    target: Target,
+    corpus: Corpus,
+    entries: pl.DataFrame,
+    settings: DictionarySettings,
+    report: list[int],
+    scores: dict[str, list[Any]],
+) -> dict[str, float]:
+    chosen = stratified_sample(
+        entries["layer"].to_list(), entries["frequency"].to_list(), settings.steered, settings.seed
+    )
+    ids = sorted((corpus.input_ids(document) for document in report), key=len, reverse=True)[:CONTEXTS]
+    length = min(LENGTH, len(ids[-1]))
+    context_BT = torch.tensor([row[:length] for row in ids])
+    layers = entries["layer"].to_list()
+    with Bar("directions steered with", len(chosen)) as bar:
+        for layer in sorted({layers[place] for place in chosen}):
+            places = [place for place in chosen if layers[place] == layer]
+            neurons = [int(entries["neuron"][place]) for place in places]
+            signs = [1 if entries["sign"][place] == SIGNS[0] else -1 for place in places]
+            written, _ = promoted(target, layer, max(1, settings.promoted))
+            tokens = torch.stack([written[0 if s > 0 else 1, 0, n] for n, s in zip(neurons, signs, strict=True)])
+            found = output_scores(
+                target, layer, neurons, tokens, context_BT, settings.steering, signs=signs, progress=bar.advance
+            )
+            for place, score in zip(places, found.score_n.tolist(), strict=True):
+                scores["output_score"][place] = None if score != score else score
+    reached = [score for score in scores["output_score"] if score is not None]
+    return {"output_score": float(np.median(reached)), "output_score/entries": float(len(reached))} if reached else {}
