@@ -126,12 +126,13 @@ def tables(results: dict[str, Any]) -> str:
     ]
     lines += [
         "",
-        "| block | words | decoys | skyline | last token | pass | specialised | their decoys |",
-        "|" + "---|" * 8,
+        "| block | words | 95 % | decoys | skyline | last token | pass | specialised | their decoys |",
+        "|" + "---|" * 9,
     ]
     for layer in results["layers"]:
         lines.append(
-            f"| {layer['layer']} | {layer['prediction']:.3f} [{layer['prediction_low']:.3f}, {layer['prediction_high']:.3f}] "
+            f"| {layer['layer']} | {layer['prediction']:.3f} "
+            f"| {layer['prediction_low']:.3f} … {layer['prediction_high']:.3f} "
             f"| {layer['prediction_null']:.3f} | {layer['skyline']:.3f} | {layer['last_token']:.3f} "
             f"| {layer['pass_rate']:.4f} | {layer['specialised']:.3f} | {layer['specialised_decoy']:.3f} |"
         )
