@@ -84,6 +84,7 @@ class Objective(pl.LightningModule):
         validate_every: updates between two validations.
         seed: of everything drawn while training.
         micro_tokens: most tokens of one backward, padding counted: memory and speed, not the update.
+        checkpointing: run blocks again in the backward instead of keeping what they computed.
     """
 
     name = "objective"
@@ -97,11 +98,13 @@ class Objective(pl.LightningModule):
         validate_every: int = 50,
         seed: int = 0,
         micro_tokens: int = MICRO_TOKENS,
+        checkpointing: bool = False,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self._build, self.schedule, self.validation = build, schedule, validation
         self.validate_every, self.seed, self.micro_tokens = validate_every, seed, micro_tokens
+        self.checkpointing = checkpointing
         self.update = 0
         self.skipped = 0
         self.metrics: dict[str, float] = {}
@@ -134,6 +137,8 @@ class Objective(pl.LightningModule):
             self.verbalizer, self.reconstructor = self.pair.verbalizer, self.pair.reconstructor
             # from_pretrained leaves eval mode and fit does not flip children
             self.pair.backbone.train()
+            if self.checkpointing:
+                self.pair.backbone.recompute()
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """AdamW for the verbalizer, AdamW for the reconstructor; fused kernels on a GPU."""

@@ -1,9 +1,9 @@
 """Micro-batches by tokens: rows of like length together, each with a backward of its own, summing to one update.
 
 The prompt is read once for several micro-batches. Its keys and values are cut off the graph, gather the gradient of all
-of them, and hand it back to the prompt's own graph at the end. Memory is bounded by tokens, so recomputing activations
-in the backward (a third more arithmetic) is left out. So is sharing the start of the reconstructor's template: the
-default template has none, and the long one's is a tenth of its rows.
+of them, and hand it back to the prompt's own graph at the end. Memory is bounded by tokens; where one row is too much,
+the backbone can recompute its blocks. Sharing the start of the reconstructor's template is left out: the default
+template has none, and the long one's is a tenth of its rows.
 """
 
 from __future__ import annotations

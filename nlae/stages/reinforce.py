@@ -38,6 +38,7 @@ def run(context: StageContext) -> dict[str, float]:
         kl=settings.kl,
         clip=settings.clip,
         micro_tokens=settings.micro_tokens,
+        checkpointing=bool(context.node("trainer").get("checkpointing")),
         schedule=settings.schedule,
         validation=validation_sets(data, Descriptions.open(context.parents["describe"])),
         validate_every=settings.validate_every,

@@ -32,6 +32,7 @@ def run(context: StageContext) -> dict[str, float]:
         validate_every=settings.validate_every,
         seed=context.seed,
         micro_tokens=settings.micro_tokens,
+        checkpointing=bool(context.node("trainer").get("checkpointing")),
     )
     train(context, module, data, settings)
     keep(context, pair, "warmstart", {"warmstart": settings.updates, "reinforce": 0})
