@@ -68,7 +68,7 @@ def test_a_frozen_target_gets_no_gradient(make_pair, activations):
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3"])
 def test_trap_15_the_order_of_backwards_mixes_no_roles(make_pair, activations, monkeypatch, family):
-    monkeypatch.setattr("nlae.verbalizer.HEAD_ROWS", 4)  # logits are recomputed in the backward
+    monkeypatch.setattr("nlae.functional.likelihood.HEAD_ROWS", 4)  # logits are recomputed in the backward
     pair = make_pair(family)
     expected = apart(pair, activations)
     first, second = verbalizer_loss(pair, activations), reconstructor_loss(pair, activations)
