@@ -40,12 +40,9 @@ def draw(logits_BV: Tensor, uniform_B: Tensor, temperature: float) -> tuple[Tens
     Returns:
         Ids, int64 (B,), and log-probabilities, float32 (B,).
     """
-    scaled_BV = logits_BV / temperature if temperature not in (0, 1) else logits_BV
-    top_B1 = scaled_BV.amax(-1, keepdim=True)
-    weight_BV = (scaled_BV - top_B1).exp_()
-    token_B = sample_inverse_cdf(weight_BV, uniform_B) if temperature > 0 else scaled_BV.argmax(-1)
-    chosen_B1 = scaled_BV.gather(1, token_B[:, None]) - top_B1
-    return token_B, chosen_B1.squeeze(1) - weight_BV.sum(-1).log()
+    probability_BV = (logits_BV / temperature if temperature not in (0, 1) else logits_BV).softmax(-1)
+    token_B = sample_inverse_cdf(probability_BV, uniform_B) if temperature > 0 else logits_BV.argmax(-1)
+    return token_B, probability_BV.gather(1, token_B[:, None]).squeeze(1).log()
 
 
 def sample_inverse_cdf(weight_BV: Tensor, uniform_B: Tensor) -> Tensor:
@@ -57,13 +54,13 @@ def sample_inverse_cdf(weight_BV: Tensor, uniform_B: Tensor) -> Tensor:
     """
     pad = -weight_BV.shape[-1] % CDF_BLOCK
     blocked_BNK = torch.nn.functional.pad(weight_BV, (0, pad)).unflatten(-1, (-1, CDF_BLOCK))
-    cumulative_BN = blocked_BNK.sum(-1, dtype=torch.float64).cumsum(-1)
+    cumulative_BN = blocked_BNK.sum(-1).double().cumsum(-1)
     point_B1 = uniform_B.to(cumulative_BN).unsqueeze(-1) * cumulative_BN[:, -1:]
     # right=True: a draw of exactly 0 must not pick leading entries of weight 0
     block_B1 = torch.searchsorted(cumulative_BN, point_B1, right=True).clamp_max_(cumulative_BN.shape[-1] - 1)
     inside_BK = blocked_BNK.gather(1, block_B1[..., None].expand(-1, -1, CDF_BLOCK)).squeeze(1).double()
     before_B1 = torch.where(block_B1 > 0, cumulative_BN.gather(1, (block_B1 - 1).clamp_min(0)), 0.0)
     index_B1 = torch.searchsorted(before_B1 + inside_BK.cumsum(-1), point_B1, right=True)
-    # the two levels may round apart by one last bit: never step past the block's last entry that has weight
+    # the two levels round apart in the last bits: never step past the block's last entry that has weight
     last_B1 = CDF_BLOCK - 1 - (inside_BK.flip(-1) > 0).to(torch.int64).argmax(-1, keepdim=True)
     return (block_B1 * CDF_BLOCK + torch.minimum(index_B1, last_B1)).squeeze(-1)

@@ -22,13 +22,16 @@ class Past(NamedTuple):
 
     Attributes:
         prefix_KPD: shared by all rows.
-        own_BKTD: of each row, after the prefix.
+        own_NTD: of each row and head, row by row, after the prefix; N = B·K. Three axes, so that products read the
+            cache where it lies.
         position_BS: place of each query in its row, prefix included.
+        all_seen: whether every query sees every key of its row (but for sliding windows).
     """
 
     prefix_KPD: Tensor
-    own_BKTD: Tensor
+    own_NTD: Tensor
     position_BS: Tensor
+    all_seen: bool
 
 
 def shared_prefix_attention(
@@ -63,24 +66,30 @@ def shared_prefix_attention(
     if others.get("s_aux") is not None or dropout:
         raise NlaeError("rollout=local knows no attention sinks and no dropout; choose rollout=plain for this target")
     batch, heads, length, width = query_BHSD.shape
-    n_prefix, n_own, shared = key.prefix_KPD.shape[1], key.own_BKTD.shape[2], key.own_BKTD.shape[1]
+    shared, n_prefix, _ = key.prefix_KPD.shape
     # query heads that share a key head lie side by side: fold them into the query axis
     query_BKQD = query_BHSD.reshape(batch, shared, -1, width) * (width**-0.5 if scaling is None else scaling)
-    query_KND = query_BKQD.transpose(0, 1).reshape(shared, -1, width)
-    score_KNP = query_KND @ key.prefix_KPD.transpose(-1, -2)
-    score_BKQP = score_KNP.view(shared, batch, -1, n_prefix).transpose(0, 1)
-    score_BKQT = query_BKQD @ key.own_BKTD.transpose(-1, -2)
-    score_BKQJ = torch.cat([score_BKQP, score_BKQT], -1)
+    query_KMD = query_BKQD.transpose(0, 1).reshape(shared, -1, width)
+    score_BKQP = _rows_first(torch.bmm(query_KMD, key.prefix_KPD.transpose(1, 2)), batch)
+    score_NQT = torch.bmm(query_BKQD.reshape(batch * shared, -1, width), key.own_NTD.transpose(1, 2))
+    score_BKQJ = torch.cat([score_BKQP, score_NQT.unflatten(0, (batch, shared))], -1)
     if softcap is not None:
         score_BKQJ = torch.tanh(score_BKQJ / softcap) * softcap
-    seen_BSJ = _seen(attention_mask[:, 0], key.position_BS, n_prefix, sliding_window)
-    folded_BKGSJ = score_BKQJ.view(batch, shared, -1, length, n_prefix + n_own)
-    folded_BKGSJ = folded_BKGSJ.masked_fill(~seen_BSJ[:, None, None], float("-inf"))
-    weight_BKQJ = folded_BKGSJ.softmax(-1, dtype=torch.float32).to(query_BHSD.dtype).view_as(score_BKQJ)
-    weight_KNP = weight_BKQJ[..., :n_prefix].transpose(0, 1).reshape(shared, -1, n_prefix)
-    from_prefix_BKQD = (weight_KNP @ value.prefix_KPD).view(shared, batch, -1, width).transpose(0, 1)
-    out_BKQD = from_prefix_BKQD + weight_BKQJ[..., n_prefix:] @ value.own_BKTD
+    if not key.all_seen or (sliding_window is not None and score_BKQJ.shape[-1] > sliding_window):
+        seen_BSJ = _seen(attention_mask[:, 0], key.position_BS, n_prefix, sliding_window)
+        by_query_BKGSJ = score_BKQJ.unflatten(2, (-1, length))
+        score_BKQJ = by_query_BKGSJ.masked_fill_(~seen_BSJ[:, None, None], float("-inf")).flatten(2, 3)
+    weight_BKQJ = score_BKQJ.softmax(-1, dtype=torch.float32).to(query_BHSD.dtype)
+    weight_KMP = weight_BKQJ[..., :n_prefix].transpose(0, 1).reshape(shared, -1, n_prefix)
+    out_BKQD = _rows_first(torch.bmm(weight_KMP, value.prefix_KPD), batch)
+    own_NQT = weight_BKQJ[..., n_prefix:].flatten(0, 1)
+    out_BKQD = out_BKQD + torch.bmm(own_NQT, value.own_NTD).unflatten(0, (batch, shared))
     return out_BKQD.reshape(batch, heads, length, width).transpose(1, 2), None
+
+
+def _rows_first(of_heads_KMX: Tensor, batch: int) -> Tensor:
+    """From one product per key head over all rows' queries (K, B·Q, X) to (B, K, Q, X)."""
+    return of_heads_KMX.unflatten(1, (batch, -1)).transpose(0, 1)
 
 
 def _seen(own_BST: Tensor, position_BS: Tensor, n_prefix: int, window: int | None) -> Tensor:

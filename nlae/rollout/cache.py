@@ -33,7 +33,7 @@ class SharedPrefixCache:
         self.first = self.count = 0
         self.position_BS = torch.empty(0)
 
-    def aim(self, first: int, count: int, position_BS: Tensor, width: int) -> Tensor:
+    def aim(self, first: int, count: int, position_BS: Tensor, width: int, start: int | None) -> Tensor:
         """Say which rows the next pass is for.
 
         Args:
@@ -41,28 +41,35 @@ class SharedPrefixCache:
             count: how many.
             position_BS: places of the new entries in the whole sequence.
             width: own entries of the longest row after this pass (the host knows: asking the device would wait for it).
+            start: where the new entries begin among a row's own, if that is the same place in all rows.
 
         Returns:
             Which of their own entries each query may see; bool (B, 1, S, T).
         """
-        self.first, self.count, self.position_BS, self._width = first, count, position_BS, width
+        self.first, self.count, self.position_BS = first, count, position_BS
+        self._width, self._start = width, start
         self._at_BS = own_BS = position_BS - self.n_prefix
         place_T = torch.arange(width, device=own_BS.device)
         return (place_T <= own_BS[..., None])[:, None]
 
     def update(self, key_BKSD: Tensor, value_BKSD: Tensor, layer_idx: int, *_: Any, **__: Any) -> tuple[Past, Past]:
         """Write the entries of this pass, and return all that its queries may look at."""
+        heads, length = key_BKSD.shape[1], key_BKSD.shape[2]
         if layer_idx not in self._own:
-            shape = (self.rows, key_BKSD.shape[1], self.room, key_BKSD.shape[3])
+            shape = (self.rows, heads, self.room, key_BKSD.shape[3])
             self._own[layer_idx] = (key_BKSD.new_zeros(shape), value_BKSD.new_zeros(shape))
-        row_B1 = torch.arange(self.first, self.first + self.count, device=key_BKSD.device)[:, None]
+        rows = slice(self.first, self.first + self.count)
         past = []
         for buffer, new, prefix_KPD in zip(
             self._own[layer_idx], (key_BKSD, value_BKSD), self._shared(layer_idx, key_BKSD), strict=True
         ):
-            buffer[row_B1, :, self._at_BS] = new.transpose(1, 2)
-            own_BKTD = buffer[self.first : self.first + self.count, :, : self._width]
-            past.append(Past(prefix_KPD, own_BKTD, self.position_BS))
+            if self._start is not None:
+                buffer[rows, :, self._start : self._start + length] = new
+            else:
+                row_B1 = torch.arange(rows.start, rows.stop, device=new.device)[:, None]
+                buffer[row_B1, :, self._at_BS] = new.transpose(1, 2)
+            own_NTD = buffer.flatten(0, 1)[rows.start * heads : rows.stop * heads, : self._width]
+            past.append(Past(prefix_KPD, own_NTD, self.position_BS, self._start is not None and length == 1))
         return past[0], past[1]
 
     def move(self, source: list[int], destination: list[int]) -> None:

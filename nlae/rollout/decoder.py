@@ -7,6 +7,7 @@ from may change only through training, which `fits` notices. CUDA graphs are lef
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -61,7 +62,7 @@ class Decoder:
         """Run slot and suffix of new rows from `first` on; logits (B, V) of their first tokens."""
         place_S = torch.arange(self.n_prefix, self.n_prefix + self.n_tail, device=activation_BD.device)
         position_BS = place_S.expand(len(activation_BD), -1)
-        mask_B1ST = cache.aim(first, len(activation_BD), position_BS, self.n_tail)
+        mask_B1ST = cache.aim(first, len(activation_BD), position_BS, self.n_tail, 0)
         hidden_BSD = self.verbalizer.run_prompt(
             activation_BD,
             cache,
@@ -73,17 +74,19 @@ class Decoder:
         )
         return self._logits(hidden_BSD[:, -1])
 
-    def step(self, cache: SharedPrefixCache, token_B: Tensor, written_B: Tensor, longest: int) -> Tensor:
+    def step(self, cache: SharedPrefixCache, token_B: Tensor, written_B: Tensor, written: Sequence[int]) -> Tensor:
         """Run the last token of rows 0 … B − 1; logits (B, V) of the next.
 
         Args:
             cache: theirs.
             token_B: last tokens.
             written_B: tokens that each row has written, that one included.
-            longest: the largest of these.
+            written: the same on the host.
         """
         position_B1 = (self.n_prefix + self.n_tail - 1 + written_B)[:, None]
-        mask_B1ST = cache.aim(0, len(token_B), position_B1, self.n_tail + longest)
+        longest, alike = max(written), min(written) == max(written)
+        start = self.n_tail - 1 + longest if alike else None
+        mask_B1ST = cache.aim(0, len(token_B), position_B1, self.n_tail + longest, start)
         output = self._shell(
             input_ids=token_B[:, None],
             past_key_values=cache,

@@ -93,7 +93,7 @@ class _Run:
             if self.next < count and (not self.item or free >= max(1, JOIN_SHARE * self.rows)):
                 token_B = torch.cat([token_B, self._join(min(free, count - self.next), inject)])
             else:
-                logits_BV = self.decoder.step(self.cache, token_B, self.written_B, max(self.written))
+                logits_BV = self.decoder.step(self.cache, token_B, self.written_B, self.written)
                 token_B = self._sample(logits_BV, 0)
                 steps += 1
             if steps % every == 0 or max(self.written) == self.cap:

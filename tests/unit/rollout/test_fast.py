@@ -147,7 +147,7 @@ def test_attention_equals_the_written_out_one(shared, softcap, window):
     own = [torch.randn(batch, shared, n_own, width, dtype=torch.float64) for _ in range(2)]
     place = torch.tensor([[0, 1], [1, 2], [2, 3]])  # among a row's own entries
     mask = (torch.arange(n_own) <= place[..., None])[:, None]
-    past = [Past(p, o, place + n_prefix) for p, o in zip(prefix, own, strict=True)]
+    past = [Past(p, o.flatten(0, 1), place + n_prefix, False) for p, o in zip(prefix, own, strict=True)]
     out, _ = shared_prefix_attention(None, query, *past, mask, scaling=0.3, softcap=softcap, sliding_window=window)
     for b in range(batch):
         for h in range(heads):
