@@ -183,15 +183,17 @@ def _key_words(job: Job, exemplars: Exemplars, sign: int, neuron: int) -> str:
 
 
 def _readable(job: Job, data: LayerData, plan: TextPlan, written: list[str]) -> tuple[Tensor | None, Tensor | None]:
-    """Per-neuron R² through the words of held-out contexts; None where none were written."""
+    """Per-neuron R² through the words of held-out contexts, and of the best linear map; None where none were written."""
     if not plan.held_out:
         return None, None
-    from nlae.dictionary.score.readability import r_squared
+    from nlae.dictionary.score.readability import ceiling
+    from nlae.evaluation.neurons import neuron_r2
 
+    values = data.real.values
     rows = [plan.requests[place].context for place in plan.held_out]
     rebuilt_RN = job.speaker.rebuild(data.layer, [written[place] for place in plan.held_out])
-    mean_N = data.real.values["train"].mean(0)
-    return r_squared(data.real.values["report"][rows], rebuilt_RN, mean_N), None
+    r2_N = neuron_r2(rebuilt_RN, values["report"][rows], values["train"].mean(0))
+    return r2_N, ceiling(lambda part_BN: job.speaker.inject(data.layer, part_BN), values, values)
 
 
 def _facts(

@@ -35,7 +35,8 @@ class DictionarySettings:
         cluster_top: strongest contexts that are grouped.
         cluster_quantile: contexts are joined when more alike than this share of random pairs.
         fdr, min_auroc, min_margin: an entry passes at this q-value, AUROC, and distance above the last-token table.
-        readable_rows: held-out contexts per layer that are written and rebuilt for per-neuron R²; 0 leaves it out.
+        readable_rows: held-out contexts per layer that are written and rebuilt for per-neuron R²; 0 leaves it out, and
+            the linear ceiling beside it.
         promoted: tokens shown per entry that its write direction raises and lowers most.
         judge: who says from descriptions alone where entries fire; None leaves detection and fuzzing out.
         judged: sampled entries that are judged, over layers and frequencies, whether they pass or not.

@@ -35,6 +35,10 @@ class Speaker(Protocol):
         """Raw activations of the layer's neurons that the texts say, float32 (C, N)."""
         ...
 
+    def inject(self, layer: int, activation_BN: Tensor) -> Tensor:
+        """What the writer is given of raw activations, before its norm is set, float32 (B, d)."""
+        ...
+
 
 class MixtureSpeaker:
     """A trained mixture of the sites `mlp_neurons` and `mlp_in` of every layer.
@@ -77,3 +81,8 @@ class MixtureSpeaker:
         if norm_C is None:
             norm_C = torch.full((len(texts),), float(view.statistics.norm_median))
         return self.mixture.readings(texts, [name], batch_size=self.batch_size)[name] * norm_C[:, None]
+
+    @torch.no_grad()
+    def inject(self, layer: int, activation_BN: Tensor) -> Tensor:
+        """What the verbalizer is given of raw activations: their down-projection, before its norm is set."""
+        return self.mixture.at(f"{NEURONS}.{layer}").verbalizer.narrowed(activation_BN).float().cpu()

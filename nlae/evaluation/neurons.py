@@ -9,7 +9,7 @@ about mean-square error, which rare large activations rule; it stands beside the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from nlae.store.arrow import replacing
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 FILE = "neurons.parquet"
+BLOCK = 1024  # neurons whose predictions are in memory at once
 FIT_ROWS = 8192  # for means and linear maps, in memory at once
 
 
@@ -59,17 +60,33 @@ class Ridge:
     """
 
     def __init__(self, x_BD: Tensor, y_BN: Tensor) -> None:
-        x_BD, y_BN = x_BD.double(), y_BN.double()
-        self.x_mean_D, self.y_mean_N = x_BD.mean(0), y_BN.mean(0)
+        x_BD = x_BD.double()
+        self.x_mean_D = x_BD.mean(0)
+        self.y_mean_N = torch.cat([y_BN[:, part].double().mean(0) for part in _blocks(y_BN)])
         x_BD = x_BD - self.x_mean_D
         self.value_D, self.vector_DD = torch.linalg.eigh(x_BD.T @ x_BD)
-        self.target_DN = self.vector_DD.T @ (x_BD.T @ (y_BN - self.y_mean_N))
+        centred = (y_BN[:, part].double() - self.y_mean_N[part] for part in _blocks(y_BN))
+        self.target_DN = torch.cat([self.vector_DD.T @ (x_BD.T @ y_Bn) for y_Bn in centred], 1)
+
+    def project(self, x_BD: Tensor) -> Tensor:
+        """Inputs in the coordinates that `outputs` takes, float64 [B, D]."""
+        return (x_BD.double() - self.x_mean_D) @ self.vector_DD
+
+    def outputs(self, projected_BD: Tensor, penalty: float | Tensor, part: slice = slice(None)) -> Tensor:
+        """Outputs of projected inputs under a penalty, or under one for each output; float64 [B, N].
+
+        Args:
+            projected_BD: from `project`.
+            penalty: in units of the inputs' mean square; one number, or [N].
+            part: the outputs that are wanted.
+        """
+        ridge = penalty * self.value_D.mean().clamp_min(1e-30)
+        target_DN = self.target_DN[:, part] / (self.value_D.clamp_min(0)[:, None] + ridge)
+        return self.y_mean_N[part] + projected_BD @ target_DN
 
     def predict(self, x_BD: Tensor, penalty: float) -> Tensor:
         """Outputs under a penalty, in units of the inputs' mean square; float64 [B, N]."""
-        weight_D = 1 / (self.value_D.clamp_min(0) + penalty * self.value_D.mean().clamp_min(1e-30))
-        projected_BD = (x_BD.double() - self.x_mean_D) @ self.vector_DD
-        return self.y_mean_N + (projected_BD * weight_D) @ self.target_DN
+        return self.outputs(self.project(x_BD), penalty)
 
 
 def linear_ceiling(
@@ -80,6 +97,8 @@ def linear_ceiling(
 ) -> tuple[Tensor, Tensor]:
     """Held-out R² [N] of each neuron's ridge map from the inputs, and the penalty [N] that validation chose for it.
 
+    Neurons go in blocks, so that beside what is given only a block's predictions are in memory.
+
     Args:
         train: inputs [B, D] and raw neurons [B, N] of the rows it is fitted on.
         validation: those of the rows that choose the penalty.
@@ -87,14 +106,22 @@ def linear_ceiling(
         penalties: to choose from, in units of the inputs' mean square.
     """
     ridge = Ridge(*train)
+    choosing_BD, measuring_BD = ridge.project(validation[0]), ridge.project(test[0])
+    given_P = torch.tensor(penalties, dtype=torch.float64)
+    ceiling, chosen = [], []
+    for part in _blocks(test[1]):
+        mean_n = ridge.y_mean_N[part]
+        r2 = [neuron_r2(ridge.outputs(choosing_BD, p, part), validation[1][:, part], mean_n) for p in penalties]
+        # a neuron that stands still in the validation rows takes the first
+        penalty_n = given_P[torch.stack(r2).nan_to_num(nan=-torch.inf).argmax(0)]
+        ceiling.append(neuron_r2(ridge.outputs(measuring_BD, penalty_n, part), test[1][:, part], mean_n))
+        chosen.append(penalty_n)
+    return torch.cat(ceiling), torch.cat(chosen)
 
-    def r2(rows: tuple[Tensor, Tensor]) -> Tensor:
-        return torch.stack([neuron_r2(ridge.predict(rows[0], p), rows[1], ridge.y_mean_N) for p in penalties])
 
-    # a neuron that stands still in the validation rows takes the first
-    chosen_N = r2(validation).nan_to_num(nan=-torch.inf).argmax(0)
-    ceiling_N = r2(test).gather(0, chosen_N[None])[0]
-    return ceiling_N, torch.tensor(penalties, dtype=torch.float64)[chosen_N]
+def _blocks(value_BN: Tensor) -> Iterator[slice]:
+    for start in range(0, value_BN.shape[1], BLOCK):
+        yield slice(start, min(start + BLOCK, value_BN.shape[1]))
 
 
 def reads_neurons(subject: Subject) -> bool:

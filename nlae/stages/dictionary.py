@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from nlae.dictionary.build import Examine
     from nlae.dictionary.settings import DictionarySettings
 
-VERSION = 1
+VERSION = 2
 
 
 def run(context: StageContext) -> dict[str, float]:

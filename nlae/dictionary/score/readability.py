@@ -1,18 +1,33 @@
-"""Per-neuron variance that survives the words, in raw space, on contexts that trained nothing."""
+"""Per-neuron variance that could survive what is injected, in raw space, on contexts that trained nothing.
+
+What survives the words is `nlae.evaluation.neurons.neuron_r2`, and so is the closed form behind the ceiling; this module
+only hands it a layer's panels.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
+import torch
 from torch import Tensor
 
+from nlae.evaluation.neurons import linear_ceiling
 
-def r_squared(value_RN: Tensor, rebuilt_RN: Tensor, mean_N: Tensor) -> Tensor:
-    """1 − Σ(a − â)² / Σ(a − mean)² per neuron, float32 (N,); NaN for a neuron that stays at its mean.
+ROWS = 1024  # contexts whose activations are injected at once
+
+
+def ceiling(inject: Callable[[Tensor], Tensor], vectors: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> Tensor:
+    """R² per neuron of the best linear map from what is injected, float64 (N,); NaN for one that stays at its mean.
+
+    Fitted on the panel `train`, each neuron's penalty chosen on `select`, measured on `report`.
 
     Args:
-        value_RN: raw activations of held-out contexts.
-        rebuilt_RN: what their texts say.
-        mean_N: training mean.
+        inject: activations (B, width) -> what the verbalizer is given of them, (B, d), before its norm is set.
+        vectors: role -> the activations that are put into words, (M, width).
+        values: role -> the neurons' own, (M, N).
     """
-    spread_N = ((value_RN - mean_N) ** 2).sum(0)
-    found_N = 1 - ((value_RN - rebuilt_RN) ** 2).sum(0) / spread_N.clamp_min(1e-30)
-    return found_N.masked_fill(spread_N <= 0, float("nan"))
+    train, select, report = (
+        (torch.cat([inject(part).float().cpu() for part in vectors[role].split(ROWS)]), values[role])
+        for role in ("train", "select", "report")
+    )
+    return linear_ceiling(train, select, report)[0]

@@ -112,7 +112,7 @@ class Mortal:
 
     def __init__(self, speaker, batches):
         self.speaker, self.left, self.calls = speaker, batches, 0
-        self.read, self.rebuild = speaker.read, speaker.rebuild
+        self.read, self.rebuild, self.inject = speaker.read, speaker.rebuild, speaker.inject
 
     def write(self, layer, activation, seeds):
         self.calls += 1
@@ -143,6 +143,8 @@ def test_a_killed_dictionary_goes_on_and_ends_the_same(wired, tmp_path):
     origins = set(dictionary.overview["origin"])
     assert origins & {"shared", "consensus"}
     assert dictionary.overview["r2"].is_not_null().mean() > 0.9
+    assert dictionary.overview["r2_ceiling"].is_not_null().mean() > 0.9
+    assert 0 < metrics["r2_ceiling"] < 1
 
 
 def test_a_layer_that_the_target_lacks_is_told(wired, tmp_path: Path):
