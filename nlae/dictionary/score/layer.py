@@ -88,74 +88,106 @@ def score_layer(
         vocabulary: number of token ids.
         generator: pairs entries for `shuffled`.
     """
-    mean_D = torch.nn.functional.normalize(data.inputs["train"], dim=-1).mean(0)
-    contexts = {role: centred(inputs_MD, mean_D) for role, inputs_MD in data.inputs.items()}
-    said = {role: predictions(texts.reading_CD, texts.neutral_D, contexts[role]) for role in SCORED}
-    ranks = {role: average_ranks(said_CM) for role, said_CM in said.items()}
-    documents = {role: torch.from_numpy(panel.document.copy()) for role, panel in data.panels.items()}
-
-    def label(values: Pairs, threshold_2n: Tensor, role: str) -> Labels:
-        return Labels.of(values[role], threshold_2n, documents[role], min_passages)
-
-    labels: dict[str, dict[str, Labels]] = {}
-    found: dict[str, Areas] = {}
-    chosen: dict[str, Tensor] = {}
-    for name, columns in data.groups.items():
-        labels[name] = {role: label(columns.values, columns.threshold_2n, role) for role in SCORED}
-        found[name] = areas(ranks, labels[name])
-        candidate_2nK = texts.candidates[name]
-        best_2n = found[name].best("select", candidate_2nK)
-        chosen[name] = candidate_2nK.gather(-1, best_2n[..., None])[..., 0]
-        if name == REAL:
-            column_2n = best_2n
-    table = LastToken(last_tokens(data.panels["train"]), vocabulary)
-
-    def last(name: str, role: str) -> Tensor:
-        return table.auroc(data.groups[name].values["train"], last_tokens(data.panels[role]), labels[name][role])
-
-    area_of: dict[str, Tensor] = {name: found[name].of("decide", text) for name, text in chosen.items()}
-    last_of = {name: last(name, "decide") for name in data.groups}
-    headroom = {name: rules.headroom(area_of[name], last_of[name]).flatten() for name in data.groups}
-
-    def strangers(name: str) -> tuple[Tensor, Tensor]:
-        """Texts and headroom of another entry's candidates, the best of them chosen as the own ones are."""
-        text_2n = _strangers(found[name], texts.candidates[name], generator)
-        return text_2n, rules.headroom(found[name].of("decide", text_2n), last_of[name]).flatten()
-
-    rival_E = rivals(headroom[DECOY], strangers(REAL)[1])
-    verdict = decide(rules, area_of[REAL].flatten(), last_of[REAL].flatten(), rival_E)
-    other_2n, shuffled_E = strangers(REAL)  # drawn anew: what entries had to beat cannot say how often chance passes
-    nulls = {
-        DECOY: null_passes(verdict.bar, headroom[DECOY], headroom[REAL]),
-        "shuffled": null_passes(verdict.bar, shuffled_E, rival_E),
-    }
-    if ROTATED in headroom:
-        rotated_rival_E = rivals(headroom[ROTATED_DECOY], strangers(ROTATED)[1])
-        nulls[ROTATED] = null_passes(verdict.bar, headroom[ROTATED], rotated_rival_E)
-    real, area = data.real, found[REAL]
-    on_report = labels[REAL]["report"]
-    in_range = label(real.values, torch.full_like(real.threshold_2n, active_from), "report")
-    tokens = last_tokens(data.panels["report"])
-    own = texts.candidates[REAL]
-    baselines = {
-        "skyline": skyline(contexts["train"], real.row_2nK, contexts["report"], on_report),
-        "last_token": last(REAL, "report"),
-        "token_list": token_list(exemplar_token_2nK, tokens, vocabulary, on_report),
-        "shuffled": area.of("report", other_2n),
-        "context_only": area.of("report", own[..., texts.context]),
-        "verbalized": _best_of(area, own, texts.written),
-    }
+    found = _Found(data, texts, rules, min_passages, vocabulary)
+    verdict, nulls, other_2n = _judge(found, generator)
+    chosen = found.chosen[REAL]
+    in_range = found.label(data.real.values, torch.full_like(data.real.threshold_2n, active_from), "report")
     return LayerScores(
-        text=chosen,
-        column=column_2n,
+        text=found.chosen,
+        column=found.column[REAL],
         verdict=verdict,
-        report=area.of("report", chosen[REAL]),
-        decide=area_of[REAL],
-        decoy=found[DECOY].of("report", chosen[DECOY]),
-        baselines=baselines,
-        correlations=correlations(said["report"], in_range, chosen[REAL]),
+        report=found.areas[REAL].of("report", chosen),
+        decide=found.areas[REAL].of("decide", chosen),
+        decoy=found.areas[DECOY].of("report", found.chosen[DECOY]),
+        baselines=_baselines(found, exemplar_token_2nK, vocabulary, other_2n),
+        correlations=correlations(found.said["report"], in_range, chosen),
         null_passes=nulls,
     )
+
+
+class _Found:
+    """Every text against every column of a layer, and the text that each entry chose.
+
+    Attributes:
+        contexts: role -> centred unit inputs.
+        said: role -> what every text predicts, (C, M).
+        labels: group -> role -> where its entries are active.
+        areas: group -> AUROC of every text for each of its entries.
+        column, chosen: group -> the best candidate on `select` and its text, (2, n).
+    """
+
+    def __init__(self, data: LayerData, texts: Texts, rules: Rules, min_passages: int, vocabulary: int) -> None:
+        self.data, self.texts, self._rules, self._min_passages = data, texts, rules, min_passages
+        mean_D = torch.nn.functional.normalize(data.inputs["train"], dim=-1).mean(0)
+        self.contexts = {role: centred(inputs_MD, mean_D) for role, inputs_MD in data.inputs.items()}
+        self.said = {role: predictions(texts.reading_CD, texts.neutral_D, self.contexts[role]) for role in SCORED}
+        ranks = {role: average_ranks(said_CM) for role, said_CM in self.said.items()}
+        self._documents = {role: torch.from_numpy(panel.document.copy()) for role, panel in data.panels.items()}
+        self.labels: dict[str, dict[str, Labels]] = {}
+        self.areas: dict[str, Areas] = {}
+        self.column: dict[str, Tensor] = {}
+        self.chosen: dict[str, Tensor] = {}
+        for name, columns in data.groups.items():
+            self.labels[name] = {role: self.label(columns.values, columns.threshold_2n, role) for role in SCORED}
+            self.areas[name] = areas(ranks, self.labels[name])
+            self.column[name] = self.areas[name].best("select", texts.candidates[name])
+            self.chosen[name] = texts.candidates[name].gather(-1, self.column[name][..., None])[..., 0]
+        self._table = LastToken(last_tokens(data.panels["train"]), vocabulary)
+        self._last = {name: self.last_token(name, "decide") for name in data.groups}
+
+    def label(self, values: Pairs, threshold_2n: Tensor, role: str) -> Labels:
+        """Where columns exceed a threshold on one panel."""
+        return Labels.of(values[role], threshold_2n, self._documents[role], self._min_passages)
+
+    def last_token(self, name: str, role: str) -> Tensor:
+        """AUROC of the last-token table for a group on one panel, (2, n)."""
+        tokens_M = last_tokens(self.data.panels[role])
+        return self._table.auroc(self.data.groups[name].values["train"], tokens_M, self.labels[name][role])
+
+    def headroom(self, name: str, text_2n: Tensor) -> Tensor:
+        """Headroom on `decide` of one text per entry of a group, flattened."""
+        return self._rules.headroom(self.areas[name].of("decide", text_2n), self._last[name]).flatten()
+
+    def strangers(self, name: str, generator: torch.Generator) -> Tensor:
+        """The best of another entry's candidates, chosen on `select` as the own ones are; (2, n)."""
+        other_2nK = strangers_candidates(self.texts.candidates[name], generator)
+        return other_2nK.gather(-1, self.areas[name].best("select", other_2nK)[..., None])[..., 0]
+
+    def verdict(self, rival_E: Tensor) -> Verdict:
+        """Which neurons pass against these rivals."""
+        area_2n = self.areas[REAL].of("decide", self.chosen[REAL])
+        return decide(self._rules, area_2n.flatten(), self._last[REAL].flatten(), rival_E)
+
+
+def _judge(found: _Found, generator: torch.Generator) -> tuple[Verdict, Pairs, Tensor]:
+    """What passes, which nulls would have passed in its place, and the strangers' texts that were one of these."""
+    headroom = {name: found.headroom(name, text_2n) for name, text_2n in found.chosen.items()}
+    rival_E = rivals(headroom[DECOY], found.headroom(REAL, found.strangers(REAL, generator)))
+    verdict = found.verdict(rival_E)
+    other_2n = found.strangers(REAL, generator)  # anew: what entries had to beat cannot say how often chance passes
+    nulls = {
+        DECOY: null_passes(verdict.bar, headroom[DECOY], headroom[REAL]),
+        "shuffled": null_passes(verdict.bar, found.headroom(REAL, other_2n), rival_E),
+    }
+    if ROTATED in headroom:
+        stranger_E = found.headroom(ROTATED, found.strangers(ROTATED, generator))
+        nulls[ROTATED] = null_passes(verdict.bar, headroom[ROTATED], rivals(headroom[ROTATED_DECOY], stranger_E))
+    return verdict, nulls, other_2n
+
+
+def _baselines(found: _Found, exemplar_token_2nK: Tensor, vocabulary: int, other_2n: Tensor) -> dict[str, Tensor]:
+    """AUROC on `report` of what descriptions stand beside."""
+    data, texts, area = found.data, found.texts, found.areas[REAL]
+    own_2nK, on_report = texts.candidates[REAL], found.labels[REAL]["report"]
+    tokens_M = last_tokens(data.panels["report"])
+    return {
+        "skyline": skyline(found.contexts["train"], data.real.row_2nK, found.contexts["report"], on_report),
+        "last_token": found.last_token(REAL, "report"),
+        "token_list": token_list(exemplar_token_2nK, tokens_M, vocabulary, on_report),
+        "shuffled": area.of("report", other_2n),
+        "context_only": area.of("report", own_2nK[..., texts.context]),
+        "verbalized": _best_of(area, own_2nK, texts.written),
+    }
 
 
 def _best_of(area: Areas, candidate_2nK: Tensor, columns: list[int]) -> Tensor:
@@ -165,18 +197,22 @@ def _best_of(area: Areas, candidate_2nK: Tensor, columns: list[int]) -> Tensor:
     return area.of("report", few_2nK.gather(-1, best_2n[..., None])[..., 0])
 
 
-def _strangers(area: Areas, candidate_2nK: Tensor, generator: torch.Generator) -> Tensor:
-    """For each entry the best of another entry's candidates, chosen on `select`; int64 (2, n).
+def strangers_candidates(candidate_2nK: Tensor, generator: torch.Generator) -> Tensor:
+    """For each entry the candidates of another one, as many as it has itself; int64 (2, n, K), −1 for none.
 
-    Entries stand in a random circle and take their neighbour's; those with candidates of their own in one circle, the
-    others in another, so that all choose among as many as before.
+    Entries stand in a random circle and take their neighbour's; those with as many candidates in one circle. One that
+    stands alone takes as many from several others, never its own.
     """
     candidate_EK = candidate_2nK.flatten(0, 1)
     count_E = (candidate_EK >= 0).sum(-1)
     order_E = torch.randperm(len(candidate_EK), generator=generator)
-    other_EK = torch.empty_like(candidate_EK)
+    other_EK = torch.full_like(candidate_EK, -1)
     for count in count_E.unique().tolist():
         circle = order_E[count_E[order_E] == count]
-        other_EK[circle] = candidate_EK[circle.roll(1)]
-    other_2nK = other_EK.view_as(candidate_2nK)
-    return other_2nK.gather(-1, area.best("select", other_2nK)[..., None])[..., 0]
+        if len(circle) > 1:
+            other_EK[circle] = candidate_EK[circle.roll(1)]
+            continue
+        rest_EK = candidate_EK[order_E[order_E != circle]]
+        taken = rest_EK[rest_EK >= 0][:count]
+        other_EK[circle, : len(taken)] = taken
+    return other_EK.view_as(candidate_2nK)
