@@ -3,8 +3,9 @@
 Names are loaded on first use, so that naming a judge in a config imports neither torch nor an HTTP client.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from nlae.lazy import lazily
 
 if TYPE_CHECKING:
     from nlae.dictionary.judge.likelihood import LikelihoodJudge
@@ -30,24 +31,20 @@ __all__ = [
     "read_windows",
 ]
 
-_HOME = {
-    "AnthropicJudge": "remote",
-    "Judge": "protocol",
-    "JudgeSettings": "settings",
-    "Judgement": "run",
-    "LikelihoodJudge": "likelihood",
-    "LocalJudge": "local",
-    "OpenAIJudge": "remote",
-    "Question": "protocol",
-    "Subject": "windows",
-    "Windows": "windows",
-    "judge_entries": "run",
-    "read_windows": "windows",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Load a public name from its module on first use."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = lazily(
+    __name__,
+    {
+        "AnthropicJudge": "remote",
+        "Judge": "protocol",
+        "JudgeSettings": "settings",
+        "Judgement": "run",
+        "LikelihoodJudge": "likelihood",
+        "LocalJudge": "local",
+        "OpenAIJudge": "remote",
+        "Question": "protocol",
+        "Subject": "windows",
+        "Windows": "windows",
+        "judge_entries": "run",
+        "read_windows": "windows",
+    },
+)

@@ -3,8 +3,9 @@
 Names are loaded on first use, so that building settings imports no torch.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from nlae.lazy import lazily
 
 if TYPE_CHECKING:
     from nlae.dictionary.scan.decoys import decoy_panel, permute_within, token_counts
@@ -28,23 +29,19 @@ __all__ = [
     "token_counts",
 ]
 
-_HOME = {
-    "Exemplars": "folder",
-    "Moments": "folder",
-    "Panel": "folder",
-    "Scan": "folder",
-    "ScanSettings": "settings",
-    "decoy_panel": "decoys",
-    "permute_within": "decoys",
-    "promoted": "output_side",
-    "roles": "panels",
-    "scan": "scanning",
-    "token_counts": "decoys",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import the module that defines `name` the first time it is asked for."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = lazily(
+    __name__,
+    {
+        "Exemplars": "folder",
+        "Moments": "folder",
+        "Panel": "folder",
+        "Scan": "folder",
+        "ScanSettings": "settings",
+        "decoy_panel": "decoys",
+        "permute_within": "decoys",
+        "promoted": "output_side",
+        "roles": "panels",
+        "scan": "scanning",
+        "token_counts": "decoys",
+    },
+)
