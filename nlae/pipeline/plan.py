@@ -14,6 +14,7 @@ from nlae.fingerprint import declared, digest, hash_checkpoint, pick
 from nlae.pipeline.artifact import Artifact
 from nlae.pipeline.context import base_dtype
 from nlae.pipeline.hardware import resolve_precision
+from nlae.pipeline.made import DICTIONARY, finished_dictionary
 from nlae.pipeline.table import STAGES, SUBJECT, subject_of
 
 
@@ -71,6 +72,9 @@ class Plan:
                 return str(build(self.config["teacher"], "teacher").fingerprint())
             asks = teacher.endswith("ContextTeacher")
             return self.outside(name.removeprefix("teacher_")) if asks else ""
+        if name == DICTIONARY:
+            found = finished_dictionary(self._root, self.autoencoder)
+            return "" if found is None else found.name
         assert name == "dtype", name
         return base_dtype(self.config)
 
@@ -130,8 +134,18 @@ class Plan:
             "parents": parents,
         }
         fingerprint = digest(hashed)
-        folder = Path(self.config["paths"]["artifacts"]).expanduser().absolute() / stage / fingerprint
-        return Artifact(stage, fingerprint, folder, parents, hashed)
+        return Artifact(stage, fingerprint, self._root / stage / fingerprint, parents, hashed)
+
+    @property
+    def _root(self) -> Path:
+        return Path(self.config["paths"]["artifacts"]).expanduser().absolute()
+
+    @property
+    def autoencoder(self) -> dict[str, str]:
+        """The trained stage that is measured, or `subject` for a given checkpoint, and its fingerprint."""
+        if self.checkpoint is not None:
+            return {SUBJECT: self.checkpoint_hash}
+        return {self.subject: self.artifact(self.subject).fingerprint}
 
     def order(self, goal: str) -> list[str]:
         """Stages to bring up to date for `goal`, parents first.

@@ -16,6 +16,7 @@ import yaml
 from nlae.page import render, write
 from nlae.page.environment import number
 from nlae.report import figures, numbers
+from nlae.report.dictionary import summarise
 from nlae.report.examples import examples
 from nlae.report.gather import StageFiles, gather, plain_path, read_json
 from nlae.tracking import redact
@@ -44,7 +45,8 @@ def build_report(
     """Write `report.html` into `folder`.
 
     Args:
-        stages: finished folders by stage name; `evaluate` is needed, the rest is shown where it is there.
+        stages: finished folders by stage name; `evaluate` is needed, the rest is shown where it is there, and so is a
+            `dictionary` of the same autoencoder.
         folder: gets the page.
         config: the resolved config; the evaluation's own when None. `report.smoke` says whether to call it a smoke run,
             `report.examples` and `report.seed` which explanations to show.
@@ -67,6 +69,7 @@ def build_report(
         **_story(found, config, chat_template),
         **_figures(found, config),
         **_lineage(found, config),
+        dictionary=summarise(found.get("dictionary"), folder),
         command=command,
     )
     path = write(folder / FILE, page)

@@ -200,6 +200,19 @@ def test_content_from_outside_is_hashed(make, sources, changed):
     assert {name for name in STAGES if before[name] != after[name]} == changed
 
 
+def test_a_finished_dictionary_of_the_same_pair_remakes_the_report_alone(make):
+    plan = make()
+    before = fingerprints(plan)
+    folder = plan.artifact("dictionary").folder
+    folder.mkdir(parents=True)
+    manifest = {"complete": True, "fingerprint": folder.name, "parents": plan.artifact("dictionary").parents}
+    for parents, changed in (({"reinforce": "other"}, set()), (manifest["parents"], {"report"})):
+        (folder / "manifest.json").write_text(json.dumps({**manifest, "parents": parents}))
+        after = fingerprints(make())
+        assert {name for name in STAGES if before[name] != after[name]} == changed
+    assert "dictionary" not in plan.order("report"), "it is mentioned, and never made"
+
+
 def test_a_teacher_that_does_not_ask_the_target_is_not_asked_again(make):
     remote = {"teacher": {"_target_": "nlae.teacher.OpenAITeacher", "model": "m", "concurrency": 2}}
     one = make(remote).artifact("describe").fingerprint

@@ -7,11 +7,13 @@ import polars as pl
 import pytest
 
 from nlae.errors import NlaeError
+from nlae.pipeline.made import finished_dictionary
 from nlae.report import build_report, numbers
 from nlae.report.examples import examples
 from nlae.report.figures import held_out
 from nlae.report.gather import gather, plain_path
 from nlae.report.meanings import label, meaning
+from nlae.stages import report as stage
 
 
 class Recorder:
@@ -181,3 +183,56 @@ def test_every_figure_the_evaluation_promises_has_a_meaning() -> None:
 def test_paths_of_this_machine_do_not_travel() -> None:
     assert plain_path("artifacts: /home/me/x/artifacts\nurl: a/b") == "artifacts: …/artifacts\nurl: a/b"
     assert not re.search("/srv", plain_path("cache: '/srv/cache'"))
+
+
+def make_dictionary(root: Path, parents: dict[str, str], name: str = "fedcba", started: str = "2020") -> Path:
+    """The small files of a finished dictionary, as its stage seals them."""
+    folder = root / "dictionary" / name
+    folder.mkdir(parents=True)
+    metrics = {"entries": 92160.0, "scored": 80000.0, "passing": 1500.0, "pass_rate": 0.01628}
+    metrics |= {"pass_rate/decoy": 0.0004, "prediction": 0.612, "prediction/skyline": 0.834}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    (folder / "dictionary.html").write_text("overview")
+    manifest = {"complete": True, "fingerprint": name, "parents": parents, "started": started}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def test_a_dictionary_is_summarised_and_linked(stages, tmp_path: Path) -> None:
+    root = stages["evaluate"].parent.parent
+    folder = make_dictionary(root, {})
+    at = root / "report" / "abc"
+    page = page_of({**stages, "dictionary": folder}, at)
+    for wanted in ("92,160 entries", "1.6\N{NO-BREAK SPACE}%", "Their decoys", "0.83", "dictionary/fedcba", "0.61"):
+        assert wanted in page, wanted
+    (href,) = re.findall(r'<a href="([^"]+dictionary[.]html)"', page)
+    assert (at / href).read_text() == "overview"
+    assert "Random directions" not in page, "a null that was not measured is not shown"
+
+
+def test_without_a_dictionary_the_page_has_no_place_for_one(stages, tmp_path: Path) -> None:
+    page = page_of(stages, tmp_path)
+    assert "Its dictionary" not in page
+    assert not (stages["evaluate"].parent.parent / "dictionary").exists()
+
+
+def test_only_a_finished_dictionary_of_the_same_autoencoder_is_taken(tmp_path: Path) -> None:
+    assert finished_dictionary(tmp_path, {"reinforce": "mine"}) is None
+    make_dictionary(tmp_path, {"reinforce": "other"}, "a")
+    half = make_dictionary(tmp_path, {"reinforce": "mine"}, "b")
+    (half / "manifest.json").unlink()
+    assert finished_dictionary(tmp_path, {"reinforce": "mine"}) is None
+    make_dictionary(tmp_path, {"corpus": "c", "reinforce": "mine"}, "d", "2021")
+    make_dictionary(tmp_path, {"corpus": "c", "reinforce": "mine"}, "c", "2022")
+    assert finished_dictionary(tmp_path, {"reinforce": "mine"}) == tmp_path / "dictionary" / "c"
+    assert finished_dictionary(tmp_path, {"subject": "mine"}) is None
+
+
+def test_the_stage_takes_the_dictionary_of_the_pair_that_was_evaluated(tmp_path: Path) -> None:
+    evaluation = tmp_path / "evaluate" / "e"
+    evaluation.mkdir(parents=True)
+    manifest = {"parents": {"corpus": "c", "extract": "x", "describe": "d", "warmstart": "mine"}}
+    (evaluation / "manifest.json").write_text(json.dumps(manifest))
+    assert stage._dictionary(evaluation) == {}
+    make_dictionary(tmp_path, {"corpus": "c", "warmstart": "mine"}, "f")
+    assert stage._dictionary(evaluation) == {"dictionary": tmp_path / "dictionary" / "f"}

@@ -1,0 +1,63 @@
+"""What the page says of a finished dictionary of the same autoencoder: numbers beside their nulls, and where it lies.
+
+Nothing is read but its metrics; the overview and the pages of single neurons are the dictionary's own.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from nlae.page.environment import number
+from nlae.report.gather import StageFiles
+
+PAGE = "dictionary.html"
+RATES = (
+    ("pass_rate", "Entries"),
+    ("pass_rate/decoy", "Their decoys"),
+    ("pass_rate/shuffled", "Another entry's description"),
+    ("pass_rate/rotated", "Random directions"),
+)
+MEDIANS = (
+    ("prediction", "The words"),
+    ("prediction/skyline", "Skyline: the mean exemplar, without words"),
+    ("prediction/last_token", "Last-token table"),
+    ("prediction/token_list", "List of its top tokens"),
+    ("prediction/shuffled", "Another entry's description"),
+    ("prediction/decoy", "Its decoy"),
+)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A dictionary in a few lines.
+
+    Attributes:
+        counts: one sentence.
+        rates: label and share that passes, the entries' own first.
+        medians: label and median AUROC on documents that decided nothing.
+        path: of its folder, from the folder of all artifacts.
+        href: of its overview, from the report's folder; None where that page is missing.
+    """
+
+    counts: str
+    rates: list[tuple[str, str]]
+    medians: list[tuple[str, str]]
+    path: str
+    href: str | None
+
+
+def summarise(stage: StageFiles | None, folder: Path) -> Summary | None:
+    """The summary of a dictionary for a page in `folder`; None where there is no dictionary."""
+    if stage is None:
+        return None
+    metrics, page = stage.metrics, stage.folder / PAGE
+    entries, scored, passing = (number(int(metrics.get(key, 0))) for key in ("entries", "scored", "passing"))
+    return Summary(
+        f"{entries} entries, {scored} of them fire often enough to be scored, {passing} pass.",
+        [(label, f"{100 * metrics[key]:.1f}\N{NO-BREAK SPACE}%") for key, label in RATES if key in metrics],
+        [(label, number(metrics[key])) for key, label in MEDIANS if key in metrics],
+        Path(stage.folder.parent.name, stage.folder.name).as_posix(),
+        Path(os.path.relpath(page, folder)).as_posix() if page.is_file() else None,
+    )
