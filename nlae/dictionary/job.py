@@ -183,7 +183,7 @@ def _key_words(job: Job, exemplars: Exemplars, sign: int, neuron: int) -> str:
 
 
 def _readable(job: Job, data: LayerData, plan: TextPlan, written: list[str]) -> tuple[Tensor | None, Tensor | None]:
-    """Per-neuron R² through the words of held-out contexts, and of the best linear map; None where none were written."""
+    """Per-neuron R² through the words of held-out contexts and of the best linear map; None where none were written."""
     if not plan.held_out:
         return None, None
     from nlae.dictionary.score.readability import ceiling

@@ -1,7 +1,7 @@
 """Per-neuron variance that could survive what is injected, in raw space, on contexts that trained nothing.
 
-What survives the words is `nlae.evaluation.neurons.neuron_r2`, and so is the closed form behind the ceiling; this module
-only hands it a layer's panels.
+What survives the words and the closed form behind the ceiling are in `nlae.evaluation.neurons`; this module only hands
+that a layer's panels.
 """
 
 from __future__ import annotations
