@@ -81,14 +81,15 @@ class Entry:
         fdr: q-value by target–decoy competition within its layer.
         prediction: AUROC of the description on the split `report`, active against random contexts.
         prediction_decide: the same on the split that decides.
-        prediction_quantile: AUROC on `report`, the whole active range (above the layer's threshold, each decile of it
-            alike) against the rest.
+        prediction_quantile: AUROC on `report`, the whole active range (all above the layer's threshold) against the
+            rest.
         spearman: rank correlation of prediction and activation on `report`; spearman_quantile: among the contexts of
             the active range alone.
         prediction_null: AUROC of the entry's decoy, which went through the same pipeline.
         skyline: AUROC of the mean exemplar vector in place of words.
         last_token, token_list, shuffled, context_only: AUROC of the other baselines: mean activation per last token,
-            count of the token among its exemplars', another entry's description, key words of its exemplars (sample).
+            count of the token among its exemplars', the best of another entry's candidates, key words of its exemplars
+            (sample).
         verbalized: AUROC of the best candidate that the autoencoder wrote, to be compared with context_only (sample).
         share_of_skyline: (prediction − 0.5) / (skyline − 0.5); null where the skyline itself is at chance.
         r2, r2_ceiling: held-out variance of the neuron that survives the words, and the best linear map from what the
@@ -97,7 +98,7 @@ class Entry:
         output_score: what steering with the write direction does to the promoted tokens; of the sample only.
         frequency: share of tokens above the layer's threshold.
         kurtosis: excess kurtosis of the raw activation; mean and std of it as well.
-        clusters, specialised: number of clusters among its strongest contexts; at most one.
+        clusters, specialised: number of clusters among its strongest contexts; whether there is one, of at least half.
         sampled: whether candidates of its own were generated, not only the layer's shared ones.
         tokens: tokens that it fires on, strongest first; promoted and suppressed: what it writes.
         exemplar_value, exemplar_document, exemplar_position: strongest contexts, one per passage.

@@ -52,6 +52,7 @@ STATIC: dict[str, tuple[str, tuple[str, ...]]] = {
     "icon.svg": ("image/svg+xml", ("dictionary/icon.svg",)),
 }
 LONGEST = 300  # characters of a query
+RULES = {"fdr": 0.05, "min_auroc": 0.7, "min_margin": 0.05}  # of a dictionary that does not say its own
 Handler = Callable[[Request], Response]
 
 
@@ -236,7 +237,9 @@ class Pages:
 
     def about(self, request: Request) -> Response:
         """Every column in one sentence."""
-        return self._page("about.html.j2", here="about", columns=COLUMNS, facts=_plain(self.library.dictionary.facts))
+        facts = self.library.dictionary.facts
+        rules = {name: facts.get(name, value) for name, value in RULES.items()}
+        return self._page("about.html.j2", here="about", columns=COLUMNS, facts=_plain(facts), rules=rules)
 
     def refused(self, request: Request, error: Exception) -> Response:
         """An answer for what is not there."""

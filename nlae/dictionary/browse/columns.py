@@ -9,27 +9,28 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "origin": (
         "Origin",
         "How that text came about: shared by a context that several neurons fire in, a consensus of contexts, an "
-        "activation with or without the neuron's own part, its write direction, the contexts alone, or a teacher.",
+        "activation with or without the neuron's own part, its write direction, or the contexts alone.",
     ),
     "passes": (
         "Passes",
-        "Whether q ≤ 0.05, AUROC ≥ 0.7 and 0.05 above the last-token table, all on documents not used for any score.",
+        "Whether q ≤ 0.05, AUROC ≥ 0.7 and 0.05 above the last-token table (unless set otherwise), all on documents "
+        "that no other score of the page comes from.",
     ),
     "reason": (
         "Why not",
         "The first thing that keeps it from passing: too few contexts, a weak prediction, a last token that tells as "
-        "much, or decoys that do as well.",
+        "much, or decoys and other entries' words that do as well.",
     ),
     "fdr": ("q-value", "Expected share of chance findings among all entries of the layer that are at least as good."),
     "prediction": (
         "AUROC",
-        "How often the words rank a context that the neuron fires in above a random one, on documents that chose and "
-        "decided nothing; 0.5 is chance.",
+        "How often the words rank a context that the neuron fires in above one that it rests in, on documents that "
+        "chose and decided nothing; 0.5 is chance.",
     ),
     "prediction_decide": ("AUROC, deciding", "The same on the documents that decided whether the entry passes."),
     "prediction_quantile": (
         "AUROC, all strengths",
-        "The same with active contexts drawn evenly from weak to strong, which is harder.",
+        "The same where all activations above the layer's threshold count as firing, weak ones too, which is harder.",
     ),
     "spearman": ("Spearman", "Rank correlation of what the words predict and how strongly the neuron fires."),
     "spearman_quantile": ("Spearman, when active", "The same among contexts of the active range alone."),
@@ -37,10 +38,13 @@ COLUMNS: dict[str, tuple[str, str]] = {
         "Decoy",
         "AUROC of the entry's decoy: its activations shuffled among equal tokens, then sent through everything.",
     ),
-    "skyline": ("Skyline", "AUROC of the mean exemplar vector in place of words: what words could reach here."),
+    "skyline": (
+        "Skyline",
+        "AUROC of the mean exemplar vector in place of words: what is reached here without any; no bound.",
+    ),
     "last_token": ("Last-token table", "AUROC of a table that knows only which token stands there."),
     "token_list": ("Token list", "AUROC of counting the token among those of the strongest contexts."),
-    "shuffled": ("Another's words", "AUROC of the description of another entry of the same layer."),
+    "shuffled": ("Another's words", "AUROC of the best of another entry's candidates, chosen as its own are."),
     "context_only": ("Context-only words", "AUROC of words made from the contexts alone, without the autoencoder."),
     "verbalized": ("Autoencoder's words", "AUROC of the best candidate that the autoencoder itself wrote."),
     "share_of_skyline": ("Share of skyline", "How much of the skyline's lead over chance survives the words."),
@@ -52,12 +56,12 @@ COLUMNS: dict[str, tuple[str, str]] = {
     ),
     "fuzzing": ("Fuzzing", "Balanced accuracy of a judge telling rightly from wrongly marked tokens."),
     "output_score": ("Output score", "How far steering along the neuron raises the tokens it is said to promote."),
-    "frequency": ("Frequency", "Share of all tokens on which it is active above the layer's threshold."),
+    "frequency": ("Frequency", "Share of the training tokens on which it is active above the layer's threshold."),
     "kurtosis": ("Kurtosis", "Excess kurtosis of the activation: large where it is silent mostly and loud at times."),
-    "mean": ("Mean", "Mean of the raw activation over all tokens."),
-    "std": ("Deviation", "Standard deviation of the raw activation over all tokens."),
+    "mean": ("Mean", "Mean of the raw activation over the training tokens, whichever the sign."),
+    "std": ("Deviation", "Standard deviation of the raw activation over the training tokens."),
     "clusters": ("Clusters", "Groups that its strongest contexts fall into; more than one means several meanings."),
-    "specialised": ("Specialised", "Whether there is at most one such group."),
+    "specialised": ("Specialised", "Whether there is one such group and it holds at least half of them."),
     "sampled": ("Sampled", "Whether it belongs to the sample that got candidates of its own and a judge."),
     "tokens": ("Fires on", "The tokens at which its strongest contexts peak."),
     "promoted": ("Promotes", "The tokens that its write direction makes likelier, read off the unembedding."),

@@ -38,7 +38,7 @@ WHY = {
     "few contexts": "too few contexts to score",
     "prediction": "predicts too little",
     "last token": "the last token tells as much",
-    "false discovery": "decoys do as well",
+    "false discovery": "decoys or other entries' words do as well",
 }
 
 

@@ -50,8 +50,9 @@ def headlines(dictionary: Dictionary) -> list[Headline]:
     ]
     decoys, shuffled = (_pooled(dictionary.layers, f"pass_rate_{name}") for name in ("decoy", "shuffled"))
     if decoys is not None:
-        under = "that would pass by the same rule" + (
-            f"; shuffled words {share(shuffled)}" if shuffled is not None else ""
+        # these decoys set the bar, so that the rule itself keeps their rate low; shuffled words did not
+        under = "that pass where they beat their entries" + (
+            f"; other entries' words, drawn anew: {share(shuffled)}" if shuffled is not None else ""
         )
         shown.append(Headline("of decoys", share(decoys), under))
     median = frame.filter("passes")["prediction"].median()
@@ -61,12 +62,18 @@ def headlines(dictionary: Dictionary) -> list[Headline]:
         shown.append(Headline("median AUROC where it passes", number(median), beside))
     left = frame["share_of_skyline"].median()
     if isinstance(left, float):
-        shown.append(Headline("of the skyline survives the words", share(left), "median over all scored entries"))
+        shown.append(
+            Headline(
+                "of the skyline survives the words", share(left), "median over entries whose skyline is above chance"
+            )
+        )
     if total:
         special = frame["specialised"].mean()
         assert isinstance(special, float)
         null = _pooled(dictionary.layers, "specialised_decoy")
-        under = "strongest contexts in at most one cluster" + (f"; decoys {share(null)}" if null is not None else "")
+        under = "one cluster holds at least half of the strongest contexts" + (
+            f"; decoys {share(null)}" if null is not None else ""
+        )
         shown.append(Headline("specialised", share(special), under))
     return shown
 
@@ -92,8 +99,8 @@ def drawings(dictionary: Dictionary) -> list[dict[str, Any]]:
         _drawing(
             "passing",
             "Entries that pass, by layer",
-            "Bars are 95 % intervals where the stage could give them. Decoys, rotated directions and shuffled "
-            "descriptions went through the same rule.",
+            "Bars are 95 % intervals over neurons, the contexts held fixed. Decoys helped to set the rule; rotated "
+            "directions and other entries' descriptions only went through it.",
             [
                 _curve(layers, "Entries", "pass_rate", own=True),
                 _curve(layers, "Rotated", "pass_rate_rotated"),
@@ -133,7 +140,7 @@ def drawings(dictionary: Dictionary) -> list[dict[str, Any]]:
         _drawing(
             "specialised",
             "Specialised entries, by layer",
-            "Share of entries whose strongest contexts fall into at most one cluster.",
+            "Share of entries whose strongest contexts form one cluster, of at least half of them, and no second one.",
             [
                 _curve(layers, "Entries", "specialised", own=True),
                 _curve(layers, "Decoys", "specialised_decoy", dashed=True),

@@ -51,7 +51,7 @@ class Areas:
         """
         area_2nK = self.by_panel[role].gather(-1, candidate_2nK.clamp_min(0))
         area_2nK = torch.where((candidate_2nK >= 0) & ~area_2nK.isnan(), area_2nK, -torch.inf)
-        # where nothing is known the first candidate stands, which is that of the strongest context
+        # where nothing is known the first candidate stands: the consensus
         return area_2nK.argmax(-1)
 
 

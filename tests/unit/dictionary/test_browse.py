@@ -161,6 +161,14 @@ def test_the_map_holds_every_entry(made):
         assert scores[at] == (NONE if entry.prediction is None else round(entry.prediction * SCALE))
 
 
+def test_the_rules_told_are_the_dictionarys_own(client, tmp_path):
+    assert "q ≤ 0.05, AUROC ≥ 0.7 and 0.05 above" in client.get("/about").text
+    made = make_up_dictionary(tmp_path, layers=1, neurons=2)
+    made.facts |= {"fdr": 0.1, "min_auroc": 0.65, "min_margin": 0.02}
+    other = TestClient(make_app(made), base_url="http://127.0.0.1")
+    assert "q ≤ 0.1, AUROC ≥ 0.65 and 0.02 above" in other.get("/about").text
+
+
 def test_headlines_are_the_dictionarys_own(made):
     passing = sum(made.at(place).passes for place in range(len(made)))
     first, decoys = headlines(made)[:2]
