@@ -8,6 +8,7 @@ no place for "no description found". Of an exemplar's passage only the peak's ac
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -44,46 +45,61 @@ def export_neuronpedia(
     Returns:
         Number of rows by file.
     """
+    rows = _Rows(dictionary, model_id, explainer, set_name, window)
+    makers: dict[str, Callable[[Entry], Iterator[Row]]] = {
+        NEURONS: rows.neuron,
+        EXPLANATIONS: rows.explanation,
+        ACTIVATIONS: rows.activations,
+    }
+    return {name: _write(folder / name, dictionary, make) for name, make in makers.items()}
 
-    def named(entry: Entry) -> Row:
-        return {
-            "modelId": model_id,
-            "layer": f"{entry.layer}-{set_name}-{SIDES[entry.sign]}",
-            "index": str(entry.neuron),
-        }
 
-    def neuron(entry: Entry) -> Iterator[Row]:
+@dataclasses.dataclass(frozen=True)
+class _Rows:
+    """What the format says of one entry; the attributes are the arguments of `export_neuronpedia`."""
+
+    dictionary: Dictionary
+    model_id: str
+    explainer: str
+    set_name: str
+    window: int
+
+    def neuron(self, entry: Entry) -> Iterator[Row]:
+        """The neuron itself."""
         yield {
-            **named(entry),
-            "sourceSetName": set_name,
+            **self._named(entry),
+            "sourceSetName": self.set_name,
             "maxActApprox": entry.exemplar_value[0] if entry.exemplar_value else 0.0,
+            # an MLP neuron is never exactly 0, so that activity counts from the layer's threshold
             "frac_nonzero": entry.frequency,
             "pos_str": entry.promoted,
             "neg_str": entry.suppressed,
         }
 
-    def explanation(entry: Entry) -> Iterator[Row]:
+    def explanation(self, entry: Entry) -> Iterator[Row]:
+        """Its description, where it passes."""
         if entry.passes:
             yield {
-                **named(entry),
+                **self._named(entry),
                 "description": entry.description,
                 "typeName": TYPE,
-                "explanationModelName": explainer,
+                "explanationModelName": self.explainer,
                 "notes": _notes(entry),
             }
 
-    def activations(entry: Entry) -> Iterator[Row]:
+    def activations(self, entry: Entry) -> Iterator[Row]:
+        """Its exemplars."""
         places = zip(entry.exemplar_document, entry.exemplar_position, entry.exemplar_value, strict=True)
         for document, position, value in places:
             if document < 0:
                 continue
-            tokens = dictionary.context(document).tokens
-            start = max(0, position - window)
-            kept = tokens[start : position + window + 1]
+            tokens = self.dictionary.context(document).tokens
+            start = max(0, position - self.window)
+            kept = tokens[start : position + self.window + 1]
             values = [0.0] * len(kept)
             values[position - start] = value
             yield {
-                **named(entry),
+                **self._named(entry),
                 "tokens": kept,
                 "values": values,
                 "maxValue": max(values),
@@ -92,12 +108,12 @@ def export_neuronpedia(
                 "valuesArePeaksOnly": True,
             }
 
-    makers: dict[str, Callable[[Entry], Iterator[Row]]] = {
-        NEURONS: neuron,
-        EXPLANATIONS: explanation,
-        ACTIVATIONS: activations,
-    }
-    return {name: _write(folder / name, dictionary, make) for name, make in makers.items()}
+    def _named(self, entry: Entry) -> Row:
+        return {
+            "modelId": self.model_id,
+            "layer": f"{entry.layer}-{self.set_name}-{SIDES[entry.sign]}",
+            "index": str(entry.neuron),
+        }
 
 
 def _notes(entry: Entry) -> str:
