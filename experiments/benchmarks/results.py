@@ -106,11 +106,17 @@ def _unequal(ours: Measured, theirs: Measured) -> str | None:
     return None
 
 
+LEFT_OUT = "left out on the command line"
+
+
 def merge(path: Path, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Put `rows` into the file, in place of those of the same work, peer and model; returns all rows."""
+    """Put `rows` into the file, in place of those of the same work, peer and model; returns all rows.
+
+    A peer that was only left out this time keeps what was measured before.
+    """
     held: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
     by_key = {_key(one): one for one in held}
-    by_key.update({_key(one): dict(one) for one in rows})
+    by_key |= {_key(one): dict(one) for one in rows if one.get("not_run") != LEFT_OUT or _key(one) not in by_key}
     everything = list(by_key.values())
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_suffix(".new")

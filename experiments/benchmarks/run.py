@@ -27,7 +27,7 @@ from experiments.benchmarks.environments import BENCH, HERE, ROOT, interpreter
 from experiments.benchmarks.floors import FLOORS
 from experiments.benchmarks.job import TINY, Job, Sizes
 from experiments.benchmarks.link import ContenderError, Link
-from experiments.benchmarks.results import Measured
+from experiments.benchmarks.results import LEFT_OUT, Measured
 
 log = logging.getLogger("bench")
 console = Console(stderr=True)
@@ -104,7 +104,7 @@ class Bench:
         if work.needs is not None and importlib.util.find_spec(f"{PACKAGE}.works.{work.name}") is None:
             problem = f"{work.needs} has no public scan to call yet"
             return [self._row(work, peer, Measured(problem=problem), Measured()) for peer in work.peers]
-        left_out = Measured(problem="left out on the command line")
+        left_out = Measured(problem=LEFT_OUT)
         peers = [peer for peer in work.peers if self.wanted is None or peer.name in self.wanted]
         together = [peers] if self.job.device == "cpu" else [[peer] for peer in peers]
         found: dict[str, dict[str, Any]] = {}
