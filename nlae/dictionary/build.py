@@ -20,6 +20,7 @@ from nlae.corpus import Corpus
 from nlae.dictionary.corpus_view import CorpusView
 from nlae.dictionary.describe.candidates import Sample
 from nlae.dictionary.describe.cover import share, stratified
+from nlae.dictionary.direction_scan import DirectionScan
 from nlae.dictionary.entries import Dictionary, write_dictionary
 from nlae.dictionary.frame import EDGES, pooled
 from nlae.dictionary.job import Job, Promoted, make_layer
@@ -28,6 +29,7 @@ from nlae.dictionary.schema import SCHEMA
 from nlae.dictionary.settings import DictionarySettings
 from nlae.dictionary.speaker import Speaker
 from nlae.errors import NlaeError
+from nlae.functional.bootstrap import ClusterBootstrap
 from nlae.functional.randomness import derive_seed
 from nlae.progress import Bar
 from nlae.store.arrow import replacing, write_text
@@ -89,7 +91,9 @@ class Cost:
         )
 
 
-def estimate(settings: DictionarySettings, layers: Sequence[int], width: int, max_tokens: int) -> Cost:
+def estimate(
+    settings: DictionarySettings, layers: Sequence[int], width: int, max_tokens: int, signed: bool = True
+) -> Cost:
     """Texts and tokens of a dictionary, before anything is written.
 
     Args:
@@ -97,14 +101,15 @@ def estimate(settings: DictionarySettings, layers: Sequence[int], width: int, ma
         layers: its blocks.
         width: neurons per layer.
         max_tokens: tokens that a text may have.
+        signed: whether both signs are entries.
     """
-    signs = 2 if settings.both_signs else 1
+    signs = 2 if settings.both_signs and signed else 1
     sampled = signs * sum(min(count, width) for count in share(settings.sample, len(layers)))
     written = len(layers) * (settings.contexts_per_layer + settings.readable_rows) + sampled * sum(
         OWN_TEXTS.get(kind, 0) for kind in settings.own
     )
     read = written + 2 * sampled + len(layers) * (1 + settings.readable_rows)
-    return Cost(len(layers), 2 * width * len(layers), written, written * max_tokens, read)
+    return Cost(len(layers), (2 if signed else 1) * width * len(layers), written, written * max_tokens, read)
 
 
 def build_dictionary(
@@ -150,7 +155,7 @@ def build_dictionary(
     parts = folder / PARTS
     parts.mkdir(parents=True, exist_ok=True)
     left = [layer for layer in layers if not (parts / f"layer-{layer:03d}.json").is_file()]
-    cost = estimate(settings, left, scan.width, max_tokens) if left else None
+    cost = estimate(settings, left, scan.width, max_tokens, scan.signed) if left else None
     log.info("dictionary: %s", cost or "all layers are finished")
     view = CorpusView(corpus, tokenizer)
     with Bar("texts written", cost.written if cost else None) as bar:
@@ -181,7 +186,9 @@ def draw_samples(scan: Scan, settings: DictionarySettings, layers: Sequence[int]
         draw = np.random.default_rng(derive_seed(settings.seed, "sample", layer))
         frequency = scan.moments(layer).frequency.amax(0).double().numpy()
         neurons, sign = stratified(frequency, count, draw)
-        if settings.both_signs:
+        if not scan.signed:
+            sign = np.zeros_like(sign)
+        elif settings.both_signs:
             neurons, sign = np.repeat(neurons, 2), np.tile([0, 1], len(neurons))
         samples[layer] = Sample(neurons, sign)
     return samples
@@ -212,6 +219,7 @@ def _finish(
         "n_layers": len(scan.layers),
         "layers": list(layers),
         "scanned_tokens": scan.n_tokens,
+        **({"directions": scan.directions.name, "site": scan.site.name} if isinstance(scan, DirectionScan) else {}),
         "histogram_edges": EDGES.tolist(),
         "fdr": settings.fdr,
         "min_auroc": settings.min_auroc,
@@ -228,7 +236,7 @@ def _finish(
 
 
 def metrics(dictionary: Dictionary, seed: int) -> dict[str, float]:
-    """The dictionary in flat numbers; medians are over scored entries."""
+    """The dictionary in flat numbers; medians are over scored entries, the interval is over neurons (30 at least)."""
     table, lines = dictionary.overview, dictionary.layers
     scored = table.filter(pl.col("prediction_decide").is_not_null())
     sampled = scored.filter(pl.col("verbalized").is_not_null() & pl.col("context_only").is_not_null())
@@ -255,11 +263,10 @@ def metrics(dictionary: Dictionary, seed: int) -> dict[str, float]:
     if len(sampled):
         gain = torch.from_numpy((sampled["verbalized"] - sampled["context_only"]).to_numpy().copy()).double()
         found["sample/gain"] = float(gain.mean())
-        draws = torch.randint(
-            len(gain), (1000, len(gain)), generator=torch.Generator().manual_seed(derive_seed(seed, "gain"))
-        )
-        low, high = torch.quantile(gain[draws].mean(1), torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-        found |= {"sample/gain_low": low, "sample/gain_high": high}
+        # both signs of a neuron are one draw
+        neurons = sampled.select("layer", "neuron").rows()
+        if interval := ClusterBootstrap(neurons, derive_seed(seed, "gain"), 1000).mean(gain):
+            found["sample/gain_low"], found["sample/gain_high"] = interval
     return {name: float(value) for name, value in found.items() if value is not None}
 
 

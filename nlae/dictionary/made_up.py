@@ -141,6 +141,8 @@ def _summary(layer: int, neurons: int, seed: int) -> dict[str, Any]:
         "entries": 2 * neurons,
         "scored": 2 * neurons,
         "sampled": neurons // 5,
+        "passing": round(2 * neurons * share),
+        "rotated": 64,
         "pass_rate": share,
         "pass_rate_low": max(0.0, share - 0.05),
         "pass_rate_high": share + 0.05,

@@ -1,0 +1,38 @@
+"""What is said of a whole dictionary: metrics and their interval."""
+
+import polars as pl
+import pytest
+
+from nlae.dictionary import Dictionary, write_dictionary
+from nlae.dictionary.build import metrics
+from nlae.dictionary.made_up import make_up_dictionary
+
+
+def compared(folder, neurons, signs):
+    """A dictionary whose sample gains by neuron alone, compared with key words in the given signs."""
+    made = make_up_dictionary(folder / "made", layers=1, neurons=neurons)
+    both = pl.col("sign").is_in(signs)
+    gain = (pl.col("neuron") % 7) / 50
+    frame = made.frame().with_columns(
+        sampled=both,
+        prediction_decide=pl.lit(0.6, pl.Float32),
+        context_only=pl.when(both).then(pl.lit(0.6, pl.Float32)),
+        verbalized=pl.when(both).then(0.6 + gain).cast(pl.Float32),
+    )
+    contexts = [made.context(i) for i in range(40)]
+    write_dictionary(folder, [frame.collect()], contexts=contexts, layers=made.layers, facts=made.facts)
+    return metrics(Dictionary.open(folder), seed=0)
+
+
+def test_the_gain_over_key_words_counts_a_neuron_once(tmp_path):
+    both, one = compared(tmp_path / "both", 42, ["+", "-"]), compared(tmp_path / "one", 42, ["+"])
+    assert both["sample/gain"] == pytest.approx(3 / 50, abs=1e-5)
+    assert both["sample/gain_low"] < 3 / 50 < both["sample/gain_high"]
+    for end in ("sample/gain_low", "sample/gain_high"):
+        assert both[end] == pytest.approx(one[end], abs=1e-9)
+
+
+def test_fewer_than_thirty_neurons_give_no_interval(tmp_path):
+    found = compared(tmp_path, 29, ["+", "-"])
+    assert "sample/gain" in found
+    assert "sample/gain_low" not in found
