@@ -61,9 +61,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator["Browser"]:
-    """A running Chromium: the system's, else Playwright's own; skips with the reason when neither starts."""
+    """A running Chromium: the system's, else Playwright's own; skips with the reason when neither starts.
+
+    Not for the whole session: while it is open an event loop is running, and no other can be started.
+    """
     api = pytest.importorskip("playwright.sync_api", reason="needs playwright (the test extra)")
     names = ("chromium", "chromium-browser", "google-chrome")
     executable = next((path for path in map(shutil.which, names) if path), None)

@@ -88,7 +88,7 @@ def read_layer(
     """
     panels = {role: scan.panel(role) for role in ROLES}
     real = {role: panel.neurons(layer) for role, panel in panels.items()}
-    groups = {REAL: real, DECOY: _decoys(real, panels, token_counts, derive_seed(seed, "decoys", layer))}
+    groups = {REAL: real, DECOY: decoys(real, panels, token_counts, seed, layer)}
     if rotated:
         mix_nR = rotation(scan.width, rotated, generator(seed, "rotation", layer))
         turned = {role: values @ mix_nR for role, values in real.items()}
@@ -101,6 +101,13 @@ def read_layer(
         {role: panel.inputs(layer) for role, panel in panels.items()},
         {name: Columns.of(values, document_M, count, quantile) for name, values in groups.items()},
     )
+
+
+def decoys(
+    values: Mapping[str, Tensor], panels: Mapping[str, Panel], token_counts: Ints, seed: int, layer: int
+) -> dict[str, Tensor]:
+    """Each column of a layer's panels, permuted; see `scan.decoys`."""
+    return _decoys(values, panels, token_counts, derive_seed(seed, "decoys", layer))
 
 
 def _decoys(

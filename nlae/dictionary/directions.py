@@ -148,6 +148,19 @@ class Directions:
         return found if found.site is not None else cls(found.name, site, found.write_nd, found.encoder)
 
 
+def named_site(path: Path | str) -> Site | None:
+    """Where a folder or file says that its directions live; no weights are read.
+
+    Raises:
+        NlaeError: as `Directions.load`.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        return _saelens_site(_settings(path), path)
+    named = _metadata(path).get("site")
+    return _own_site(named, path) if named else None
+
+
 @torch.no_grad()
 def read_site(
     target: Target,
@@ -287,11 +300,16 @@ def _saelens_site(settings: Mapping[str, Any], folder: Path) -> Site:
     raise NlaeError(f"{folder / CONFIG}: hook_name={hook!r} is no site that is read here; known: {known}")
 
 
-def _tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _metadata(path: Path) -> dict[str, str]:
+    return _tensors(path, ())[1]
+
+
+def _tensors(path: Path, names: Sequence[str] | None = None) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(str(path), framework="pt") as handle:
             opened: Callable[[str], Tensor] = handle.get_tensor
-            return {name: opened(name) for name in handle.keys()}, dict(handle.metadata() or {})  # noqa: SIM118
+            wanted = list(handle.keys()) if names is None else names
+            return {name: opened(name) for name in wanted}, dict(handle.metadata() or {})
     except (OSError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise NlaeError(f"{path}: cannot be read ({reason}); give a SAELens folder or a safetensors file") from error

@@ -166,19 +166,25 @@ class Dictionary:
         Raises:
             NlaeError: the dictionary has no such entry.
         """
-        wanted = (int(layer) << 40) + (int(neuron) << 1) + int(sign == SIGNS[1])
-        place = int(np.searchsorted(self._key, wanted)) if sign in SIGNS and min(layer, neuron) >= 0 else len(self)
-        if place >= len(self) or self._key[place] != wanted:
+        place = self._place(layer, neuron, sign)
+        if place is None:
             raise NlaeError(f"{self.folder}: no entry for layer {layer}, neuron {neuron}, sign {sign}; {self._range()}")
         return self.at(place)
 
-    def neuron(self, layer: int, neuron: int) -> tuple[Entry, Entry]:
-        """Both signs of a neuron, `+` first.
+    def neuron(self, layer: int, neuron: int) -> tuple[Entry, ...]:
+        """Both signs of a neuron, `+` first; that alone for a direction that is never negative.
 
         Raises:
             NlaeError: the dictionary has no such neuron.
         """
-        return self.entry(layer, neuron, "+"), self.entry(layer, neuron, "-")
+        plus = self.entry(layer, neuron, "+")
+        behind = self._place(layer, neuron, "-")
+        return (plus,) if behind is None else (plus, self.at(behind))
+
+    def _place(self, layer: int, neuron: int, sign: str) -> int | None:
+        wanted = (int(layer) << 40) + (int(neuron) << 1) + int(sign == SIGNS[1])
+        place = int(np.searchsorted(self._key, wanted)) if sign in SIGNS and min(layer, neuron) >= 0 else len(self)
+        return place if place < len(self) and self._key[place] == wanted else None
 
     def at(self, place: int) -> Entry:
         """The entry at a place in the order of the file."""

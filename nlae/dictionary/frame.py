@@ -27,6 +27,7 @@ class LayerFacts:
 
     Attributes:
         layer: block index.
+        signs: 1 where activations are never negative, so that "+" alone has entries; else 2.
         frequency: share of tokens above the layer's threshold.
         kurtosis, mean, std: float32 (n,).
         clusters: groups among the strongest contexts; specialised: bool.
@@ -39,6 +40,7 @@ class LayerFacts:
     """
 
     layer: int
+    signs: int
     frequency: Tensor
     kurtosis: Tensor
     mean: Tensor
@@ -120,7 +122,8 @@ def frame(facts: LayerFacts, scores: LayerScores, texts: Sequence[str], origins:
         "histogram": _interleave(facts.histogram).tolist(),
     }
     series |= {name: pl.Series(name, value, dtype=SCHEMA[name]) for name, value in {**columns, **lists}.items()}
-    return pl.DataFrame([series[name] for name in SCHEMA])
+    whole = pl.DataFrame([series[name] for name in SCHEMA])
+    return whole.filter(pl.col("sign").is_in(SIGNS[: facts.signs]))
 
 
 def summary(facts: LayerFacts, scores: LayerScores, entries: pl.DataFrame, seed: int) -> dict[str, Any]:
@@ -132,12 +135,15 @@ def summary(facts: LayerFacts, scores: LayerScores, entries: pl.DataFrame, seed:
         entries: the layer's frame.
         seed: of the resamples.
     """
-    n, shape = facts.mean.shape[0], facts.clusters.shape
+    n, shape, signs = facts.mean.shape[0], facts.clusters.shape, facts.signs
     draw_Rn = torch.randint(n, (RESAMPLES, n), generator=generator(seed, "summary", facts.layer))
-    passes_n = scores.verdict.passes.view(shape).float().mean(0)
+    passes_n = scores.verdict.passes.view(shape)[:signs].float().mean(0)
     low, high = _interval(passes_n[draw_Rn].mean(1))
-    median_R = scores.report[:, draw_Rn].permute(1, 0, 2).flatten(1).nanmedian(1).values
-    nulls = {name: float(passed.float().mean()) for name, passed in scores.null_passes.items()}
+    median_R = scores.report[:signs, draw_Rn].permute(1, 0, 2).flatten(1).nanmedian(1).values
+    nulls = {
+        name: float((passed if name == ROTATED else passed[: signs * n]).float().mean())
+        for name, passed in scores.null_passes.items()
+    }
     paired = entries.filter(
         pl.col("verbalized").is_not_null() & pl.col("context_only").is_not_null() & pl.col("sampled")
     )
@@ -145,7 +151,7 @@ def summary(facts: LayerFacts, scores: LayerScores, entries: pl.DataFrame, seed:
     return {
         "layer": facts.layer,
         "neurons": n,
-        "entries": 2 * n,
+        "entries": signs * n,
         "scored": int(entries["prediction_decide"].is_not_null().sum()),
         "sampled": int(facts.sampled.sum()),
         "passing": int(scores.verdict.passes.sum()),
@@ -159,7 +165,7 @@ def summary(facts: LayerFacts, scores: LayerScores, entries: pl.DataFrame, seed:
         **middle,
         "prediction_low": _finite(_interval(median_R)[0]),
         "prediction_high": _finite(_interval(median_R)[1]),
-        "specialised": float(facts.specialised.float().mean()),
+        "specialised": float(facts.specialised[:signs].float().mean()),
         "specialised_decoy": facts.specialised_decoy,
         "verbalized_sample": _median(paired, "verbalized"),
         "context_only_sample": _median(paired, "context_only"),

@@ -7,7 +7,7 @@ a file; an unfinished one keeps its texts, and all the rest of it is computed ag
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from nlae.dictionary.describe.candidates import (
 )
 from nlae.dictionary.describe.key_words import context_only
 from nlae.dictionary.describe.texts import VectorMaker, write_texts
+from nlae.dictionary.direction_scan import DirectionScan
 from nlae.dictionary.frame import LayerFacts, frame, histogram, summary
 from nlae.dictionary.scan.folder import Exemplars, Scan
 from nlae.dictionary.schema import SIGNS
@@ -130,17 +131,23 @@ def _to_be_judged(
 
 def _written(job: Job, data: LayerData, plan: TextPlan) -> list[str]:
     layer, seed = data.layer, job.settings.seed
-    real = data.real.values
+    vectors = _vectors(job, data)
+    unit = job.scan.unit_nd if isinstance(job.scan, DirectionScan) else None
     return write_texts(
         job.folder / f"layer-{layer:03d}.jsonl",
         plan.requests,
-        VectorMaker.of(real["train"], real["report"]),
+        VectorMaker.of(vectors["train"], vectors["report"], unit),
         lambda vectors, places: job.speaker.write(
             layer, vectors, [derive_seed(seed, "dictionary", layer, place) for place in places]
         ),
         batch_size=job.settings.batch_size,
         progress=job.progress,
     )
+
+
+def _vectors(job: Job, data: LayerData) -> Mapping[str, Tensor]:
+    """What is put into words: the neurons together, or where directions are described, their site."""
+    return data.inputs if isinstance(job.scan, DirectionScan) else data.real.values
 
 
 def _texts(
@@ -166,6 +173,8 @@ def _texts(
         shared_2nK = shared_candidates(columns, plan.shared, job.settings.candidates)
         shared_2nK = medoid_first(shared_2nK, reading_CD - reading[0])
         candidates[name] = with_own(shared_2nK, sample, own[name])
+        if not job.scan.signed and name in (REAL, DECOY):
+            candidates[name][1] = -1  # what is never negative lends its texts to nobody
         count = shared_2nK.shape[-1]
     context = count + OWN.index("context")
     autoencoder = [i for i in range(count + len(OWN)) if i != context]
@@ -192,8 +201,10 @@ def _readable(job: Job, data: LayerData, plan: TextPlan, written: list[str]) -> 
     values = data.real.values
     rows = [plan.requests[place].context for place in plan.held_out]
     rebuilt_RN = job.speaker.rebuild(data.layer, [written[place] for place in plan.held_out])
+    if isinstance(job.scan, DirectionScan):
+        rebuilt_RN = job.scan.directions.activations(rebuilt_RN)
     r2_N = neuron_r2(rebuilt_RN, values["report"][rows], values["train"].mean(0))
-    return r2_N, ceiling(lambda part_BN: job.speaker.inject(data.layer, part_BN), values, values)
+    return r2_N, ceiling(lambda part_BN: job.speaker.inject(data.layer, part_BN), _vectors(job, data), values)
 
 
 def _facts(
@@ -207,6 +218,7 @@ def _facts(
     ids, _ = job.promoted(data.layer)
     return LayerFacts(
         layer=data.layer,
+        signs=2 if job.scan.signed else 1,
         frequency=moments.frequency,
         kurtosis=moments.kurtosis,
         mean=moments.mean,

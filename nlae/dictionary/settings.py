@@ -18,6 +18,8 @@ class DictionarySettings:
     Attributes:
         autoencoder: option of the group `site` that the autoencoder is trained on, taken where no site is typed.
         layers: blocks that get entries; None is all of them.
+        directions: a SAELens folder or a file of directions that get entries in place of neurons; the autoencoder must
+            be trained at their site.
         scan: settings of the stage `scan`.
         contexts_per_layer: contexts that are verbalised once and shared by all entries of the layer.
         candidates: shared texts that an entry chooses among.
@@ -48,6 +50,7 @@ class DictionarySettings:
 
     autoencoder: str = "mixture"
     layers: Sequence[int] | None = None
+    directions: str | None = None
     scan: Any = None
     contexts_per_layer: int = 200
     candidates: int = 4
@@ -98,6 +101,15 @@ class DictionarySettings:
         for kind in self.own:
             if kind not in OWN:
                 raise NlaeError(f"dictionary.own holds {kind}: unknown; choose among {', '.join(OWN)}")
+        if self.directions is not None and self.layers is not None:
+            raise NlaeError(
+                "dictionary.directions and dictionary.layers are both set: drop one, as directions live at one site"
+            )
+        if self.directions is not None and (self.judge is not None or self.steered):
+            raise NlaeError(
+                "dictionary.directions is set, but only neurons are judged and steered with: take dictionary=default, "
+                "dictionary.steered=0"
+            )
         if not self.neutral.strip():
             raise NlaeError("dictionary.neutral is empty: the reconstructor must have something to read")
         if self.layers is not None and len(set(self.layers)) != len(self.layers):

@@ -10,7 +10,7 @@ from typing import Any
 
 from nlae.config.build import build
 from nlae.errors import NlaeError
-from nlae.fingerprint import declared, digest, hash_checkpoint, pick
+from nlae.fingerprint import declared, digest, hash_checkpoint, hash_file, pick
 from nlae.pipeline.artifact import Artifact
 from nlae.pipeline.context import base_dtype
 from nlae.pipeline.hardware import resolve_precision
@@ -21,6 +21,21 @@ from nlae.pipeline.table import STAGES, SUBJECT, subject_of
 def stage_module(name: str) -> Any:
     """The module of a stage: `VERSION` and `run(context)`."""
     return import_module(f"nlae.stages.{name}")
+
+
+def hash_directions(path: Path) -> str:
+    """Hash of a file of directions, or of the settings and weights in a folder of them.
+
+    Raises:
+        NlaeError: there is none.
+    """
+    files = sorted(path.glob("*.json")) + sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
+    try:
+        return digest([hash_file(file) for file in files])
+    except OSError as error:
+        raise NlaeError(
+            f"dictionary.directions={path} cannot be read ({error.strerror}); give a SAELens folder"
+        ) from None
 
 
 class Plan:
@@ -75,6 +90,9 @@ class Plan:
         if name == DICTIONARY:
             found = finished_dictionary(self._root, self.autoencoder)
             return "" if found is None else found.name
+        if name == "directions":
+            given = pick(self.config, "dictionary.directions")
+            return "" if given is None else hash_directions(Path(str(given)).expanduser())
         assert name == "dtype", name
         return base_dtype(self.config)
 

@@ -75,11 +75,15 @@ def rehearse(plan: Plan, stages: Sequence[str]) -> None:
     """Build what the stages to come will build, short of weights, so that a late one does not fail after hours.
 
     Raises:
-        NlaeError: a value that a constructor refuses, or a prompt that does not fit the tokenizer.
+        NlaeError: a value that a constructor or a stage's `check` refuses, or a prompt that does not fit the tokenizer.
     """
     paths = dict.fromkeys(path for stage in stages for path in STAGES[stage].nodes)
     nodes = dict.fromkeys(path if path.startswith("objective.") else path.partition(".")[0] for path in paths)
     built = {node: build(pick(plan.config, node), node) for node in nodes}
+    for stage in stages:
+        check = getattr(stage_module(stage), "check", None)
+        if check is not None:
+            check(plan.config)
     if any(STAGES[stage].trained for stage in stages) and hasattr(built.get("prompt"), "render_verbalizer"):
         built["prompt"].render_verbalizer(plan.source.load_tokenizer())
 

@@ -18,7 +18,8 @@ class Stage:
         nodes: dotted config paths that it reads; keys in `fingerprint.NEVER_HASHED` are left out.
         outside: content that comes from elsewhere: `target`, `tokenizer`, `corpus`, `dtype` (of the base weights),
             `teacher_target` and `teacher_dtype` (the same where the teacher asks the target, else empty; for a teacher
-            with weights of its own in this process, theirs), `dictionary` (the finished one of the same autoencoder, if
+            with weights of its own in this process, theirs), `directions` (the file or folder that
+            `dictionary.directions` names), `dictionary` (the finished one of the same autoencoder, if
             there is one; it is never made for that).
         trained: its result is a checkpoint, which `checkpoint=` replaces.
     """
@@ -54,7 +55,9 @@ STAGES: dict[str, Stage] = {
     ),
     "scan": Stage(("corpus",), ("dictionary.scan", "dictionary.seed"), ("target", "dtype")),
     "dictionary": Stage(
-        ("corpus", "scan", SUBJECT), ("dictionary", "prompt.max_tokens", "trainer.precision"), ("target", "dtype")
+        ("corpus", "scan", SUBJECT),
+        ("dictionary", "prompt.max_tokens", "trainer.precision"),
+        ("target", "dtype", "directions"),
     ),
     "report": Stage(("corpus", "extract", "describe", SUBJECT, "evaluate"), ("report",), ("dictionary",)),
 }

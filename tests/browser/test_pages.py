@@ -1,6 +1,5 @@
 """Both pages in a real Chromium: no request, no script error, hostile text shown as text, all within reach of keys."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,10 +10,6 @@ from nlae.explanation.tokens import Passage, Turn
 from nlae.page import Bar, Series, dot_chart, line_chart, render
 
 pytestmark = pytest.mark.browser
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-if CHROMIUM is None:
-    pytest.skip("no chromium on this machine", allow_module_level=True)
-sync_api = pytest.importorskip("playwright.sync_api")
 
 PIECES = ("<script>", "alert(1)", "</script>", " \"quoted'", " 🙂👩‍👩‍👧", " שלום", "\n", "&amp;", " tail", " unread")
 SAID = "</script><img src=x onerror=alert(1)> says “hello” 🙂 عربى {{ 7*7 }}"
@@ -35,14 +30,6 @@ def reading() -> Reading:
         "<b>chat</b>", "chat", tuple(range(10)), PIECES, (Turn("user", 0, 6), Turn("assistant", 6, 10, True))
     )
     return Reading(tuple(rows), (chat,), {"target": "t<i>", "site": "resid.1"}, ("A <note>",), 100)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[object]:
-    with sync_api.sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=CHROMIUM)
-        yield launched
-        launched.close()
 
 
 @pytest.fixture

@@ -44,31 +44,40 @@ class VectorMaker:
         report_MN: at those of the panel `report`.
         mean_N: training mean.
         reach: length of the write direction's step: the typical distance of a context from the mean.
+        unit_nN: unit vectors of directions that are described in place of the neurons themselves; None for neurons.
     """
 
     train_MN: Tensor
     report_MN: Tensor
     mean_N: Tensor
     reach: float
+    unit_nN: Tensor | None = None
 
     @classmethod
-    def of(cls, train_MN: Tensor, report_MN: Tensor) -> VectorMaker:
+    def of(cls, train_MN: Tensor, report_MN: Tensor, unit_nN: Tensor | None = None) -> VectorMaker:
         """From the panels of a layer."""
         mean_N = train_MN.mean(0)
-        return cls(train_MN, report_MN, mean_N, float((train_MN - mean_N).norm(dim=-1).median()))
+        return cls(train_MN, report_MN, mean_N, float((train_MN - mean_N).norm(dim=-1).median()), unit_nN)
 
     def __call__(self, request: Request) -> Tensor:
         """The raw activation, float32 (N,)."""
         if request.kind == HELD_OUT:
             return self.report_MN[request.context].clone()
         if request.kind == WRITE:
-            vector_N = self.mean_N.clone()
-            vector_N[request.neuron] += request.sign * self.reach
-            return vector_N
+            return self._moved(self.mean_N.clone(), request.neuron, request.sign * self.reach)
         vector_N = self.train_MN[request.context].clone()
         if request.kind == WITHOUT:
-            vector_N[request.neuron] = self.mean_N[request.neuron]
+            away_N = self.mean_N - vector_N
+            unit_N = None if self.unit_nN is None else self.unit_nN[request.neuron]
+            back = away_N[request.neuron] if unit_N is None else away_N @ unit_N
+            return self._moved(vector_N, request.neuron, float(back))
         return vector_N
+
+    def _moved(self, vector_N: Tensor, neuron: int, step: float) -> Tensor:
+        if self.unit_nN is None:
+            vector_N[neuron] += step
+            return vector_N
+        return vector_N + step * self.unit_nN[neuron]
 
 
 def write_texts(

@@ -107,7 +107,12 @@ class Scan:
     Args:
         folder: what `scan` wrote.
         facts: content of its `scan.json`.
+
+    Attributes:
+        signed: whether negative activations exist, so that both signs are entries.
     """
+
+    signed = True
 
     def __init__(self, folder: Path, facts: dict[str, Any]) -> None:
         self.folder = folder

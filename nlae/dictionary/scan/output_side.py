@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nlae.target import Target
+from nlae.target import Site, Target
 
 _NEURONS = 256  # rows of the neurons-by-vocabulary matrix in memory at once
 
@@ -31,7 +31,12 @@ def promoted(target: Target, layer: int, k: int = 10) -> tuple[Tensor, Tensor]:
         first. A weight is what one unit of sign·a adds to the token's logit above the mean token, up to the final
         norm's denominator; a suppressed token's is negative.
     """
-    write_NW = write_vectors(target, layer)
+    return of_write_vectors(target, write_vectors(target, layer), k)
+
+
+@torch.no_grad()
+def of_write_vectors(target: Target, write_NW: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """As `promoted`, for given vectors behind the final norm, float32 [N, d_model]."""
     model: Any = target.model
     head: Any = model.get_output_embeddings()
     # rows beyond the tokenizer's are padding of the matrix
@@ -52,14 +57,26 @@ def promoted(target: Target, layer: int, k: int = 10) -> tuple[Tensor, Tensor]:
 @torch.no_grad()
 def write_vectors(target: Target, layer: int) -> Tensor:
     """What one unit of each neuron adds to the normed residual stream, up to its scale: float32 [N, d_model]."""
+    return through_output(target, Site("mlp_out", layer), _down(target, layer).T)
+
+
+def through_output(target: Target, site: Site, write_NW: Tensor) -> Tensor:
+    """What vectors at a site (not `mlp_in`) add to the normed residual stream, up to its scale; float32 [N, d]."""
     architecture = target.architecture
-    block: Any = architecture.blocks(target.model)[layer]
-    write_NW = architecture.down_weight(block).float().T
-    # Gemma norms the MLP's output again before adding it
-    if isinstance(norm := getattr(block, "post_feedforward_layernorm", None), nn.Module):
+    write_NW = write_NW.float().to(target.device)
+    if site.kind == "mlp_neurons":
+        write_NW = write_NW @ _down(target, site.index).T
+    block: Any = architecture.blocks(target.model)[site.index]
+    norm = None if site.kind == "resid" else getattr(block, "post_feedforward_layernorm", None)
+    if isinstance(norm, nn.Module):  # Gemma norms the MLP's output again before adding it
         write_NW = through_norm(norm, write_NW)
     decoder = architecture.decoder(target.model)
     return through_norm(getattr(decoder, architecture.final_norm_name), write_NW.to(target.device))
+
+
+def _down(target: Target, layer: int) -> Tensor:
+    """Weight of a block's down-projection, float32 [d_model, N]."""
+    return target.architecture.down_weight(target.architecture.blocks(target.model)[layer]).float()
 
 
 def through_norm(norm: nn.Module, x_NW: Tensor) -> Tensor:
