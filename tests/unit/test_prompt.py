@@ -4,8 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import yaml
 
+from nlae.config.build import build
+from nlae.config.compose import compose_plain
 from nlae.errors import NlaeError
 from nlae.prompt import CLOSE_TAG, OPEN_TAG, Prompt, encode_raw
 from nlae.target import TinyTarget
@@ -15,9 +16,9 @@ PROMPT = Prompt("p", "Say what it holds: <concept>{slot}</concept>", "About: {ex
 
 
 def shipped(name: str) -> Prompt:
-    settings = yaml.safe_load((CONF / f"{name}.yaml").read_text())
-    assert settings.pop("_target_") == "nlae.prompt.Prompt"
-    return Prompt(**settings)
+    built = build(compose_plain([f"prompt={name}"]).config["prompt"], "prompt")
+    assert isinstance(built, Prompt)
+    return built
 
 
 @pytest.fixture(scope="module")
