@@ -201,7 +201,7 @@ def teacher():
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        ((200, b"", 4.0), "no answer within 2.0 s"),
+        ((200, b"", 4.0), "no answer within 2 s"),
         ((403, b'{"error": "no access"}', 0.0), "403"),
         ((200, b"<html>no answer</html>", 0.0), "teacher"),
         ((200, b'{"choices": []}', 0.0), "teacher"),
