@@ -2,7 +2,7 @@
 
 One thing is varied at a time, every point in a process of its own (a peak cannot fall), one warm-up, then the median.
 The slope is that of log cost against log size over the upper half of the sizes, where fixed costs weigh least: 1 is
-linear. Peers are left out.
+linear. Peers are left out. On a machine with other work `--clock cpu --threads 1` counts the process's own seconds.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ class Curve:
     fixed: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
+CLOCKS = {"wall": "seconds", "cpu": "cpu_seconds"}
 BASE = {"activations": 2, "samples": 4, "new_tokens": 24}
 CURVES = (
     Curve("passages", "extraction", "passages of 128 tokens", (8, 16, 32, 64, 128), ("documents",)),
@@ -90,7 +91,7 @@ def measure(curve: Curve, value: int, options: argparse.Namespace) -> dict[str, 
         answers = [link.ask("run") for _ in range(options.rounds)]
     return {
         "size": value,
-        "seconds": statistics.median(answer["seconds"] for answer in answers),
+        "seconds": statistics.median(answer[CLOCKS[options.clock]] for answer in answers),
         "peak_bytes": max(answer["peak"] for answer in answers),
     }
 
@@ -131,6 +132,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--tiny", action="store_true", help="a tiny model: tests the chain, measures nothing")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: this process's own time, all threads")
     parser.add_argument("--out", type=Path, help="folder of the results (default: beside this file)")
     return parser.parse_args(given)
 
@@ -161,6 +163,7 @@ def main(given: Sequence[str] | None = None) -> int:
         )  # fmt: skip
     stem = f"growth-{kind(options.device)}"
     facts = {"model": options.model, "date": datetime.date.today().isoformat(), "rounds": options.rounds}
+    facts |= {"clock": options.clock, "threads": options.threads or cores()}
     (folder / f"{stem}.json").write_text(json.dumps(facts | {"curves": done}, indent=1) + "\n", encoding="utf-8")
     if done:
         figure(done, folder / f"{stem}.svg")

@@ -37,7 +37,7 @@ class Session:
         self.job = job
         self._out = os.fdopen(os.dup(1), "w", encoding="utf-8")
         os.dup2(2, 1)
-        self._started = 0.0
+        self._started = self._busy = 0.0
 
     def serve(self, repeat: Callable[[], int], check: Callable[[], list[float]] | None = None) -> None:
         """Answer until told to stop.
@@ -78,13 +78,14 @@ class Session:
         gc.collect()
         reset_peak(self.job.device)
         synchronise(self.job.device)
-        self._started = time.perf_counter()
+        self._started, self._busy = time.perf_counter(), time.process_time()
 
     def done(self, units: int, **more: float) -> None:
         """Stop the clock and report."""
         synchronise(self.job.device)
-        seconds = time.perf_counter() - self._started
-        self.send({"seconds": seconds, "units": units, "peak": peak_bytes(self.job.device), **more})
+        seconds, busy = time.perf_counter() - self._started, time.process_time() - self._busy
+        peak = peak_bytes(self.job.device)
+        self.send({"seconds": seconds, "cpu_seconds": busy, "units": units, "peak": peak, **more})
 
     def send(self, message: dict[str, Any]) -> None:
         """One line out."""
