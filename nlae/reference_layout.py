@@ -27,8 +27,9 @@ from nlae.checkpoint import META, STATISTICS, check_tokens, describe, read_distr
 from nlae.errors import NlaeError
 from nlae.functional.scaling import SiteStatistics
 from nlae.prompt import Prompt
-from nlae.target import HubTarget, Site, source_from_description
+from nlae.target import HubTarget, Site, Target, source_from_description
 from nlae.target.loading import quiet_bars
+from nlae.target.scales import embedding_multiplier
 from nlae.verbalizer import InjectionSettings
 
 HEAD = "value_head.safetensors"
@@ -75,6 +76,7 @@ def load_reference(av: Path, ar: Path, *, device: str = "cpu", precision: str = 
     statistics, distractors, head = _tensors(av, ar)
     source = _base(av_meta)
     target = source.load(dtype=dtype, device=device)
+    _check_embeddings(target)
     verbalizer = HubTarget(name="av", model=str(av)).load(dtype=dtype, device=device)
     reader = HubTarget(name="ar", model=str(ar)).load(dtype=dtype, device=device, trunk_only=True)
     site = site.resolve(target.n_layers)
@@ -139,6 +141,16 @@ def _check_exportable(pair: Autoencoder) -> None:
         raise NlaeError("format=reference has no place for a magnitude head; train with reconstructor.magnitude=false")
     if pair.site.kind != "resid":
         raise NlaeError(f"format=reference holds residual activations only, not site={pair.site.kind}")
+    _check_embeddings(pair.target)
+
+
+def _check_embeddings(target: Target) -> None:
+    """Whoever reads the layout writes into the embedding module's output, which here is not yet the residual stream."""
+    if (times := embedding_multiplier(target.model)) != 1:
+        raise NlaeError(
+            f"format=reference cannot say that target {target.source_name} multiplies its embeddings by {times:g}; "
+            "keep the pair in this package's own format"
+        )
 
 
 def _write_verbalizer(pair: Autoencoder, folder: Path) -> None:

@@ -24,7 +24,8 @@ from nlae.functional.injection import MODES, inject, to_scale
 from nlae.functional.likelihood import token_logprobs
 from nlae.prompt import Prompt, VerbalizerPrompt
 from nlae.target import Site
-from nlae.target.model import output_logits, pad_right
+from nlae.target.model import pad_right
+from nlae.target.scales import LogitShape, embedding_multiplier, output_logits
 
 MAPS = ("down_projection", "learned")
 WIDE = "wide_"  # before a role: its map from the site's width to that of the residual stream
@@ -194,7 +195,7 @@ class Verbalizer(nn.Module):
         return cache
 
     def head(self, hidden: Tensor, role: str) -> Tensor:
-        """Logits in float32, soft-capped where the family does so."""
+        """Logits, at least float32, as the model itself has them."""
         return output_logits(self.backbone.language_model(role), hidden)
 
     def _decoder(self, role: str) -> nn.Module:
@@ -226,7 +227,8 @@ class Verbalizer(nn.Module):
         embedded_BTD = self.backbone.target.architecture.embedding(model)(tail.expand(len(activation_BD), -1))
         writer = _Writer(self.injected(activation_BD, role), self.settings.mode) if inject_vector else _untouched
         if self.settings.point == "embedding":
-            embedded_BTD = writer(embedded_BTD)
+            times = embedding_multiplier(model)
+            embedded_BTD = writer(embedded_BTD * times) / times if times != 1 else writer(embedded_BTD)
         with self._after_block(decoder, writer):
             output = decoder(inputs_embeds=embedded_BTD, past_key_values=cache, use_cache=True, **given)
         if isinstance(writer, _Writer) and writer.calls != 1:
@@ -277,8 +279,8 @@ class Verbalizer(nn.Module):
     def _token_logprobs(self, hidden_ND: Tensor, token_N: Tensor, role: str) -> Tensor:
         model: Any = self.backbone.language_model(role)
         head = model.get_output_embeddings()
-        cap = getattr(model.config, "final_logit_softcapping", None)
-        return token_logprobs(hidden_ND, token_N, head.weight, getattr(head, "bias", None), cap=cap).float()
+        shape, bias_V = LogitShape.of(model), getattr(head, "bias", None)
+        return token_logprobs(hidden_ND, token_N, head.weight, bias_V, scale=shape.scale, cap=shape.cap).float()
 
 
 class _Writer:

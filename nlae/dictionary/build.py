@@ -14,22 +14,22 @@ from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
-import torch
 
 from nlae.corpus import Corpus
+from nlae.dictionary.columns import drawn_neurons
 from nlae.dictionary.corpus_view import CorpusView
 from nlae.dictionary.describe.candidates import Sample
 from nlae.dictionary.describe.cover import share, stratified
 from nlae.dictionary.direction_scan import DirectionScan
 from nlae.dictionary.entries import Dictionary, write_dictionary
-from nlae.dictionary.frame import EDGES, pooled
+from nlae.dictionary.frame import EDGES
 from nlae.dictionary.job import Job, Promoted, make_layer
+from nlae.dictionary.metrics import metrics
 from nlae.dictionary.scan.folder import Scan
 from nlae.dictionary.schema import SCHEMA
 from nlae.dictionary.settings import DictionarySettings
 from nlae.dictionary.speaker import Speaker
 from nlae.errors import NlaeError
-from nlae.functional.bootstrap import ClusterBootstrap
 from nlae.functional.randomness import derive_seed
 from nlae.progress import Bar
 from nlae.store.arrow import replacing, write_text
@@ -38,8 +38,10 @@ log = logging.getLogger(__name__)
 PARTS = "layers"
 KEYS = ["layer", "neuron", "sign"]
 TABLE_ROWS = 64
-# texts that a sampled entry and its decoy have written, at most; they share the one of the write direction
+# texts that a sampled entry and its decoy have written, at most; all that is made from its neuron shares the one of its
+# write direction
 OWN_TEXTS = {"with": 2, "without": 2, "write": 1}
+NULL_TEXTS = {"with": 2, "without": 2}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +94,12 @@ class Cost:
 
 
 def estimate(
-    settings: DictionarySettings, layers: Sequence[int], width: int, max_tokens: int, signed: bool = True
+    settings: DictionarySettings,
+    layers: Sequence[int],
+    width: int,
+    max_tokens: int,
+    signed: bool = True,
+    nulls: int = 0,
 ) -> Cost:
     """Texts and tokens of a dictionary, before anything is written.
 
@@ -102,13 +109,13 @@ def estimate(
         width: neurons per layer.
         max_tokens: tokens that a text may have.
         signed: whether both signs are entries.
+        nulls: entries of the null group with candidates of their own.
     """
     signs = 2 if settings.both_signs and signed else 1
     sampled = signs * sum(min(count, width) for count in share(settings.sample, len(layers)))
-    written = len(layers) * (settings.contexts_per_layer + settings.readable_rows) + sampled * sum(
-        OWN_TEXTS.get(kind, 0) for kind in settings.own
-    )
-    read = written + 2 * sampled + len(layers) * (1 + settings.readable_rows)
+    own, null = (sum(texts.get(kind, 0) for kind in settings.own) for texts in (OWN_TEXTS, NULL_TEXTS))
+    written = len(layers) * (settings.contexts_per_layer + settings.readable_rows) + sampled * own + nulls * null
+    read = written + 2 * (sampled + nulls) + len(layers) * (1 + settings.readable_rows)
     return Cost(len(layers), (2 if signed else 1) * width * len(layers), written, written * max_tokens, read)
 
 
@@ -155,11 +162,15 @@ def build_dictionary(
     parts = folder / PARTS
     parts.mkdir(parents=True, exist_ok=True)
     left = [layer for layer in layers if not (parts / f"layer-{layer:03d}.json").is_file()]
-    cost = estimate(settings, left, scan.width, max_tokens, scan.signed) if left else None
+    samples = draw_samples(scan, settings, layers)
+    nulls = sum(
+        len(samples[layer].among(drawn_neurons(scan.width, settings.rotated, settings.seed, layer))) for layer in left
+    )
+    cost = estimate(settings, left, scan.width, max_tokens, scan.signed, nulls) if left else None
     log.info("dictionary: %s", cost or "all layers are finished")
     view = CorpusView(corpus, tokenizer)
     with Bar("texts written", cost.written if cost else None) as bar:
-        job = Job(scan, view, speaker, settings, promoted, parts, draw_samples(scan, settings, layers), bar.advance)
+        job = Job(scan, view, speaker, settings, promoted, parts, samples, bar.advance)
         for layer in left:
             entries, line, sampled = make_layer(job, layer)
             with replacing(parts / f"layer-{layer:03d}.parquet") as temporary:
@@ -233,51 +244,6 @@ def _finish(
     if run is not None:
         _show(dictionary, run, settings.seed)
     return metrics(dictionary, settings.seed) | ({} if extra is None else extra.metrics)
-
-
-def metrics(dictionary: Dictionary, seed: int) -> dict[str, float]:
-    """The dictionary in flat numbers; medians are over scored entries, the interval is over neurons (30 at least)."""
-    table, lines = dictionary.overview, dictionary.layers
-    scored = table.filter(pl.col("prediction_decide").is_not_null())
-    sampled = scored.filter(pl.col("verbalized").is_not_null() & pl.col("context_only").is_not_null())
-    found: dict[str, float | None] = {
-        "entries": float(len(table)),
-        "scored": float(len(scored)),
-        "passing": float(table["passes"].sum()),
-        "pass_rate": _mean(table, "passes"),
-        "specialised": _mean(table, "specialised"),
-        "specialised/decoy": pooled(lines, "specialised_decoy"),
-        **{f"pass_rate/{name}": pooled(lines, f"pass_rate_{name}") for name in ("decoy", "shuffled")},
-        "pass_rate/rotated": pooled(lines, "pass_rate_rotated", "rotated"),
-        **{
-            name: _median(scored, name)
-            for name in ("prediction", "prediction_quantile", "spearman", "share_of_skyline")
-        },
-        **{f"prediction/{name}": _median(scored, name) for name in ("skyline", "last_token", "token_list", "shuffled")},
-        "prediction/decoy": _median(scored, "prediction_null"),
-        "sample/neurons": _mean(table, "sampled", total=True),
-        "sample/verbalized": _median(sampled, "verbalized"),
-        "sample/context_only": _median(sampled, "context_only"),
-        **{name: _median(table, name) for name in ("r2", "r2_ceiling")},
-    }
-    if len(sampled):
-        gain = torch.from_numpy((sampled["verbalized"] - sampled["context_only"]).to_numpy().copy()).double()
-        found["sample/gain"] = float(gain.mean())
-        # both signs of a neuron are one draw
-        neurons = sampled.select("layer", "neuron").rows()
-        if interval := ClusterBootstrap(neurons, derive_seed(seed, "gain"), 1000).mean(gain):
-            found["sample/gain_low"], found["sample/gain_high"] = interval
-    return {name: float(value) for name, value in found.items() if value is not None}
-
-
-def _mean(table: pl.DataFrame, name: str, total: bool = False) -> float | None:
-    value: Any = table[name].sum() if total else table[name].mean()
-    return None if value is None else float(value)
-
-
-def _median(table: pl.DataFrame, name: str) -> float | None:
-    value: Any = table[name].median()
-    return None if value is None else float(value)
 
 
 def _show(dictionary: Dictionary, run: Logs, seed: int) -> None:

@@ -109,16 +109,8 @@ class DirectionScan(Scan):
         value_Mn = panel.values_Mn
         if decoy:
             value_Mn = decoys({"train": value_Mn}, self._panels, self._token_counts, self._seed, layer)["train"]
-        document_M, position_M = (torch.from_numpy(np.ascontiguousarray(a)) for a in (panel.document, panel.position))
-        row_2nK, _ = strongest(value_Mn, document_M, TOP, QUANTILE)
-        there_2nK, row_2nK = row_2nK >= 0, row_2nK.clamp_min(0)
-        value_nM = value_Mn.T
-        value_2nK = torch.stack([sign * value_nM.gather(1, row) for sign, row in zip(SIGNS, row_2nK, strict=True)])
-        return Exemplars(
-            torch.where(there_2nK, value_2nK, 0.0),
-            torch.where(there_2nK, document_M[row_2nK], -1).int(),
-            torch.where(there_2nK, position_M[row_2nK], -1).int(),
-        )
+        row_2nK, _ = strongest(value_Mn, torch.from_numpy(np.ascontiguousarray(panel.document)), TOP, QUANTILE)
+        return exemplars_at(row_2nK, value_Mn, panel)
 
     def moments(self, layer: int) -> Moments:
         """Moments and activation frequency of each direction over the panel `train`."""
@@ -130,6 +122,25 @@ class DirectionScan(Scan):
             power.append(torch.stack([(value_Mb**p).sum(0) for p in (1, 2, 3, 4)]))
             count.append(torch.stack([(sign * value_Mb > threshold).sum(0) for sign in SIGNS]))
         return moments(torch.cat(power, 1), torch.cat(count, 1), len(value_Mn), threshold)
+
+
+def exemplars_at(row_2nK: Tensor, value_Mn: Tensor, panel: Panel) -> Exemplars:
+    """Contexts of a panel as exemplars.
+
+    Args:
+        row_2nK: the contexts of each entry, strongest first, −1 where it has no more.
+        value_Mn: activations on the panel.
+        panel: says where its contexts lie.
+    """
+    document_M, position_M = (torch.from_numpy(np.ascontiguousarray(a)) for a in (panel.document, panel.position))
+    there_2nK, row_2nK = row_2nK >= 0, row_2nK.clamp_min(0)
+    value_nM = value_Mn.T
+    value_2nK = torch.stack([sign * value_nM.gather(1, row) for sign, row in zip(SIGNS, row_2nK, strict=True)])
+    return Exemplars(
+        torch.where(there_2nK, value_2nK, 0.0),
+        torch.where(there_2nK, document_M[row_2nK], -1).int(),
+        torch.where(there_2nK, position_M[row_2nK], -1).int(),
+    )
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from nlae.dictionary.columns import DECOY, ROTATED
+from nlae.dictionary.columns import NULL, ROTATED
 from nlae.dictionary.schema import BINS, NO_DESCRIPTION, REASONS, SCHEMA, SIGNS
 from nlae.dictionary.score.layer import LayerScores
 from nlae.functional.randomness import generator
@@ -140,10 +140,12 @@ def summary(facts: LayerFacts, scores: LayerScores, entries: pl.DataFrame, seed:
     passes_n = scores.verdict.passes.view(shape)[:signs].float().mean(0)
     low, high = _interval(passes_n[draw_Rn].mean(1))
     median_R = scores.report[:signs, draw_Rn].permute(1, 0, 2).flatten(1).nanmedian(1).values
-    nulls = {
-        name: float((passed if name == ROTATED else passed[: signs * n]).float().mean())
+    # directions have both signs even where the neurons have one
+    passed = {
+        name: passed if name == ROTATED else passed.view(2, -1)[:signs].flatten()
         for name, passed in scores.null_passes.items()
     }
+    nulls = {name: float(found.float().mean()) for name, found in passed.items()}
     paired = entries.filter(
         pl.col("verbalized").is_not_null() & pl.col("context_only").is_not_null() & pl.col("sampled")
     )
@@ -158,10 +160,11 @@ def summary(facts: LayerFacts, scores: LayerScores, entries: pl.DataFrame, seed:
         "pass_rate": float(passes_n.mean()),
         "pass_rate_low": low,
         "pass_rate_high": high,
-        "pass_rate_decoy": nulls[DECOY],
+        "pass_rate_decoy": nulls.get(NULL),
+        "null": len(passed.get(NULL, ())),
         "pass_rate_shuffled": nulls["shuffled"],
         "pass_rate_rotated": nulls.get(ROTATED),
-        "rotated": len(scores.null_passes[ROTATED]) if ROTATED in scores.null_passes else 0,
+        "rotated": len(passed.get(ROTATED, ())),
         **middle,
         "prediction_low": _finite(_interval(median_R)[0]),
         "prediction_high": _finite(_interval(median_R)[1]),

@@ -16,7 +16,18 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from nlae.dictionary.columns import DECOY, REAL, Columns, Ints, LayerData, read_layer
+from nlae.dictionary.columns import (
+    DECOY,
+    NULL,
+    NULL_DECOY,
+    REAL,
+    ROTATED,
+    ROTATED_DECOY,
+    Columns,
+    Ints,
+    LayerData,
+    read_layer,
+)
 from nlae.dictionary.corpus_view import CorpusView
 from nlae.dictionary.describe.candidates import (
     Sample,
@@ -29,7 +40,7 @@ from nlae.dictionary.describe.candidates import (
 )
 from nlae.dictionary.describe.key_words import context_only
 from nlae.dictionary.describe.texts import VectorMaker, write_texts
-from nlae.dictionary.direction_scan import DirectionScan
+from nlae.dictionary.direction_scan import DirectionScan, exemplars_at
 from nlae.dictionary.frame import LayerFacts, frame, histogram, summary
 from nlae.dictionary.scan.folder import Exemplars, Scan
 from nlae.dictionary.schema import SIGNS
@@ -83,9 +94,10 @@ def make_layer(job: Job, layer: int) -> tuple[pl.DataFrame, dict[str, object], l
         rotated=settings.rotated,
         seed=settings.seed,
     )
+    samples = _samples(data, sample)
     plan = plan_texts(
         data.groups,
-        sample,
+        samples,
         contexts=settings.contexts_per_layer,
         held_out=settings.readable_rows,
         n_train=len(data.panels["train"]),
@@ -93,8 +105,8 @@ def make_layer(job: Job, layer: int) -> tuple[pl.DataFrame, dict[str, object], l
         kinds=settings.own,
     )
     written = _written(job, data, plan)
-    exemplars = {name: job.scan.exemplars(layer, decoy=name == DECOY) for name in (REAL, DECOY)}
-    texts, words = _texts(job, data, plan, written, exemplars)
+    exemplars = _exemplars(job, data)
+    texts, words = _texts(job, data, samples, plan, written, exemplars)
     moments = job.scan.moments(layer)
     scores = score_layer(
         data,
@@ -110,6 +122,23 @@ def make_layer(job: Job, layer: int) -> tuple[pl.DataFrame, dict[str, object], l
     entries = frame(facts, scores, words, origin_names(texts.context - OWN.index("context")))
     sampled = _to_be_judged(data, sample, scores, texts, words)
     return entries, summary(facts, scores, entries, settings.seed), sampled
+
+
+def _samples(data: LayerData, sample: Sample) -> dict[str, Sample]:
+    """By group, the entries with candidates of their own: the sample, its decoys, and its part of the null group."""
+    among = sample.among(data.drawn)
+    found = {REAL: sample, DECOY: sample, NULL: among, NULL_DECOY: among}
+    return {name: found[name] for name in data.groups if name in found}
+
+
+def _exemplars(job: Job, data: LayerData) -> dict[str, Exemplars]:
+    """Exemplars by group: of the whole training split, but of the null group in its panel, as it is made there."""
+    found = {name: job.scan.exemplars(data.layer, decoy=name == DECOY) for name in (REAL, DECOY)}
+    for name in (NULL, NULL_DECOY):
+        if name in data.groups:
+            columns, panel = data.groups[name], data.panels["train"]
+            found[name] = exemplars_at(columns.row_2nK, columns.values["train"], panel)
+    return found
 
 
 def _to_be_judged(
@@ -151,15 +180,20 @@ def _vectors(job: Job, data: LayerData) -> Mapping[str, Tensor]:
 
 
 def _texts(
-    job: Job, data: LayerData, plan: TextPlan, written: list[str], exemplars: dict[str, Exemplars]
+    job: Job,
+    data: LayerData,
+    samples: Mapping[str, Sample],
+    plan: TextPlan,
+    written: list[str],
+    exemplars: Mapping[str, Exemplars],
 ) -> tuple[Texts, list[str]]:
     """What the layer's texts say, who may choose among them, and the texts themselves."""
-    sample, words = job.sample[data.layer], list(written)
+    words = list(written)
     own: dict[str, dict[str, Ints]] = {name: {} for name in data.groups}
     for (name, kind), places in plan.own.items():
         own[name][kind] = places
-    for name in (REAL, DECOY) if "context" in job.settings.own else ():
-        said = [_key_words(job, exemplars[name], s, n) for n, s in zip(sample.neuron, sample.sign, strict=True)]
+    for name, sample in samples.items() if "context" in job.settings.own else ():
+        said = [_key_words(job, exemplars[name], *place) for place in zip(*sample.place, strict=True)]
         own[name]["context"] = np.asarray(
             [len(words) + i if text else -1 for i, text in enumerate(said)], dtype=np.int64
         )
@@ -172,8 +206,8 @@ def _texts(
     for name, columns in data.groups.items():
         shared_2nK = shared_candidates(columns, plan.shared, job.settings.candidates)
         shared_2nK = medoid_first(shared_2nK, reading_CD - reading[0])
-        candidates[name] = with_own(shared_2nK, sample, own[name])
-        if not job.scan.signed and name in (REAL, DECOY):
+        candidates[name] = with_own(shared_2nK, samples.get(name, Sample.none()), own[name])
+        if not job.scan.signed and name not in (ROTATED, ROTATED_DECOY):
             candidates[name][1] = -1  # what is never negative lends its texts to nobody
         count = shared_2nK.shape[-1]
     context = count + OWN.index("context")
@@ -181,8 +215,8 @@ def _texts(
     return Texts(reading_CD, reading[0], candidates, autoencoder, context), words
 
 
-def _key_words(job: Job, exemplars: Exemplars, sign: int, neuron: int) -> str:
-    documents, positions = exemplars.document[sign, neuron].tolist(), exemplars.position[sign, neuron].tolist()
+def _key_words(job: Job, exemplars: Exemplars, sign: Tensor, column: Tensor) -> str:
+    documents, positions = exemplars.document[sign, column].tolist(), exemplars.position[sign, column].tolist()
     windows = [
         job.corpus.window(document, position, job.settings.window)
         for document, position in zip(documents, positions, strict=True)

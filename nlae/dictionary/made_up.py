@@ -147,6 +147,7 @@ def _summary(layer: int, neurons: int, seed: int) -> dict[str, Any]:
         "pass_rate_low": max(0.0, share - 0.05),
         "pass_rate_high": share + 0.05,
         "pass_rate_decoy": 0.01,
+        "null": 128,
         "pass_rate_rotated": 0.01,
         "pass_rate_shuffled": 0.02,
         "prediction": 0.5 + share / 2,

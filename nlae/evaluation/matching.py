@@ -27,7 +27,7 @@ from nlae.functional.reconstruction import squared_error, unit
 from nlae.progress import track
 from nlae.store import ActivationRows
 from nlae.store.arrow import write_text
-from nlae.target.model import output_logits
+from nlae.target.scales import output_logits
 
 CHOICES = 4
 BRIDGE = "\n\nNotes on the text above: "

@@ -24,46 +24,52 @@ def token_logprobs(
     weight_VD: Tensor,
     bias_V: Tensor | None = None,
     *,
+    scale: float = 1.0,
     cap: float | None = None,
     rows: int | None = None,
 ) -> Tensor:
-    """Log-softmax of (cap·tanh((W h + b) / cap))[token], at least float32; shape (N,).
+    """Log-softmax of (cap·tanh(scale·(W h + b) / cap))[token], at least float32; shape (N,).
 
     Args:
         hidden_ND: final hidden states.
         token_N: ids, int64.
         weight_VD: output embeddings, trained or frozen.
         bias_V: bias of the output embeddings.
+        scale: factor of the logits, where the family has one.
         cap: soft cap of the logits, where the family has one.
         rows: hidden states per chunk; None takes `HEAD_ROWS`.
     """
     rows = rows or HEAD_ROWS
     if not weight_VD.requires_grad and not (bias_V is not None and bias_V.requires_grad):
-        logp_N: Tensor = _Frozen.apply(hidden_ND, token_N, weight_VD, bias_V, cap, rows)
+        logp_N: Tensor = _Frozen.apply(hidden_ND, token_N, weight_VD, bias_V, scale, cap, rows)
         return logp_N
     parts = []
     for hidden, token in zip(hidden_ND.split(rows), token_N.split(rows), strict=True):
         if torch.is_grad_enabled() and len(token_N) > rows:
-            parts.append(checkpoint(_plain, hidden, token, weight_VD, bias_V, cap, use_reentrant=False))
+            parts.append(checkpoint(_plain, hidden, token, weight_VD, bias_V, scale, cap, use_reentrant=False))
         else:
-            parts.append(_plain(hidden, token, weight_VD, bias_V, cap))
+            parts.append(_plain(hidden, token, weight_VD, bias_V, scale, cap))
     return torch.cat(parts)
 
 
-def soft_capped(logits: Tensor, cap: float | None) -> Tensor:
-    """cap·tanh(logits / cap), for families whose logits stay within ± cap; unchanged without one."""
+def shaped(logits: Tensor, scale: float, cap: float | None) -> Tensor:
+    """cap·tanh(scale·logits / cap), for families whose logits stay within ± cap; scale·logits without one."""
+    if scale != 1:
+        logits = logits * scale
     return torch.tanh(logits / cap) * cap if cap else logits
 
 
-def _plain(hidden_ND: Tensor, token_N: Tensor, weight_VD: Tensor, bias_V: Tensor | None, cap: float | None) -> Tensor:
-    logits_NV = _logits(hidden_ND, weight_VD, bias_V, cap)
+def _plain(
+    hidden_ND: Tensor, token_N: Tensor, weight_VD: Tensor, bias_V: Tensor | None, scale: float, cap: float | None
+) -> Tensor:
+    logits_NV = _logits(hidden_ND, weight_VD, bias_V, scale, cap)
     # not cross_entropy: a frozen copy must agree to the last bit with the trained head it is a copy of
     return logits_NV.gather(1, token_N[:, None]).squeeze(1) - logits_NV.logsumexp(-1)
 
 
-def _logits(hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, cap: float | None) -> Tensor:
+def _logits(hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, scale: float, cap: float | None) -> Tensor:
     logits_NV = linear(hidden_ND, weight_VD, bias_V)
-    return soft_capped(logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32)), cap)
+    return shaped(logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32)), scale, cap)
 
 
 class _Frozen(torch.autograd.Function):
@@ -76,12 +82,13 @@ class _Frozen(torch.autograd.Function):
         token_N: Tensor,
         weight_VD: Tensor,
         bias_V: Tensor | None,
+        scale: float,
         cap: float | None,
         rows: int,
     ) -> Tensor:
         logp, slope = [], []
         for hidden, token in zip(hidden_ND.split(rows), token_N.split(rows), strict=True):
-            logits_NV = _logits(hidden, weight_VD, bias_V, cap)
+            logits_NV = _logits(hidden, weight_VD, bias_V, scale, cap)
             normaliser_N1 = logits_NV.logsumexp(-1, keepdim=True)
             logp.append((logits_NV.gather(1, token[:, None]) - normaliser_N1).squeeze(1))
             if ctx.needs_input_grad[0]:
@@ -90,6 +97,8 @@ class _Frozen(torch.autograd.Function):
                 slope_NV[torch.arange(len(token), device=token.device), token] += 1
                 if bend_NV is not None:
                     slope_NV.mul_(bend_NV)
+                if scale != 1:
+                    slope_NV.mul_(scale)
                 slope.append(linear(slope_NV.to(weight_VD.dtype), weight_VD.t()).to(hidden.dtype))
         if slope:
             ctx.save_for_backward(torch.cat(slope))
@@ -99,4 +108,4 @@ class _Frozen(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (slope_ND,) = ctx.saved_tensors
         gradient_N1 = gradients[0][:, None]
-        return (gradient_N1 * slope_ND).to(slope_ND.dtype), None, None, None, None, None
+        return (gradient_N1 * slope_ND).to(slope_ND.dtype), None, None, None, None, None, None

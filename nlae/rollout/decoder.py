@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from nlae.functional.likelihood import soft_capped
 from nlae.rollout.attention import NAME
 from nlae.rollout.cache import SharedPrefixCache
 from nlae.rollout.packing import packable, shell
+from nlae.target.scales import LogitShape
 from nlae.verbalizer import Verbalizer
 
 
@@ -42,7 +42,7 @@ class Decoder:
         self._shell = _own_attention(shell(self._plain, role, packed=packed))
         head = model.get_output_embeddings()
         self._head = shell(head, role, packed=packed) if packable(head) else head
-        self._cap = getattr(model.config, "final_logit_softcapping", None)
+        self._shape = LogitShape.of(model)
         self.n_prefix = len(verbalizer.ids.prefix_ids)
         self.n_tail = 1 + len(verbalizer.ids.suffix_ids)
 
@@ -97,7 +97,7 @@ class Decoder:
         return self._logits(output.last_hidden_state[:, -1])
 
     def _logits(self, hidden_BD: Tensor) -> Tensor:
-        return soft_capped(self._head(hidden_BD).float(), self._cap)
+        return self._shape(self._head(hidden_BD))
 
 
 def _own_attention(decoder: Any) -> Any:

@@ -35,6 +35,7 @@ from nlae.rollout.ending import parse_rows, stop_ids
 from nlae.rollout.protocol import Rollouts
 from nlae.target.loading import quiet_bars
 from nlae.target.model import pad_right
+from nlae.target.scales import embedding_multiplier
 from nlae.verbalizer import Verbalizer
 
 HOW = "pip install nlae[vllm] on a Linux machine with a CUDA device, or choose rollout=local"
@@ -226,8 +227,9 @@ def embed_prompts(verbalizer: Verbalizer, activation_BD: Tensor, role: str, *, i
         embedded_BTD = backbone.target.architecture.embedding(model)(ids_1T).expand(len(activation_BD), -1, -1)
         if not inject:
             return embedded_BTD
-        vector_BD = verbalizer.injected(activation_BD, role)
-        return write_into(embedded_BTD, vector_BD, slot=verbalizer.ids.slot, mode=verbalizer.settings.mode)
+        vector_BD, times = verbalizer.injected(activation_BD, role), embedding_multiplier(model)
+        written = write_into(embedded_BTD * times, vector_BD, slot=verbalizer.ids.slot, mode=verbalizer.settings.mode)
+        return written / times
 
 
 def read_outputs(verbalizer: Verbalizer, outputs: Sequence[Any], stops: set[int], device: torch.device) -> Rollouts:

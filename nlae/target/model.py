@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from nlae.errors import NlaeError
-from nlae.functional.likelihood import soft_capped
 from nlae.target.architecture import Architecture
 from nlae.target.linear import speed_up
+from nlae.target.scales import output_logits
 from nlae.target.site import Site
 from nlae.target.trunk import read_last, site_width
 
@@ -72,15 +72,8 @@ class Target:
         return self.logits(read_last(out.last_hidden_state, mask_BT))
 
     def logits(self, last_BD: Tensor) -> Tensor:
-        """Logits from hidden states after the final norm, float32, shape (B, vocabulary)."""
+        """Logits from hidden states after the final norm, at least float32, shape (B, vocabulary)."""
         return output_logits(self.model, last_BD)
-
-
-def output_logits(model: Any, hidden: Tensor) -> Tensor:
-    """Logits from hidden states (…, D) after the final norm, float32, soft-capped where the family does so."""
-    logits: Tensor = model.get_output_embeddings()(hidden).float()
-    cap = getattr(model.config, "final_logit_softcapping", None)
-    return soft_capped(logits, cap)
 
 
 def pad_id(tokenizer: "PreTrainedTokenizerBase") -> int:

@@ -13,6 +13,7 @@ from nlae.errors import NlaeError
 from nlae.target.hooks import capture, splice
 from nlae.target.mixture import deepest
 from nlae.target.model import Target
+from nlae.target.scales import embedding_multiplier, output_logits
 from nlae.target.site import Site
 from nlae.target.trunk import Trunk, read_sites
 
@@ -47,6 +48,7 @@ def self_check(target: Target, site: Site, prompt: Rendered | None = None) -> No
     except Exception as error:
         raise _unsupported(target, f"a forward pass fails ({type(error).__name__}: {error})") from error
     _check_layer(target, site, residual.value, out.hidden_states)
+    _check_scales(target, ids_BT, out)
     if not _same(trunk_BTD, seen.value):
         raise _unsupported(target, f"its first {site.index + 1} blocks alone do not give the activation at {site.hook}")
     _check_splice(target, site, ids_BT, seen.value, out.logits)
@@ -118,6 +120,18 @@ def _check_layer(target: Target, site: Site, residual_BTD: Tensor, hidden_states
         residual_BTD = getattr(decoder, target.architecture.final_norm_name)(residual_BTD)
     if not _same(residual_BTD, hidden_states[site.index + 1]):
         raise _unsupported(target, f"the output of block {site.index} is not hidden_states[{site.index + 1}]")
+
+
+def _check_scales(target: Target, ids_BT: Tensor, out: Any) -> None:
+    """Logits and first residual stream, recomputed with the factors that this family keeps outside its modules."""
+    logits_BTV = output_logits(target.model, out.hidden_states[-1])
+    if logits_BTV.shape != out.logits.shape or not _same(out.logits, logits_BTV):
+        raise _unsupported(target, "its logits are not what its output head makes of its last hidden states")
+    embedded_BTD = target.architecture.embedding(target.model)(ids_BT)
+    twice = target.model(inputs_embeds=2 * embedded_BTD, output_hidden_states=True, use_cache=False).hidden_states[0]
+    # a difference, so that positions which are added to embeddings cancel
+    if not _same(twice - out.hidden_states[0], embedded_BTD * embedding_multiplier(target.model)):
+        raise _unsupported(target, "what it makes of embeddings before its first block is not known")
 
 
 def _check_splice(target: Target, site: Site, ids_BT: Tensor, activation_BTD: Tensor, logits_BTV: Tensor) -> None:

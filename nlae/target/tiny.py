@@ -34,6 +34,12 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma3": ("gemma3_text", _SLIDING),
     "gpt2": ("gpt2", {}),
     "gpt_neox": ("gpt_neox", {}),
+    "cohere": ("cohere", {"logit_scale": 0.25}),
+    "granite": (
+        "granite",
+        {"logits_scaling": 3.0, "embedding_multiplier": 2.5, "residual_multiplier": 0.4, "attention_multiplier": 0.2},
+    ),
+    "hyperclovax": ("hyperclovax", {"logits_scaling": 0.5, "embedding_multiplier": 1.5}),
 }
 
 

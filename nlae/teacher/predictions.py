@@ -80,7 +80,6 @@ class Predictor:
         """
         model = self.target.model
         decoder = self.target.architecture.decoder(model)
-        head = model.get_output_embeddings()
         device = next(model.parameters()).device
         for batch in plan_batches([len(ids) for ids, _ in documents], self.batch_tokens):
             length = max(len(documents[i][0]) for i in batch)
@@ -93,7 +92,7 @@ class Predictor:
             hidden_BTD = output.last_hidden_state if hasattr(output, "last_hidden_state") else output[0]
             for at, index in enumerate(batch):
                 ids, positions = documents[index]
-                logits_PV = head(hidden_BTD[at, torch.as_tensor(list(positions), device=device)]).float()
+                logits_PV = self.target.logits(hidden_BTD[at, torch.as_tensor(list(positions), device=device)])
                 tails = [[int(i) for i in ids[max(0, p - _REACH) : p + 1]] for p in positions]
                 on_document(index, self._read(logits_PV, tails))
 

@@ -60,6 +60,12 @@ def test_exported_and_read_back_it_says_the_same(make_pair, activations, tmp_pat
     assert torch.allclose(loaded.activations(ids)[0], pair.activations(ids)[0], atol=1e-5), "of the target, not of av"
 
 
+def test_what_is_done_to_embeddings_outside_their_module_has_no_place_in_it(make_pair, tmp_path):
+    with pytest.raises(NlaeError, match=r"format=reference cannot say .* multiplies its embeddings by 2\.5"):
+        export_reference(make_pair("granite"), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_all_weights_trained_are_exported_too(make_pair, activations, tmp_path):
     pair = make_pair(adapter=None)
     export_reference(pair, tmp_path)

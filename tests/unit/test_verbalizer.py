@@ -17,7 +17,7 @@ from nlae.functional import likelihood
 from nlae.functional.scaling import unit
 from nlae.verbalizer import InjectionSettings
 
-FAMILIES = ["llama", "gemma2", "gemma3", "gpt2", "gpt_neox"]
+FAMILIES = ["llama", "gemma2", "gemma3", "gpt2", "gpt_neox", "cohere", "granite", "hyperclovax"]
 N = 2
 
 
@@ -60,7 +60,8 @@ def plain_logprobs(pair: Autoencoder, activation_GD: Tensor, token_BT: Tensor) -
         embedded_BTD = pair.target.architecture.embedding(model)(torch.cat([prompt_BT, token_BT], 1))
         if pair.settings.injection.point == "embedding":
             embedded_BTD = embedded_BTD.clone()
-            embedded_BTD[:, ids.slot] = expected_slot(pair, activation_GD, embedded_BTD[:, ids.slot])
+            times = getattr(model.config, "embedding_multiplier", 1.0)  # the model's own, applied to what it is given
+            embedded_BTD[:, ids.slot] = expected_slot(pair, activation_GD, embedded_BTD[:, ids.slot] * times) / times
             logits_BTV = model(inputs_embeds=embedded_BTD, use_cache=False).logits
         else:
             with after_block(pair, int(pair.settings.injection.point), activation_GD):
@@ -89,6 +90,23 @@ def agree(pair: Autoencoder, activation_GD: Tensor, tolerance: float) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_shared_prefix_changes_neither_logprobs_nor_gradients(make_pair, activations, family):
     agree(make_pair(family, dtype="float64"), activations[:3], 2e-6)
+
+
+@pytest.mark.parametrize("mode", ["replace", "add"])
+@pytest.mark.parametrize("family", ["llama", "gemma3", "granite"])
+def test_the_scale_is_that_of_the_stream_before_the_first_block(make_pair, activations, family, mode):
+    pair, seen = make_pair(family, dtype="float64", mode=mode), []
+    block = pair.target.architecture.blocks(pair.target.model)[0]
+    handle = block.register_forward_pre_hook(lambda _module, args: seen.append(args[0]))
+    with torch.no_grad(), pair.backbone.use(VERBALIZER):
+        pair.verbalizer.prefill(activations[:3], VERBALIZER)
+        handle.remove()
+        ids_1T = torch.tensor([pair.verbalizer.ids.input_ids])
+        own_D = pair.target.model(ids_1T, output_hidden_states=True).hidden_states[0][0, pair.verbalizer.ids.slot]
+    slot_BD = seen[-1][:, 0]
+    given_BD = unit(activations[:3]).double()
+    given_BD = 6.0 * given_BD if mode == "replace" else own_D + own_D.norm() * given_BD
+    assert torch.allclose(slot_BD.double(), given_BD, atol=1e-5)
 
 
 def test_the_same_in_float32(make_pair, activations):

@@ -48,10 +48,10 @@ def headlines(dictionary: Dictionary) -> list[Headline]:
             f"{passing:,} of {total:,} (both signs of {neurons:,} neurons)",
         )
     ]
-    decoys, shuffled = (_pooled(dictionary.layers, f"pass_rate_{name}") for name in ("decoy", "shuffled"))
+    decoys = _pooled(dictionary.layers, "pass_rate_decoy", "null")
+    shuffled = _pooled(dictionary.layers, "pass_rate_shuffled")
     if decoys is not None:
-        # these decoys set the bar, so that the rule itself keeps their rate low; shuffled words did not
-        under = "that pass where they beat their entries" + (
+        under = "that set no rule pass in the entries' place" + (
             f"; other entries' words, drawn anew: {share(shuffled)}" if shuffled is not None else ""
         )
         shown.append(Headline("of decoys", share(decoys), under))
@@ -85,11 +85,11 @@ def share(value: float | None) -> str:
     return f"{100 * value:.1f} %" if value < 0.0995 else f"{100 * value:.0f} %"
 
 
-def _pooled(layers: Sequence[dict[str, Any]], name: str) -> float | None:
-    """Mean of a rate over layers, by their numbers of entries."""
-    known = [(float(row[name]), float(row["entries"])) for row in layers if row.get(name) is not None]
-    weight = sum(entries for _, entries in known)
-    return sum(rate * entries for rate, entries in known) / weight if weight else None
+def _pooled(layers: Sequence[dict[str, Any]], name: str, of: str = "entries") -> float | None:
+    """Mean of a rate over layers, weighted by what it is a rate of."""
+    known = [(float(row[name]), float(row[of])) for row in layers if row.get(name) is not None]
+    weight = sum(count for _, count in known)
+    return sum(rate * count for rate, count in known) / weight if weight else None
 
 
 def drawings(dictionary: Dictionary) -> list[dict[str, Any]]:
@@ -99,8 +99,8 @@ def drawings(dictionary: Dictionary) -> list[dict[str, Any]]:
         _drawing(
             "passing",
             "Entries that pass, by layer",
-            "Bars are 95 % intervals over neurons, the contexts held fixed. Decoys helped to set the rule; rotated "
-            "directions and other entries' descriptions only went through it.",
+            "Bars are 95 % intervals over neurons, the contexts held fixed. Nulls only went through the rule: decoys of "
+            "some neurons other than those that helped to set it, rotated directions, other entries' descriptions.",
             [
                 _curve(layers, "Entries", "pass_rate", own=True),
                 _curve(layers, "Rotated", "pass_rate_rotated"),

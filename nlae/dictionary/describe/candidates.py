@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nlae.dictionary.columns import DECOY, REAL, Columns
+from nlae.dictionary.columns import Columns
 from nlae.dictionary.describe.cover import Ints, cover
 from nlae.dictionary.describe.texts import HELD_OUT, SHARED, WITH, WITHOUT, WRITE, Request
 from nlae.dictionary.score.panels import SIGNS
@@ -25,18 +25,35 @@ COVERED = 8  # strongest contexts of an entry that the shared texts should touch
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """Entries of one layer that get candidates of their own.
+    """Entries of one group of columns that get candidates of their own.
 
     Attributes:
         neuron: ascending, int64 [S].
         sign: 0 for "+", 1 for "−", int64 [S].
+        column: place of each neuron in its group, int64 [S]; None where that is the neuron's number.
     """
 
     neuron: Ints
     sign: Ints
+    column: Ints | None = None
 
     def __len__(self) -> int:
         return len(self.neuron)
+
+    @property
+    def place(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Index of the entries into tensors (2, n, …) of their group."""
+        return torch.from_numpy(self.sign), torch.from_numpy(self.neuron if self.column is None else self.column)
+
+    @classmethod
+    def none(cls) -> Sample:
+        """No entries."""
+        return cls(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
+
+    def among(self, drawn: Ints) -> Sample:
+        """The entries of those neurons that were drawn, ascending, for a group with one column for each of these."""
+        keep = np.isin(self.neuron, drawn)
+        return Sample(self.neuron[keep], self.sign[keep], np.searchsorted(drawn, self.neuron[keep]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +63,7 @@ class TextPlan:
     Attributes:
         requests: in order; the first `len(shared)` are the shared contexts.
         shared: their rows in the training panel, int64 [C].
-        own: (group, kind) -> place in `requests` per sampled neuron, −1 for none, int64 [S].
+        own: (group, kind) -> place in `requests` per sampled entry, −1 for none, int64 [S].
         held_out: places of the held-out contexts' texts.
     """
 
@@ -58,7 +75,7 @@ class TextPlan:
 
 def plan_texts(
     groups: Mapping[str, Columns],
-    sample: Sample,
+    samples: Mapping[str, Sample],
     *,
     contexts: int,
     held_out: int,
@@ -70,7 +87,7 @@ def plan_texts(
 
     Args:
         groups: columns of the layer.
-        sample: neurons with candidates of their own.
+        samples: group -> entries with candidates of their own.
         contexts: shared contexts wanted.
         held_out: contexts of the panel `report` to write and rebuild, spread evenly over it.
         n_train: contexts of the training panel.
@@ -85,8 +102,8 @@ def plan_texts(
         return place.setdefault(request, len(place))
 
     own: dict[tuple[str, str], Ints] = {}
-    for name in (REAL, DECOY):
-        rows = groups[name].row_2nK[torch.from_numpy(sample.sign), torch.from_numpy(sample.neuron), 0].tolist()
+    for name, sample in samples.items():
+        rows = groups[name].row_2nK[(*sample.place, 0)].tolist()
         entries = list(zip(sample.neuron.tolist(), sample.sign.tolist(), rows, strict=True))
         if WITH in kinds:
             # a context that is shared anyhow is not written twice
@@ -99,7 +116,7 @@ def plan_texts(
             own[name, WITHOUT] = _places(
                 -1 if row < 0 else ask(Request(WITHOUT, row, neuron, SIGNS[sign])) for neuron, sign, row in entries
             )
-        if WRITE in kinds:  # a decoy writes what its neuron writes: the text is shared by both
+        if WRITE in kinds:  # a permuted neuron writes what the neuron writes: the text is shared by all
             own[name, WRITE] = _places(ask(Request(WRITE, -1, neuron, SIGNS[sign])) for neuron, sign, _ in entries)
     rows = (
         np.unique(np.linspace(0, n_report - 1, min(held_out, n_report)).astype(np.int64)).tolist() if held_out else []
@@ -136,14 +153,13 @@ def with_own(candidate_2nK: Tensor, sample: Sample, own: Mapping[str, Ints]) -> 
 
     Args:
         candidate_2nK: shared candidates.
-        sample: neurons with candidates of their own.
-        own: kind -> text per sampled neuron.
+        sample: entries of the group with candidates of their own.
+        own: kind -> text per sampled entry.
     """
     extra_2nO = torch.full((2, candidate_2nK.shape[1], len(OWN)), -1)
     for column, kind in enumerate(OWN):
         if kind in own:
-            places = torch.from_numpy(own[kind])
-            extra_2nO[torch.from_numpy(sample.sign), torch.from_numpy(sample.neuron), column] = places
+            extra_2nO[(*sample.place, column)] = torch.from_numpy(own[kind])
     return torch.cat([candidate_2nK, extra_2nO], -1)
 
 

@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from nlae.dictionary.judge.continuations import log_likelihood
 from nlae.dictionary.judge.local import LocalJudge
 from nlae.dictionary.judge.protocol import Question
-from nlae.dictionary.judge.shared_prefix import batches
 from nlae.errors import NlaeError
 from nlae.functional.randomness import derive_seed
-from nlae.target.model import pad_right
 
 if TYPE_CHECKING:
     from nlae.target import TargetSource
@@ -38,7 +37,8 @@ class LikelihoodJudge(LocalJudge):
         device: where it runs.
         dtype: of its weights.
         batch_size: texts read at a time.
-        others: number of other texts that stand for "no text in particular".
+        others: number of other texts that stand for "no text in particular"; with `told_half` the texts that a
+            description is asked about anyway do, since ranks alone decide then.
         told_half: whether as many windows get a yes as are active; otherwise those with positive log-odds.
     """
 
@@ -74,42 +74,31 @@ class LikelihoodJudge(LocalJudge):
         """See `Judge`; the first of two options is that the description fits."""
         if len(options) != 2:
             raise ValueError(f"this judge knows two options, not {len(options)}")
-        texts = list(dict.fromkeys(question.shown for question in questions))
-        # whichever texts these are, they are the same for every description, and the same after a resume
-        others = sorted(texts, key=lambda text: derive_seed("other", text))[: self.others]
-        descriptions = list(dict.fromkeys(question.description for question in questions))
-        wanted = dict.fromkeys((question.shown, question.description) for question in questions)
-        wanted |= dict.fromkeys((text, description) for description in descriptions for text in others)
-        found = self._log_likelihood(list(wanted), progress)
+        asked = dict.fromkeys((question.shown, question.description) for question in questions)
+        compared: dict[str, list[str]] = {}
+        for text, description in asked:
+            compared.setdefault(description, []).append(text)
+        if not self.told_half:
+            # whichever texts these are, they are the same for every description, and the same after a resume
+            texts = dict.fromkeys(text for text, _ in asked)
+            others = sorted(texts, key=lambda text: derive_seed("other", text))[: self.others]
+            compared = dict.fromkeys(compared, others)
+        asked |= dict.fromkeys((text, description) for description, texts in compared.items() for text in texts)
+        found = dict(zip(asked, self._log_likelihood(list(asked), progress), strict=True))
         prior = {
-            description: torch.tensor([found[text, description] for text in others]).mean().item()
-            for description in descriptions
+            description: torch.tensor([found[text, description] for text in texts]).mean().item()
+            for description, texts in compared.items()
         }
         odds = torch.tensor([found[q.shown, q.description] - prior[q.description] for q in questions])
         return torch.stack([odds.sigmoid(), (-odds).sigmoid()], dim=1)
 
-    @torch.no_grad()
-    def _log_likelihood(
-        self, pairs: Sequence[tuple[str, str]], progress: Callable[[int], None] | None
-    ) -> dict[tuple[str, str], float]:
+    def _log_likelihood(self, pairs: Sequence[tuple[str, str]], progress: Callable[[int], None] | None) -> list[float]:
         """Log-probability of each description as the continuation of its text, nats."""
         tokenizer: Any = self.target.tokenizer
-        before = [tokenizer.encode(self._prompt(text)) for text, _ in pairs]
-        after = [tokenizer.encode(f" {said}", add_special_tokens=False) for _, said in pairs]
-        decoder = self.target.architecture.decoder(self.target.model)
-        found: dict[tuple[str, str], float] = {}
-        rows = [[*left, *right] for left, right in zip(before, after, strict=True)]
-        for batch in batches(rows, self.batch_size):
-            ids_BT, mask_BT = pad_right([rows[row] for row in batch], self.target.pad_id)
-            ids_BT, mask_BT = ids_BT.to(self.target.device), mask_BT.to(self.target.device)
-            hidden_BTD = decoder(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False).last_hidden_state
-            for place, row in enumerate(batch):
-                start, end = len(before[row]), len(rows[row])
-                logp_TV = self.target.logits(hidden_BTD[place, start - 1 : end - 1]).log_softmax(-1)
-                found[pairs[row]] = float(logp_TV.gather(1, ids_BT[place, start:end, None]).sum())
-            if progress is not None:
-                progress(len(batch))
-        return found
+        before = {text: tokenizer.encode(self._prompt(text)) for text, _ in pairs}
+        after = {said: tokenizer.encode(f" {said}", add_special_tokens=False) for _, said in pairs}
+        rows = [(before[text], after[said]) for text, said in pairs]
+        return log_likelihood(self.target, rows, self.batch_size, progress)
 
     @staticmethod
     def _prompt(text: str) -> str:

@@ -156,7 +156,7 @@ def log_odds(
     calibrated = bool(getattr(judge, "calibrated", False))
     neutral = list(dict.fromkeys((NEUTRAL, text) for _, text in asked)) if calibrated else []
     questions = [question(description, text, task) for description, text in [*asked, *neutral]]
-    belief = judge.choose(questions, OPTIONS, cache=cache, progress=progress).double().clamp_min(1e-9).log()
+    belief = judge.choose(questions, OPTIONS, cache=cache, progress=progress).double().clamp_min(1e-30).log()
     odds = dict(zip([*asked, *neutral], (belief[:, 0] - belief[:, 1]).tolist(), strict=True))
     shift = {text: odds[NEUTRAL, text] for _, text in asked} if calibrated else {}
     return torch.tensor([odds[pair] - shift.get(pair[1], 0.0) for pair in pairs])

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from nlae.dictionary.columns import DECOY, REAL, ROTATED, ROTATED_DECOY, LayerData, last_tokens
+from nlae.dictionary.columns import DECOY, DECOY_OF, NULL, REAL, ROTATED, LayerData, last_tokens
 from nlae.dictionary.score.baselines import LastToken, skyline, token_list
 from nlae.dictionary.score.panels import Labels
 from nlae.dictionary.score.passing import Rules, Verdict, decide, null_passes, rivals
@@ -32,7 +32,7 @@ class LayerScores:
         baselines: name -> AUROC on `report` (`last_token`, `token_list`, `shuffled`, `skyline`, `context_only`,
             `verbalized`).
         correlations: on `report`.
-        null_passes: name -> bool, flattened: `decoy`, `rotated`, `shuffled`.
+        null_passes: name -> bool, flattened: `shuffled`, and where the layer has them `null`, `rotated`.
     """
 
     text: Pairs
@@ -165,13 +165,11 @@ def _judge(found: _Found, generator: torch.Generator) -> tuple[Verdict, Pairs, T
     rival_E = rivals(headroom[DECOY], found.headroom(REAL, found.strangers(REAL, generator)))
     verdict = found.verdict(rival_E)
     other_2n = found.strangers(REAL, generator)  # anew: what entries had to beat cannot say how often chance passes
-    nulls = {
-        DECOY: null_passes(verdict.bar, headroom[DECOY], headroom[REAL]),
-        "shuffled": null_passes(verdict.bar, found.headroom(REAL, other_2n), rival_E),
-    }
-    if ROTATED in headroom:
-        stranger_E = found.headroom(ROTATED, found.strangers(ROTATED, generator))
-        nulls[ROTATED] = null_passes(verdict.bar, headroom[ROTATED], rivals(headroom[ROTATED_DECOY], stranger_E))
+    nulls = {"shuffled": null_passes(verdict.bar, found.headroom(REAL, other_2n), rival_E)}
+    for name in (ROTATED, NULL):
+        if name in headroom:  # each against a decoy and a stranger of its own: the neurons' have set the bar
+            stranger_E = found.headroom(name, found.strangers(name, generator))
+            nulls[name] = null_passes(verdict.bar, headroom[name], rivals(headroom[DECOY_OF[name]], stranger_E))
     return verdict, nulls, other_2n
 
 

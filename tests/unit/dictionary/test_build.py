@@ -1,11 +1,13 @@
 """What is said of a whole dictionary: metrics and their interval."""
 
+import json
+
 import polars as pl
 import pytest
 
 from nlae.dictionary import Dictionary, write_dictionary
-from nlae.dictionary.build import metrics
 from nlae.dictionary.made_up import make_up_dictionary
+from nlae.dictionary.metrics import metrics
 
 
 def compared(folder, neurons, signs):
@@ -22,6 +24,40 @@ def compared(folder, neurons, signs):
     contexts = [made.context(i) for i in range(40)]
     write_dictionary(folder, [frame.collect()], contexts=contexts, layers=made.layers, facts=made.facts)
     return metrics(Dictionary.open(folder), seed=0)
+
+
+def test_nulls_are_weighted_by_their_own_numbers_and_set_beside_what_passes(tmp_path):
+    made = make_up_dictionary(tmp_path, layers=2, neurons=10)
+    lines = [
+        {
+            **line,
+            "entries": 20,
+            "null": null,
+            "pass_rate_decoy": rate,
+            "pass_rate_shuffled": 0.01,
+            "specialised_decoy": 0,
+        }
+        for line, null, rate in zip(made.layers, (30, 10), (0.0, 0.2), strict=True)
+    ]
+    (tmp_path / "layers.json").write_text(json.dumps(lines))
+    facts = json.loads((tmp_path / "dictionary.json").read_text())
+    (tmp_path / "dictionary.json").write_text(json.dumps({**facts, "fdr": 0.05}))
+    dictionary = Dictionary.open(tmp_path)
+    found, rate = metrics(dictionary, seed=0), dictionary.overview["passes"].mean()
+    assert found["pass_rate/decoy"] == pytest.approx(0.05)
+    assert found["null_share/decoy"] == pytest.approx(0.05 / rate)
+    assert found["null_share/shuffled"] == pytest.approx(0.01 / rate)
+    assert found["null_share/fdr"] == 0.05
+
+
+def test_no_share_of_nothing(tmp_path):
+    made = make_up_dictionary(tmp_path / "made", layers=1, neurons=4)
+    none = made.frame().with_columns(passes=pl.lit(False)).collect()
+    contexts = [made.context(i) for i in range(40)]
+    write_dictionary(tmp_path, [none], contexts=contexts, layers=made.layers, facts=made.facts)
+    found = metrics(Dictionary.open(tmp_path), seed=0)
+    assert found["pass_rate"] == 0
+    assert [name for name in found if name.startswith("null_share")] == []
 
 
 def test_the_gain_over_key_words_counts_a_neuron_once(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from nlae.dictionary.columns import DECOY, REAL, ROTATED, ROTATED_DECOY, Columns, LayerData
+from nlae.dictionary.columns import DECOY, NULL, NULL_DECOY, REAL, ROTATED, ROTATED_DECOY, Columns, LayerData
 from nlae.dictionary.scan.folder import ROLES, Panel
 from nlae.dictionary.schema import REASONS
 from nlae.dictionary.score.baselines import LastToken, skyline, token_list
@@ -19,6 +19,7 @@ from nlae.dictionary.score.panels import Labels
 from nlae.dictionary.score.passing import Rules, decide, null_passes
 
 N, D, M, TEXTS, SHARED, VOCABULARY = 40, 12, 400, 30, 3, 25
+GROUPS = (REAL, DECOY, ROTATED, ROTATED_DECOY, NULL, NULL_DECOY)
 RULES = Rules(fdr=0.2, min_auroc=0.6, min_margin=0.02)
 
 
@@ -42,7 +43,7 @@ def panel(role, seed):
 
 def layer(seeds=(0, 1, 2, 3), sign=1):
     """Columns that a direction of the input drives, so that texts with that direction predict them; one seed a role."""
-    direction_ND, nulls = F.normalize(random(N, D, seed=100), dim=-1), (DECOY, ROTATED, ROTATED_DECOY)
+    direction_ND, nulls = F.normalize(random(N, D, seed=100), dim=-1), GROUPS[1:]
     panels, inputs, values = {}, {}, {name: {} for name in (REAL, *nulls)}
     for role, seed in zip(ROLES, seeds, strict=True):
         panels[role] = panel(role, 10 * seed)
@@ -61,7 +62,7 @@ def texts(flip=False):
     direction_ND = F.normalize(random(N, D, seed=100), dim=-1)
     reading_CD = F.normalize(direction_ND[:TEXTS] + 0.1 * random(TEXTS, D, seed=5), dim=-1)
     candidates = {}
-    for place, name in enumerate((REAL, DECOY, ROTATED, ROTATED_DECOY)):
+    for place, name in enumerate(GROUPS):
         draw = torch.Generator().manual_seed(200 + place)
         shared = torch.randint(TEXTS, (2, N, SHARED), generator=draw)
         shared[0, :TEXTS, 0] = torch.arange(TEXTS)  # one of them is right for "+"
@@ -181,6 +182,19 @@ def test_a_null_passes_at_the_bar_and_above_its_rival():
     nan = float("nan")
     null, rival = torch.tensor([0.3, 0.3, 0.1, nan, 0.3]), torch.tensor([0.2, 0.3, 0.0, 0.0, nan])
     assert null_passes(0.2, null, rival).tolist() == [True, False, False, False, True]
+
+
+def test_the_rate_of_nulls_is_not_bounded_by_the_rule(scored):
+    """Nulls that the words do predict, as the neurons, have to show in the rate; those that they do not, must not."""
+    data, said = layer(), texts()
+    honest = score(data, said).null_passes[NULL]
+    leaking = dataclasses.replace(data, groups={**data.groups, NULL: data.real})
+    said = dataclasses.replace(said, candidates={**said.candidates, NULL: said.candidates[REAL]})
+    found = score(leaking, said)
+    assert torch.equal(found.verdict.passes, scored.verdict.passes)
+    assert honest.float().mean() <= 0.05
+    passing = scored.verdict.passes.sum()
+    assert 0.7 * passing < found.null_passes[NULL].sum() < 1.3 * passing
 
 
 def labels(data, role="report"):

@@ -13,8 +13,8 @@ def inputs(bias):
     return draw(23, 8).requires_grad_(True), token_N, draw(50, 8), draw(50) if bias else None, draw(23)
 
 
-def plain(hidden_ND, token_N, weight_VD, bias_V, cap):
-    logits_NV = hidden_ND @ weight_VD.T + (0 if bias_V is None else bias_V)
+def plain(hidden_ND, token_N, weight_VD, bias_V, cap, scale=1.0):
+    logits_NV = scale * (hidden_ND @ weight_VD.T + (0 if bias_V is None else bias_V))
     if cap:
         logits_NV = cap * torch.tanh(logits_NV / cap)
     return logits_NV.log_softmax(-1)[torch.arange(len(token_N)), token_N]
@@ -22,17 +22,18 @@ def plain(hidden_ND, token_N, weight_VD, bias_V, cap):
 
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("cap", [None, 2.0])
+@pytest.mark.parametrize("scale", [1.0, 0.4])
 @pytest.mark.parametrize("rows", [5, 100])
 @pytest.mark.parametrize("trained", [False, True])
-def test_equals_log_softmax_with_its_gradients(bias, cap, rows, trained):
-    hidden_ND, token_N, weight_VD, bias_V, scale_N = inputs(bias)
+def test_equals_log_softmax_with_its_gradients(bias, cap, scale, rows, trained):
+    hidden_ND, token_N, weight_VD, bias_V, factor_N = inputs(bias)
     weight_VD.requires_grad_(trained)
     wanted = [hidden_ND, weight_VD] if trained else [hidden_ND]
-    want_N = plain(hidden_ND, token_N, weight_VD, bias_V, cap)
-    got_N = token_logprobs(hidden_ND, token_N, weight_VD, bias_V, cap=cap, rows=rows)
+    want_N = plain(hidden_ND, token_N, weight_VD, bias_V, cap, scale)
+    got_N = token_logprobs(hidden_ND, token_N, weight_VD, bias_V, scale=scale, cap=cap, rows=rows)
     torch.testing.assert_close(got_N, want_N, rtol=1e-12, atol=1e-12)
-    want = torch.autograd.grad((want_N * scale_N).sum(), wanted)
-    got = torch.autograd.grad((got_N * scale_N).sum(), wanted)
+    want = torch.autograd.grad((want_N * factor_N).sum(), wanted)
+    got = torch.autograd.grad((got_N * factor_N).sum(), wanted)
     for mine, theirs in zip(got, want, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-10)
 

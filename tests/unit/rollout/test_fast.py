@@ -15,7 +15,7 @@ from nlae.target import Site, TinyTarget
 from nlae.verbalizer import InjectionSettings
 
 SEEDS = list(range(100, 112))
-FAMILIES = ["gemma2", "gemma3", "gpt2", "gpt_neox", "llama", "mistral", "qwen2", "qwen3"]
+FAMILIES = ["cohere", "gemma2", "gemma3", "gpt2", "gpt_neox", "granite", "llama", "mistral", "qwen2", "qwen3"]
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import pytest
 from nlae.errors import NlaeError
 from nlae.prompt import Prompt
 from nlae.target import Site, Target, TinyTarget, capture, self_check, selfcheck
+from nlae.target.scales import LogitShape
 from nlae.target.selfcheck import check_probe, probe
 from nlae.target.site import KINDS
 
@@ -36,6 +37,24 @@ def test_splices_that_do_nothing_are_noticed(monkeypatch):
     monkeypatch.setattr(selfcheck, "splice", lambda *_: nullcontext())
     with pytest.raises(NlaeError, match="changes nothing"):
         self_check(broken(), Site(layer=1))
+
+
+@pytest.mark.parametrize("family", ["cohere", "gemma2", "granite"])
+def test_unknown_factors_of_logits_are_noticed(monkeypatch, family):
+    target = TinyTarget(family=family).load()
+    cap = 0.5 if family == "gemma2" else None  # at the family's own cap tiny logits hardly bend
+    target.model.config.final_logit_softcapping = cap
+    self_check(target, Site(layer=1))
+    monkeypatch.setattr(LogitShape, "of", classmethod(lambda cls, _: cls()))
+    with pytest.raises(NlaeError, match="its logits are not what its output head makes"):
+        self_check(target, Site(layer=1))
+
+
+def test_unknown_factors_of_embeddings_are_noticed(monkeypatch):
+    target = TinyTarget(family="granite").load()
+    monkeypatch.setattr(selfcheck, "embedding_multiplier", lambda _: 1.0)
+    with pytest.raises(NlaeError, match="what it makes of embeddings before its first block is not known"):
+        self_check(target, Site(layer=1))
 
 
 def test_a_failing_forward_is_one_line():
