@@ -15,7 +15,7 @@ from nlae.report.gather import StageFiles
 PAGE = "dictionary.html"
 RATES = (
     ("pass_rate", "Entries"),
-    ("pass_rate/decoy", "Their decoys"),
+    ("pass_rate/decoy", "Decoys that set no rule"),
     ("pass_rate/shuffled", "Another entry's description"),
     ("pass_rate/rotated", "Random directions"),
 )

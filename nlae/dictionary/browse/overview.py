@@ -87,7 +87,7 @@ def share(value: float | None) -> str:
 
 def _pooled(layers: Sequence[dict[str, Any]], name: str, of: str = "entries") -> float | None:
     """Mean of a rate over layers, weighted by what it is a rate of."""
-    known = [(float(row[name]), float(row[of])) for row in layers if row.get(name) is not None]
+    known = [(float(row[name]), float(row[of])) for row in layers if row.get(name) is not None and row.get(of)]
     weight = sum(count for _, count in known)
     return sum(rate * count for rate, count in known) / weight if weight else None
 
@@ -99,8 +99,8 @@ def drawings(dictionary: Dictionary) -> list[dict[str, Any]]:
         _drawing(
             "passing",
             "Entries that pass, by layer",
-            "Bars are 95 % intervals over neurons, the contexts held fixed. Nulls only went through the rule: decoys of "
-            "some neurons other than those that helped to set it, rotated directions, other entries' descriptions.",
+            "Bars are 95 % intervals over neurons, the contexts held fixed. Nulls only went through the rule: other "
+            "decoys than those that helped to set it, rotated directions, other entries' descriptions.",
             [
                 _curve(layers, "Entries", "pass_rate", own=True),
                 _curve(layers, "Rotated", "pass_rate_rotated"),

@@ -203,7 +203,7 @@ def test_a_dictionary_is_summarised_and_linked(stages, tmp_path: Path) -> None:
     folder = make_dictionary(root, {})
     at = root / "report" / "abc"
     page = page_of({**stages, "dictionary": folder}, at)
-    for wanted in ("92,160 entries", "1.6\N{NO-BREAK SPACE}%", "Their decoys", "0.83", "dictionary/fedcba", "0.61"):
+    for wanted in ("92,160 entries", "1.6\N{NO-BREAK SPACE}%", "Decoys that set no", "0.83", "dictionary/fedcba", "0.61"):
         assert wanted in page, wanted
     (href,) = re.findall(r'<a href="([^"]+dictionary[.]html)"', page)
     assert (at / href).read_text() == "overview"
