@@ -66,8 +66,9 @@ def test_without_a_chat_template_the_user_is_told_what_to_set():
     assert judge.choose([Question("So?")], ("yes", "no")).shape == (1, 2)
 
 
-def test_likelihood_is_that_of_the_description_beyond_other_texts():
-    judge = LikelihoodJudge(model=TinyTarget(layers=2, width=32), others=2, batch_size=3)
+@pytest.mark.parametrize("told_half", [False, True])
+def test_likelihood_is_that_of_the_description_beyond_other_texts(told_half):
+    judge = LikelihoodJudge(model=TinyTarget(layers=2, width=32), others=2, batch_size=3, told_half=told_half)
     texts = ["boats in the harbour", "a hill", "rain over the sea", "he signed it"]
     said = ["the word “harbour”", "names of animals"]
     belief = judge.choose([question(d, t, "detection") for d in said for t in texts], ("yes", "no"))
@@ -87,7 +88,10 @@ def test_likelihood_is_that_of_the_description_beyond_other_texts():
         shifts = alone - odds[row]
         assert torch.allclose(shifts, shifts[0].expand(4), atol=1e-3)  # one shift per description,
         pairs = {round(float((alone[a] + alone[b]) / 2), 3) for a in range(4) for b in range(a)}
-        assert any(abs(float(shifts[0]) - pair) < 2e-3 for pair in pairs)  # the mean over two of the texts
+        if told_half:  # of the texts it is asked about, none beside them
+            assert float(shifts[0]) == pytest.approx(float(alone.mean()), abs=2e-3)
+        else:  # of two texts
+            assert any(abs(float(shifts[0]) - pair) < 2e-3 for pair in pairs)
 
 
 def test_windows_hold_what_the_model_does_there(invented: Corpus, scanned: Any):
