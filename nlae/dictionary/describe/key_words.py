@@ -1,7 +1,8 @@
 """Context-only texts: what an entry's exemplars have in common, said without any model.
 
 Named are the tokens it peaks at, the phrase that leads up to the peak, and words that stand nearby far more often than
-elsewhere. It is a candidate like any other, and what the autoencoder's texts are compared with at equal length.
+elsewhere. It is a candidate like any other. Beside the best of several texts of the autoencoder stands the best of as
+many of these, made from parts of the exemplars: the best of several beats one by luck alone.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from nlae.teacher.words import DocumentFrequencies, is_key, words
+from nlae.teacher.words import DocumentFrequencies, is_key, same_word, words
 
 NOTHING = ""
 _PEAKS, _NEARBY, _PHRASE = 3, 4, 4
@@ -31,10 +32,32 @@ def context_only(windows: Sequence[Sequence[str]], frequencies: DocumentFrequenc
     phrase = shared_phrase(filled)
     if phrase:
         parts.append(f'as in "{phrase}"')
-    nearby = nearby_words(filled, frequencies)
+    nearby = nearby_words(filled, frequencies, known=words(" ".join(parts)))
     if nearby:
         parts.append(("near " if parts else "Text with ") + ", ".join(nearby))
-    return " ".join(" ".join(parts).split()[:word_limit])
+    text = " ".join(" ".join(parts).split()[:word_limit]).rstrip(",")
+    return text + '"' * (text.count('"') % 2)  # a quote that the limit has cut is closed
+
+
+def context_texts(
+    windows: Sequence[Sequence[str]], frequencies: DocumentFrequencies, word_limit: int, count: int
+) -> list[str]:
+    """Different texts about the windows, `count` at most: of all of them first, then of parts, then of single ones.
+
+    Args:
+        windows: as for `context_only`.
+        frequencies: of words in the training documents.
+        word_limit: words of each text at most.
+        count: texts wanted.
+    """
+    half = len(windows) // 2
+    parts = [windows, windows[:half], windows[half:], windows[::2], windows[1::2], *([window] for window in windows)]
+    found: dict[str, None] = {}
+    for part in parts:
+        text = context_only(part, frequencies, word_limit)
+        if text != NOTHING and len(found) < count:
+            found[text] = None
+    return list(found)
 
 
 def peak_tokens(tokens: Sequence[str], limit: int) -> list[str]:
@@ -54,11 +77,22 @@ def shared_phrase(windows: Sequence[Sequence[str]]) -> str:
     return ""
 
 
-def nearby_words(windows: Sequence[Sequence[str]], frequencies: DocumentFrequencies) -> list[str]:
-    """Words that stand in several windows and are rare elsewhere, most telling first."""
+def nearby_words(
+    windows: Sequence[Sequence[str]], frequencies: DocumentFrequencies, known: Sequence[str] = ()
+) -> list[str]:
+    """Words that stand in several windows and are rare elsewhere, most telling first; none like another or a known one.
+
+    Args:
+        windows: tokens of each exemplar.
+        frequencies: of words in the training documents.
+        known: words that are named already.
+    """
     count: Counter[str] = Counter()
     for window in windows:
         count.update({word.lower() for word in words("".join(window)) if is_key(word)})
     several = {word: n for word, n in count.items() if n > 1}
-    ranked = sorted(several, key=lambda word: (-several[word] * frequencies.weight(word), word))
-    return [frequencies.spell(word) for word in ranked[:_NEARBY]]
+    chosen: list[str] = []
+    for word in sorted(several, key=lambda word: (-several[word] * frequencies.weight(word), word)):
+        if len(chosen) < _NEARBY and not any(same_word(word, other) for other in [*known, *chosen]):
+            chosen.append(word)
+    return [frequencies.spell(word) for word in chosen]
