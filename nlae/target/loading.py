@@ -1,13 +1,14 @@
 """The few calls into transformers that load a model, with its failures turned into one line."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
 from nlae.errors import NlaeError
+from nlae.progress import track
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
@@ -113,6 +114,24 @@ def quiet_bars() -> Iterator[None]:
     finally:
         if shown:
             logging.enable_progress_bar()
+
+
+@contextmanager
+def converting_bar() -> Iterator[None]:
+    """Put our bar in the place of the one that transformers' GGUF reader draws, which no setting silences."""
+    from transformers import modeling_gguf_pytorch_utils as reader
+
+    def ours(tensors: Collection[Any], *_: Any, **__: Any) -> Iterator[Any]:
+        return track(tensors, len(tensors), description="convert")
+
+    theirs = getattr(reader, "tqdm", None)
+    if theirs is not None:
+        reader.tqdm = ours
+    try:
+        yield
+    finally:
+        if theirs is not None:
+            reader.tqdm = theirs
 
 
 @contextmanager

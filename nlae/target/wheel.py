@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from nlae.errors import NlaeError
-from nlae.target.loading import load_config, load_model, load_tokenizer, quiet_bars
+from nlae.target.loading import converting_bar, load_config, load_model, load_tokenizer, quiet_bars
 from nlae.target.quantization import check_quantization, quantized_name
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ def _convert(gguf: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    with quiet_bars():
+    with quiet_bars(), converting_bar():
         model: Any = AutoModelForCausalLM.from_pretrained(
             str(gguf.parent), gguf_file=gguf.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
         )

