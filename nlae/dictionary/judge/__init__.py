@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from nlae.lazy import lazily
 
 if TYPE_CHECKING:
+    from nlae.dictionary.judge.judgement import Judgement
     from nlae.dictionary.judge.likelihood import LikelihoodJudge
     from nlae.dictionary.judge.local import LocalJudge
     from nlae.dictionary.judge.protocol import Judge, Question
     from nlae.dictionary.judge.remote import AnthropicJudge, OpenAIJudge
-    from nlae.dictionary.judge.run import Judgement, judge_entries
+    from nlae.dictionary.judge.run import judge_entries
     from nlae.dictionary.judge.settings import JudgeSettings
     from nlae.dictionary.judge.windows import Subject, Windows, read_windows
 
@@ -37,7 +38,7 @@ __getattr__ = lazily(
         "AnthropicJudge": "remote",
         "Judge": "protocol",
         "JudgeSettings": "settings",
-        "Judgement": "run",
+        "Judgement": "judgement",
         "LikelihoodJudge": "likelihood",
         "LocalJudge": "local",
         "OpenAIJudge": "remote",

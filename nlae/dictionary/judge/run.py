@@ -10,88 +10,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from nlae.dictionary.judge.control import PLANTED, planted
+from nlae.dictionary.judge.judgement import LEADER, PASSING, Judgement, Lead, Score
 from nlae.dictionary.judge.prompts import NEUTRAL, OPTIONS, question, show
 from nlae.dictionary.judge.protocol import Judge
 from nlae.dictionary.judge.settings import JudgeSettings
 from nlae.dictionary.judge.windows import Subject, Trial, Windows, draw_trials
 from nlae.errors import NlaeError
-from nlae.functional.bootstrap import ClusterBootstrap, Interval
+from nlae.functional.bootstrap import MIN_CLUSTERS, ClusterBootstrap, Interval
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Score:
-    """Balanced accuracy of one subject or of a group of them, on one task.
-
-    Attributes:
-        value: balanced accuracy.
-        by_source: interval over source works; None with fewer than 30.
-        by_entry: interval over entries; None with fewer than 30, and for a single subject.
-        trials: number of answers.
-        unanswered: of which the judge gave none; they count as half right.
-    """
-
-    value: float
-    by_source: Interval | None
-    by_entry: Interval | None
-    trials: int
-    unanswered: int
-
-    @property
-    def interval(self) -> Interval | None:
-        """The wider of the two, or None if either is missing."""
-        if self.by_source is None or self.by_entry is None:
-            return None
-        return max(self.by_source, self.by_entry, key=lambda pair: pair[1] - pair[0])
-
-
-@dataclass
-class Judgement:
-    """What a judge said.
-
-    Attributes:
-        judge: its identity.
-        control: pooled score of planted detectors by (task, group); also of tasks that are not published.
-        refused: by task, why nothing is published.
-        groups: pooled score by (task, group), and by (task, group + "/passing") of entries that passed.
-        entries: score by (task, group, key).
-        skipped: subjects that fire or rest in too few windows, by group.
-    """
-
-    judge: dict[str, object]
-    control: dict[tuple[str, str], Score] = field(default_factory=dict)
-    refused: dict[str, str] = field(default_factory=dict)
-    groups: dict[tuple[str, str], Score] = field(default_factory=dict)
-    entries: dict[tuple[str, str, str], Score] = field(default_factory=dict)
-    skipped: dict[str, int] = field(default_factory=dict)
-
-    def score(self, task: str, group: str, key: str) -> float | None:
-        """Balanced accuracy of one entry; None where it was not measured."""
-        found = self.entries.get((task, group, key))
-        return None if found is None else found.value
-
-    def metrics(self) -> dict[str, float]:
-        """Flat numbers: `judge/<task>/<group>` with `_low`, `_high` and `_entries`, and the control."""
-        flat: dict[str, float] = {}
-        for (task, group), score in sorted((self.control | self.groups).items()):
-            name = f"judge/{task}/{group.replace('/', '_')}"
-            flat[name] = score.value
-            if score.interval is not None:
-                flat[f"{name}_low"], flat[f"{name}_high"] = score.interval
-        for task in sorted({task for task, _ in self.control}):
-            flat[f"judge/{task}/published"] = float(task not in self.refused)
-        for (task, group, _), _score in sorted(self.entries.items()):
-            name = f"judge/{task}/{group}_entries"
-            flat[name] = flat.get(name, 0.0) + 1.0
-        return flat
 
 
 def judge_entries(
@@ -247,7 +180,7 @@ class _Answers:
             pooled[task, group] = self._score(rows)
             passing = [row for row in rows if self.subject[row].passes]
             if passing and entries:
-                pooled[task, f"{group}/passing"] = self._score(passing)
+                pooled[task, group + PASSING] = self._score(passing)
             if not entries:
                 continue
             by_key: dict[str, list[int]] = {}
@@ -255,20 +188,37 @@ class _Answers:
                 by_key.setdefault(self.subject[row].key, []).append(row)
             for key, own in by_key.items():
                 result.entries[task, group, key] = self._score(own, single=True)
+        if entries:
+            self._leads(task, result)
+
+    def _leads(self, task: str, result: Judgement) -> None:
+        """How far `LEADER` exceeds each rival on the entries that both have, of all and of those that passed."""
+        value: dict[str, dict[str, float]] = {}
+        for (asked, group, key), score in result.entries.items():
+            if asked == task:
+                value.setdefault(group, {})[key] = score.value
+        own = value.pop(LEADER, {})
+        passed = {subject.key for subject in self.subject if subject.passes}
+        for rival, theirs in sorted(value.items()):
+            both = [key for key in own if key in theirs]
+            for name, keys in ((rival, both), (rival + PASSING, [key for key in both if key in passed])):
+                if keys:
+                    gap = torch.tensor([own[key] - theirs[key] for key in keys], dtype=torch.float64)
+                    bootstrap = ClusterBootstrap(keys, self.settings.seed, self.settings.resamples)
+                    result.leads[task, name] = Lead(float(gap.mean()), bootstrap.mean(gap), len(keys))
 
     def _score(self, rows: Sequence[int], *, single: bool = False) -> Score:
         right = torch.tensor([self.right[row] for row in rows], dtype=torch.float64)
         active = torch.tensor([self.active[row] for row in rows])
         value = float((right[active].mean() + right[~active].mean()) / 2)
 
+        sources, keys = [self.source[row] for row in rows], [self.subject[row].key for row in rows]
+
         def interval(clusters: list[str]) -> Interval | None:
+            if single or len(set(clusters)) < MIN_CLUSTERS:
+                return None
             bootstrap = ClusterBootstrap(clusters, self.settings.seed, self.settings.resamples)
             return bootstrap.balanced_accuracy(right, active)
 
-        return Score(
-            value,
-            interval([self.source[row] for row in rows]) if len({self.source[row] for row in rows}) >= 2 else None,
-            None if single else interval([self.subject[row].key for row in rows]),
-            len(rows),
-            sum(self.missing[row] for row in rows),
-        )
+        unanswered = sum(self.missing[row] for row in rows)
+        return Score(value, interval(sources), interval(keys), len(set(keys)), len(rows), unanswered)

@@ -1,5 +1,6 @@
 """Judges of known ability: what they score follows from what they know, and bad ones get nothing published."""
 
+import dataclasses
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -85,6 +86,7 @@ def test_a_judge_that_knows_scores_one_and_wrong_descriptions_score_chance(windo
     assert abs(result.groups[task, "wrong"].value - 0.5) < 0.08
     low, high = result.groups[task, "wrong"].by_source or (0.0, 0.0)
     assert low < result.groups[task, "wrong"].value < high
+    assert result.groups[task, "wrong"].interval is None  # ten entries say little of others
     assert result.metrics()[f"judge/{task}/ours"] == 1.0
     assert result.metrics()[f"judge/{task}/ours_entries"] == len(WORDS)
     assert result.metrics()[f"judge/{task}/published"] == 1.0
@@ -118,6 +120,37 @@ def test_passing_entries_are_pooled_apart(windows):
     given[0] = Subject(given[0].key, "ours", given[0].description, given[0].activation_WT, 0.5, passes=True)
     result = judge_entries(KnownJudge(), given, windows, SMALL)
     assert result.groups["detection", "ours/passing"].trials == 20
+
+
+def test_a_group_is_compared_with_its_rivals_on_the_entries_that_both_have(windows):
+    ours, wrong = subjects(windows)[: len(WORDS)], subjects(windows)[len(WORDS) :]
+    ours[0] = dataclasses.replace(ours[0], passes=True)
+    wrong[0] = dataclasses.replace(wrong[0], passes=True)
+    result = judge_entries(KnownJudge(), [*ours, *wrong[:4]], windows, SMALL)
+    lead = result.leads["detection", "wrong"]
+    gaps = [1 - (result.score("detection", "wrong", subject.key) or 0.0) for subject in wrong[:4]]
+    assert lead.entries == 4
+    assert lead.value == pytest.approx(sum(gaps) / 4)
+    assert lead.interval is None  # of four entries
+    assert result.leads["detection", "wrong/passing"].value == pytest.approx(gaps[0])
+    flat = result.metrics()
+    assert flat["judge/detection/ours_lead_over_wrong"] == pytest.approx(sum(gaps) / 4)
+    assert flat["judge/detection/ours_passing_entries"] == 1.0
+
+
+def test_thirty_entries_have_an_interval_whatever_the_number_of_works(windows):
+    one_work = dataclasses.replace(windows, source=("a",) * len(windows))
+    given = [
+        dataclasses.replace(subject, key=f"{subject.key}.{again}")
+        for again in range(3)
+        for subject in subjects(windows)
+        if subject.group == "wrong"
+    ]
+    ours = [dataclasses.replace(s, group="ours", description=f"the word “{WORDS[0]}”") for s in given]
+    flat = judge_entries(KnownJudge(flips=0.1), [*given, *ours], one_work, SMALL).metrics()
+    for name in ("wrong", "ours_lead_over_wrong"):
+        low, value, high = (flat[f"judge/detection/{name}{end}"] for end in ("_low", "", "_high"))
+        assert low < value < high < low + 0.3
 
 
 def test_an_entry_that_fires_too_rarely_is_skipped_not_scored(windows):
