@@ -10,6 +10,7 @@ out: the other direction, log p(text | description), which was worse on the cont
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from nlae.dictionary.judge.continuations import log_likelihood
 from nlae.dictionary.judge.local import LocalJudge
+from nlae.dictionary.judge.prompts import CLOSE, OPEN
 from nlae.dictionary.judge.protocol import Question
 from nlae.errors import NlaeError
 from nlae.functional.randomness import derive_seed
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from nlae.target import TargetSource
 
 LEAD = {False: "\nThe text contains", True: "\nThe marked words are"}
+_QUOTES = str.maketrans({"“": '"', "”": '"', "„": '"', "’": "'", "‘": "'"})
 
 
 class LikelihoodJudge(LocalJudge):
@@ -96,10 +99,17 @@ class LikelihoodJudge(LocalJudge):
         """Log-probability of each description as the continuation of its text, nats."""
         tokenizer: Any = self.target.tokenizer
         before = {text: tokenizer.encode(self._prompt(text)) for text, _ in pairs}
-        after = {said: tokenizer.encode(f" {said}", add_special_tokens=False) for _, said in pairs}
+        after = {said: tokenizer.encode(f" {_plain(said)}", add_special_tokens=False) for _, said in pairs}
         rows = [(before[text], after[said]) for text, said in pairs]
         return log_likelihood(self.target, rows, self.batch_size, progress)
 
     @staticmethod
     def _prompt(text: str) -> str:
-        return f"Text: {text}{LEAD['«' in text]}"
+        marked = re.findall(f"{OPEN}(.*?){CLOSE}", text)
+        listed = f"\nMarked: {', '.join(word.strip() for word in marked)}" if marked else ""
+        return f"Text: {text}{listed}{LEAD[bool(marked)]}"
+
+
+def _plain(description: str) -> str:
+    """One spelling of quotation marks, as rivals spell them differently."""
+    return description.translate(_QUOTES)

@@ -78,7 +78,7 @@ def test_likelihood_is_that_of_the_description_beyond_other_texts(told_half):
     def log_likelihood(text: str, description: str) -> float:
         before = tokenizer.encode(f"Text: {text}\nThe text contains")
         total = 0.0
-        for token in tokenizer.encode(f" {description}", add_special_tokens=False):
+        for token in tokenizer.encode(f" {description}".replace("“", '"').replace("”", '"'), add_special_tokens=False):
             total += float(judge.target.next_token_logits([before]).log_softmax(-1)[0, token])
             before.append(token)
         return total
@@ -92,6 +92,14 @@ def test_likelihood_is_that_of_the_description_beyond_other_texts(told_half):
             assert float(shifts[0]) == pytest.approx(float(alone.mean()), abs=2e-3)
         else:  # of two texts
             assert any(abs(float(shifts[0]) - pair) < 2e-3 for pair in pairs)
+
+
+def test_marked_words_are_shown_in_the_text_and_once_more_by_themselves():
+    judge = LikelihoodJudge(model=TinyTarget(layers=2, width=32))
+    assert judge._prompt("the «old harbour» and the «sea »") == (
+        "Text: the «old harbour» and the «sea »\nMarked: old harbour, sea\nThe marked words are"
+    )
+    assert judge._prompt("the sea") == "Text: the sea\nThe text contains"
 
 
 def test_windows_hold_what_the_model_does_there(invented: Corpus, scanned: Any):
