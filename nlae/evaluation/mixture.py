@@ -17,6 +17,7 @@ import polars as pl
 
 from nlae.evaluation import neurons
 from nlae.evaluation.parts import Errors, calibrated, raw_space, wordless
+from nlae.evaluation.reworded import reworded
 from nlae.evaluation.settings import EvaluationSettings
 from nlae.evaluation.subject import Subject
 from nlae.mixture import Mixture
@@ -34,6 +35,7 @@ SHOWN = (
     "control/shuffled",
     "control/mean",
     "control/last_token",
+    "control/word_shuffle",
     "raw_r2",
 )
 SAMPLES = 4
@@ -68,7 +70,7 @@ def evaluate_mixture(
     settings = settings or EvaluationSettings()
     share = dataclasses.replace(settings, max_rows=settings.site_rows, fit_rows=settings.site_rows)
     by_site: dict[str, dict[str, float]] = {}
-    notes: list[str] = []
+    noted: dict[str, list[str]] = {}
     samples: dict[str, list[dict[str, object]]] = {}
     with Bar("evaluate", len(mixture.names)) as bar:
         for name in mixture.names:
@@ -77,7 +79,8 @@ def evaluate_mixture(
                 _measure(Subject(mixture.at(name), stores[name], place, share, seed), place)
             found = json.loads((place / "site.json").read_text(encoding="utf-8"))
             by_site[name], samples[name] = found["metrics"], found["samples"]
-            notes += [f"{name}: {note}" for note in found["notes"]]
+            for note in found["notes"]:
+                noted.setdefault(note, []).append(name)
             bar.advance(note=f"{name} fve {by_site[name]['fve']:.2f}")
     table = pl.DataFrame(
         [{"site": name} | {key: figures.get(key) for key in SHOWN} for name, figures in by_site.items()],
@@ -88,7 +91,8 @@ def evaluate_mixture(
     frames = [pl.read_parquet(part) for part in parts if part.is_file()]
     if frames:
         neurons.write(pl.concat(frames, how="diagonal").sort("layer", "neuron"), folder)
-    for name, content in (("samples.json", {"by_site": samples}), ("notes.json", list(dict.fromkeys(notes)))):
+    notes = [note if len(at) == len(by_site) else f"{', '.join(at)}: {note}" for note, at in noted.items()]
+    for name, content in (("samples.json", {"by_site": samples}), ("notes.json", notes)):
         write_text(folder / name, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
     metrics = _together(by_site)
     run = run or NullRun()
@@ -109,6 +113,7 @@ def _measure(subject: Subject, place: Path) -> None:
     calibrated(subject)
     raw_space(subject)
     wordless(subject, errors)
+    reworded(subject, errors)
     if neurons.reads_neurons(subject):
         neurons.write(neurons.measure(subject), place)
     shown = [i for i, main in enumerate(main_N.tolist()) if main][:SAMPLES]

@@ -71,14 +71,14 @@ def raw_space(subject: Subject) -> None:
 def controls(subject: Subject, teacher: list[str | None] | None, errors: Errors) -> None:
     """Every `control/*` with its `_gap`: the autoencoder's figure minus the control's, on the control's rows."""
     wordless(subject, errors)
-    _put(subject, errors, "no_injection", subject.board.error(_uninjected(subject)))
+    put_control(subject, errors, "no_injection", subject.board.error(_uninjected(subject)))
     if teacher is not None:
         has_N = torch.tensor([text is not None for text in teacher]) & subject.main_N
         errors.texts["teacher"] = teacher
         subject.board.put("control/teacher_rows", int(has_N.sum()))
         if has_N.any():
             read_ND = subject.read([text or "" for text in teacher], "teacher")
-            _put(subject, errors, "teacher", subject.board.error(read_ND), has_N)
+            put_control(subject, errors, "teacher", subject.board.error(read_ND), has_N)
 
 
 def wordless(subject: Subject, errors: Errors) -> None:
@@ -86,7 +86,7 @@ def wordless(subject: Subject, errors: Errors) -> None:
     board, rows, main_N = subject.board, subject.rows, subject.main_N
 
     def put(name: str, error_N: Tensor) -> None:
-        _put(subject, errors, name, error_N)
+        put_control(subject, errors, name, error_N)
 
     put("mean", board.error(subject.training.constant(len(rows))))
     table_ND, seen_N = subject.training.last_token(rows.token_id)
@@ -99,7 +99,8 @@ def wordless(subject: Subject, errors: Errors) -> None:
         put("shuffled", shuffled_N)
 
 
-def _put(subject: Subject, errors: Errors, name: str, error_N: Tensor, keep_N: Tensor | None = None) -> None:
+def put_control(subject: Subject, errors: Errors, name: str, error_N: Tensor, keep_N: Tensor | None = None) -> None:
+    """Put `control/<name>` with its gap to the round trip over the rows kept (the main ones), and keep its errors."""
     keep_N = subject.main_N if keep_N is None else keep_N
     errors[name] = torch.where(keep_N, error_N, torch.full_like(error_N, float("nan")))
     subject.board.add_control(f"control/{name}", error_N, subject.error_N, keep_N)

@@ -20,6 +20,7 @@ from nlae.evaluation.frontier import ReaderBudget
 from nlae.evaluation.parts import Errors, calibrated, controls, raw_space, teacher_texts
 from nlae.evaluation.protocol import Contexts, FitReader, RoundTrip
 from nlae.evaluation.quotes import quote_frontier
+from nlae.evaluation.reworded import reworded
 from nlae.evaluation.round_trip import FOLDER as TEXT_FOLDER
 from nlae.evaluation.round_trip import read_lengths
 from nlae.evaluation.sampling import others
@@ -78,6 +79,7 @@ def evaluate(
     if neurons.reads_neurons(subject):
         neurons.write(neurons.measure(subject), folder)
     controls(subject, teacher_texts(subject, descriptions), errors)
+    reworded(subject, errors)
     rank_N = _ranks(subject)
     frontier = quote_frontier(subject, budget, fit_reader, errors) if subject.settings.frontier else None
     _match(subject, corpus)

@@ -15,7 +15,7 @@ import yaml
 
 from nlae.page import render, write
 from nlae.page.environment import number
-from nlae.report import figures, numbers
+from nlae.report import figures, numbers, sites
 from nlae.report.dictionary import summarise
 from nlae.report.examples import examples
 from nlae.report.gather import StageFiles, gather, plain_path, read_json
@@ -81,15 +81,17 @@ def build_report(
 def _story(found: Mapping[str, StageFiles], config: Mapping[str, Any], chat_template: bool) -> dict[str, Any]:
     """What is said in words, each sentence from numbers."""
     evaluation = found["evaluate"]
-    metrics = evaluation.metrics
+    metrics = sites.over_all(evaluation.metrics)
+    mixture = sites.layers(evaluation.metrics)
+    claims = sites.verdict(evaluation.metrics) if mixture else [*numbers.verdict(metrics), numbers.quote_line(metrics)]
     return {
         "title": _title(config),
         "site": _site(config),
         "smoke": bool((config.get("report") or {}).get("smoke")),
-        "lede": _lede(metrics, found),
+        "lede": _lede(metrics, found, sum(len(layers) for layers in mixture.values())),
         "own": numbers.headline(metrics),
         "extras": _extras(metrics),
-        "verdict": [line for line in (*numbers.verdict(metrics), numbers.quote_line(metrics)) if line],
+        "verdict": [line for line in claims if line],
         "notes": [*_notes(evaluation), *([] if chat_template else [RAW_FORM])],
         "prompt": _prompt(config),
     }
@@ -98,12 +100,13 @@ def _story(found: Mapping[str, StageFiles], config: Mapping[str, Any], chat_temp
 def _figures(found: dict[str, StageFiles], config: Mapping[str, Any]) -> dict[str, Any]:
     """Charts, tables and sample explanations."""
     evaluation = found["evaluate"]
-    metrics, settings = evaluation.metrics, config.get("report") or {}
+    metrics, settings = sites.over_all(evaluation.metrics), config.get("report") or {}
     bars = numbers.bars(metrics)
     frontier = read_json(evaluation.folder / "frontier.json", None)
     chosen, seed = int(settings.get("examples", 4)), int(settings.get("seed", 0))
     return {
         "controls": figures.controls(bars) if bars else None,
+        "kinds": sites.tables(evaluation.metrics),
         "frontier": figures.frontier(frontier, metrics),
         "template_tokens": (frontier or {}).get("template_tokens"),
         "learning": figures.held_out(found),
@@ -143,10 +146,11 @@ def _site(config: Mapping[str, Any]) -> str:
     return SITES.get(str(site.get("kind")), "block {}").format(site.get("layer", "?"))
 
 
-def _lede(metrics: dict[str, float], stages: Mapping[str, StageFiles]) -> str:
+def _lede(metrics: dict[str, float], stages: Mapping[str, StageFiles], sites: int) -> str:
     rows, works = metrics.get("rows"), metrics.get("clusters")
     held = f"{number(int(rows))} held-out activations" if rows else "held-out activations"
     held += f" from {number(int(works))} source works" if works else ""
+    held += f" at each of {sites} sites" if sites else ""
     how = "after joint reinforcement" if "reinforce" in stages else "after the warm start"
     if "reinforce" not in stages and "warmstart" not in stages:
         how = "as it was given"

@@ -14,7 +14,19 @@ from nlae.page.environment import number
 from nlae.report.meanings import label, meaning, order
 
 SUFFIXES = ("_low", "_high", "_gap", "_gap_low", "_gap_high")
-CONTROLS = ("teacher", "last_token", "pca_1", "pca_4", "pca_16", "pca_64", "mean", "no_injection", "shuffled")
+CONTROLS = (
+    "teacher",
+    "last_token",
+    "pca_1",
+    "pca_4",
+    "pca_16",
+    "pca_64",
+    "mean",
+    "no_injection",
+    "word_shuffle",
+    "no_quotes",
+    "shuffled",
+)
 
 
 @dataclass(frozen=True)
@@ -130,6 +142,8 @@ def name_of(control: str) -> str:
         "mean": "the mean",
         "no_injection": "texts written without the activation",
         "shuffled": "the shuffled pairing",
+        "word_shuffle": "the same words in random order",
+        "no_quotes": "the same texts without their quotes",
     }
     if control.startswith("pca_"):
         count = control.removeprefix("pca_")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from nlae.stages.context import StageContext
 
-VERSION = 2
+VERSION = 3
 
 
 def run(context: StageContext) -> dict[str, float]:

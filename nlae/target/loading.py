@@ -119,7 +119,9 @@ def quiet_bars() -> Iterator[None]:
 @contextmanager
 def converting_bar() -> Iterator[None]:
     """Put our bar in the place of the one that transformers' GGUF reader draws, which no setting silences."""
-    from transformers import modeling_gguf_pytorch_utils as reader
+    from transformers import modeling_gguf_pytorch_utils
+
+    reader: Any = modeling_gguf_pytorch_utils
 
     def ours(tensors: Collection[Any], *_: Any, **__: Any) -> Iterator[Any]:
         return track(tensors, len(tensors), description="convert")

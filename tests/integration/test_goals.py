@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ REQUIRED = [
     "control/last_token",
     "control/pca_16",
     "control/shuffled",
+    "control/word_shuffle",
     "control/no_injection",
     "control/teacher",
     *(f"frontier/quote_{n}" for n in (1, 2, 4, 8, 16, 32)),
@@ -179,6 +181,36 @@ DEATHS = [
     ("evaluate", "nlae.autoencoder:Autoencoder", "reconstruct", 3),
     ("report", "nlae.report.build", "write", 1),
 ]
+# of a dictionary of two layers: in the second batch of the second layer's texts, then when all layers are there
+DICTIONARY_DEATHS = [
+    ("nlae.dictionary.describe.texts", "_line", 52, {"layer-001.json"}),
+    ("nlae.dictionary.build", "_finish", 1, {"layer-001.json", "layer-002.json"}),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_killed_in_the_middle_of_a_dictionary_its_entries_are_the_same(tmp_path):
+    words = [*SMOKE, "dictionary.layers=[1,2]"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    run = [sys.executable, "-m", "nlae", "dictionary", *words]
+    subprocess.run([*run, f"paths.artifacts={whole}"], check=True, env=env, capture_output=True)
+    # what it is made from is made already
+    shutil.copytree(whole, killed, ignore=shutil.ignore_patterns("dictionary"))
+    place = f"paths.artifacts={killed}"
+    for owner, name, calls, finished in DICTIONARY_DEATHS:
+        driver = [sys.executable, "-c", KILLER, owner, name, str(calls), "dictionary", *words, place]
+        done = subprocess.run(driver, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == -signal.SIGKILL, (name, done.stderr[-2000:])
+        assert not any((killed / "dictionary").glob("*/manifest.json")), name
+        assert {path.name for path in (killed / "dictionary").glob("*/layers/layer-*.json")} == finished
+    done = subprocess.run([*run, place], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (one,), (other,) = ((folder / "dictionary").glob("*/dictionary.parquet") for folder in (whole, killed))
+    assert one.parent.name == other.parent.name
+    for name in ("dictionary.parquet", "contexts.arrow", "layers.json", "metrics.json"):
+        assert (one.parent / name).read_bytes() == (other.parent / name).read_bytes(), name
 
 
 @pytest.mark.slow

@@ -136,7 +136,7 @@ class FakeAutoencoder:
 
     def _one(self, text: str) -> Tensor:
         words = text.split()
-        if words[:1] != ["row"]:
+        if words[:1] != ["row"] or words[2:3] != ["noise"]:
             mean = self.statistics.mean_D if self.statistics is not None else self.vectors.mean(0)
             return unit(mean)
         source = torch.Generator().manual_seed(int(words[3]))

@@ -129,6 +129,7 @@ def test_all_the_names_that_scripts_rely_on(fakes: SimpleNamespace, store: Activ
     )
     names = ["fve", "fve_greedy", "fve_calibrated", "raw_r2", "frontier/fve", "early/fve"]
     plain = ["mean", "last_token", "pca_1", "pca_4", "pca_16", "pca_64", "shuffled", "no_injection", "teacher"]
+    plain += ["word_shuffle"]
     names += [f"control/{name}" for name in plain] + [f"control/{name}_gap" for name in plain]
     names += [f"frontier/quote_{n}{kind}" for n in (1, 2, 4, 8, 16, 32) for kind in ("", "_frozen")]
     for name in names:

@@ -170,6 +170,7 @@ def test_broken_or_missing_evaluations_are_named(stages, tmp_path: Path) -> None
 def test_every_figure_the_evaluation_promises_has_a_meaning() -> None:
     keys = (
         *("fve", "fve_calibrated", "fve_greedy", "raw_r2", "control/mean", "control/last_token", "control/pca_16"),
+        *("control/word_shuffle", "control/no_quotes", "neurons/r2", "ceiling/linear"),
         *("control/shuffled", "control/no_injection", "control/teacher", "frontier/quote_1", "frontier/quote_32"),
         *("frontier/quote_8_frozen", "tokens_mean", "extraction_rate", "early/fve", "closed_rate", "match/reader"),
     )
@@ -203,7 +204,15 @@ def test_a_dictionary_is_summarised_and_linked(stages, tmp_path: Path) -> None:
     folder = make_dictionary(root, {})
     at = root / "report" / "abc"
     page = page_of({**stages, "dictionary": folder}, at)
-    for wanted in ("92,160 entries", "1.6\N{NO-BREAK SPACE}%", "Decoys that set no", "0.83", "dictionary/fedcba", "0.61"):
+    wanted_words = (
+        "92,160 entries",
+        "1.6\N{NO-BREAK SPACE}%",
+        "Decoys that set no rule",
+        "0.83",
+        "dictionary/fedcba",
+        "0.61",
+    )
+    for wanted in wanted_words:
         assert wanted in page, wanted
     (href,) = re.findall(r'<a href="([^"]+dictionary[.]html)"', page)
     assert (at / href).read_text() == "overview"
