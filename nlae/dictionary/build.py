@@ -115,7 +115,8 @@ def estimate(
     sampled = signs * sum(min(count, width) for count in share(settings.sample, len(layers)))
     own, null = (sum(texts.get(kind, 0) for kind in settings.own) for texts in (OWN_TEXTS, NULL_TEXTS))
     written = len(layers) * (settings.contexts_per_layer + settings.readable_rows) + sampled * own + nulls * null
-    read = written + 2 * (sampled + nulls) + len(layers) * (1 + settings.readable_rows)
+    key_words = sampled * (settings.candidates + 1) + 2 * nulls if "context" in settings.own else 0
+    read = written + key_words + len(layers) * (1 + settings.readable_rows)
     return Cost(len(layers), (2 if signed else 1) * width * len(layers), written, written * max_tokens, read)
 
 

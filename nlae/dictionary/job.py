@@ -7,24 +7,19 @@ a file; an unfinished one keeps its texts, and all the rest of it is computed ag
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
 
+from nlae.dictionary import wording
 from nlae.dictionary.columns import (
     DECOY,
-    NULL,
-    NULL_DECOY,
     REAL,
-    ROTATED,
-    ROTATED_DECOY,
     Columns,
-    Ints,
     LayerData,
     read_layer,
 )
@@ -32,26 +27,21 @@ from nlae.dictionary.corpus_view import CorpusView
 from nlae.dictionary.describe.candidates import (
     Sample,
     TextPlan,
-    medoid_first,
     origin_names,
     plan_texts,
-    shared_candidates,
-    with_own,
 )
-from nlae.dictionary.describe.key_words import context_only
-from nlae.dictionary.describe.texts import VectorMaker, write_texts
-from nlae.dictionary.direction_scan import DirectionScan, exemplars_at
+from nlae.dictionary.direction_scan import DirectionScan
 from nlae.dictionary.frame import LayerFacts, frame, histogram, summary
 from nlae.dictionary.scan.folder import Exemplars, Scan
 from nlae.dictionary.schema import SIGNS
 from nlae.dictionary.score.clusters import cosine_threshold, count_clusters
-from nlae.dictionary.score.layer import LayerScores, Texts, score_layer
+from nlae.dictionary.score.layer import LayerScores, score_layer
 from nlae.dictionary.score.panels import blocks
 from nlae.dictionary.score.passing import Rules
 from nlae.dictionary.score.prediction import centred
 from nlae.dictionary.settings import OWN, DictionarySettings
 from nlae.dictionary.speaker import Speaker
-from nlae.functional.randomness import derive_seed, generator
+from nlae.functional.randomness import generator
 
 Promoted = Callable[[int], tuple[Tensor, Tensor]]
 MAIN_GROUP = 0.5  # an entry is specialised when its only group holds at least this share of its strongest contexts
@@ -94,7 +84,7 @@ def make_layer(job: Job, layer: int) -> tuple[pl.DataFrame, dict[str, object], l
         rotated=settings.rotated,
         seed=settings.seed,
     )
-    samples = _samples(data, sample)
+    samples = wording.samples_by_group(data, sample)
     plan = plan_texts(
         data.groups,
         samples,
@@ -104,9 +94,9 @@ def make_layer(job: Job, layer: int) -> tuple[pl.DataFrame, dict[str, object], l
         n_report=len(data.panels["report"]),
         kinds=settings.own,
     )
-    written = _written(job, data, plan)
-    exemplars = _exemplars(job, data)
-    texts, words = _texts(job, data, samples, plan, written, exemplars)
+    written = wording.written(job, data, plan)
+    exemplars = wording.exemplars_by_group(job, data)
+    texts, words = wording.texts(job, data, samples, plan, written, exemplars)
     moments = job.scan.moments(layer)
     scores = score_layer(
         data,
@@ -120,109 +110,23 @@ def make_layer(job: Job, layer: int) -> tuple[pl.DataFrame, dict[str, object], l
     )
     facts = _facts(job, data, exemplars[REAL], sample, *_readable(job, data, plan, written))
     entries = frame(facts, scores, words, origin_names(texts.context - OWN.index("context")))
-    sampled = _to_be_judged(data, sample, scores, texts, words)
+    sampled = _to_be_judged(data, sample, scores, words)
     return entries, summary(facts, scores, entries, settings.seed), sampled
 
 
-def _samples(data: LayerData, sample: Sample) -> dict[str, Sample]:
-    """By group, the entries with candidates of their own: the sample, its decoys, and its part of the null group."""
-    among = sample.among(data.drawn)
-    found = {REAL: sample, DECOY: sample, NULL: among, NULL_DECOY: among}
-    return {name: found[name] for name in data.groups if name in found}
-
-
-def _exemplars(job: Job, data: LayerData) -> dict[str, Exemplars]:
-    """Exemplars by group: of the whole training split, but of the null group in its panel, as it is made there."""
-    found = {name: job.scan.exemplars(data.layer, decoy=name == DECOY) for name in (REAL, DECOY)}
-    for name in (NULL, NULL_DECOY):
-        if name in data.groups:
-            columns, panel = data.groups[name], data.panels["train"]
-            found[name] = exemplars_at(columns.row_2nK, columns.values["train"], panel)
-    return found
-
-
-def _to_be_judged(
-    data: LayerData, sample: Sample, scores: LayerScores, texts: Texts, words: list[str]
-) -> list[dict[str, Any]]:
+def _to_be_judged(data: LayerData, sample: Sample, scores: LayerScores, words: list[str]) -> list[dict[str, Any]]:
     """Rival texts about each sampled entry, and the activation from which it counts as firing."""
     rows = []
     for neuron, sign in zip(sample.neuron.tolist(), sample.sign.tolist(), strict=True):
         of = {
             "ours": scores.text[REAL][sign, neuron],
             "decoy": scores.text[DECOY][sign, neuron],
-            "context_only": texts.candidates[REAL][sign, neuron, texts.context],
+            "context_only": scores.compared["context_only"][sign, neuron],
         }
         said = {name: words[int(place)] if place >= 0 else "" for name, place in of.items()}
         threshold = float(data.real.threshold_2n[sign, neuron])
         rows.append({"layer": data.layer, "neuron": neuron, "sign": SIGNS[sign], "threshold": threshold, **said})
     return rows
-
-
-def _written(job: Job, data: LayerData, plan: TextPlan) -> list[str]:
-    layer, seed = data.layer, job.settings.seed
-    vectors = _vectors(job, data)
-    unit = job.scan.unit_nd if isinstance(job.scan, DirectionScan) else None
-    return write_texts(
-        job.folder / f"layer-{layer:03d}.jsonl",
-        plan.requests,
-        VectorMaker.of(vectors["train"], vectors["report"], unit),
-        lambda vectors, places: job.speaker.write(
-            layer, vectors, [derive_seed(seed, "dictionary", layer, place) for place in places]
-        ),
-        batch_size=job.settings.batch_size,
-        progress=job.progress,
-    )
-
-
-def _vectors(job: Job, data: LayerData) -> Mapping[str, Tensor]:
-    """What is put into words: the neurons together, or where directions are described, their site."""
-    return data.inputs if isinstance(job.scan, DirectionScan) else data.real.values
-
-
-def _texts(
-    job: Job,
-    data: LayerData,
-    samples: Mapping[str, Sample],
-    plan: TextPlan,
-    written: list[str],
-    exemplars: Mapping[str, Exemplars],
-) -> tuple[Texts, list[str]]:
-    """What the layer's texts say, who may choose among them, and the texts themselves."""
-    words = list(written)
-    own: dict[str, dict[str, Ints]] = {name: {} for name in data.groups}
-    for (name, kind), places in plan.own.items():
-        own[name][kind] = places
-    for name, sample in samples.items() if "context" in job.settings.own else ():
-        said = [_key_words(job, exemplars[name], *place) for place in zip(*sample.place, strict=True)]
-        own[name]["context"] = np.asarray(
-            [len(words) + i if text else -1 for i, text in enumerate(said)], dtype=np.int64
-        )
-        words += said
-    different = list(dict.fromkeys([job.settings.neutral, *words]))
-    place = {text: i for i, text in enumerate(different)}
-    reading = job.speaker.read(data.layer, different)
-    reading_CD = reading[[place[text] for text in words]]
-    candidates = {}
-    for name, columns in data.groups.items():
-        shared_2nK = shared_candidates(columns, plan.shared, job.settings.candidates)
-        shared_2nK = medoid_first(shared_2nK, reading_CD - reading[0])
-        candidates[name] = with_own(shared_2nK, samples.get(name, Sample.none()), own[name])
-        if not job.scan.signed and name not in (ROTATED, ROTATED_DECOY):
-            candidates[name][1] = -1  # what is never negative lends its texts to nobody
-        count = shared_2nK.shape[-1]
-    context = count + OWN.index("context")
-    autoencoder = [i for i in range(count + len(OWN)) if i != context]
-    return Texts(reading_CD, reading[0], candidates, autoencoder, context), words
-
-
-def _key_words(job: Job, exemplars: Exemplars, sign: Tensor, column: Tensor) -> str:
-    documents, positions = exemplars.document[sign, column].tolist(), exemplars.position[sign, column].tolist()
-    windows = [
-        job.corpus.window(document, position, job.settings.window)
-        for document, position in zip(documents, positions, strict=True)
-        if document >= 0
-    ]
-    return context_only(windows, job.corpus.frequencies, job.settings.word_limit)
 
 
 def _readable(job: Job, data: LayerData, plan: TextPlan, written: list[str]) -> tuple[Tensor | None, Tensor | None]:
@@ -238,7 +142,7 @@ def _readable(job: Job, data: LayerData, plan: TextPlan, written: list[str]) -> 
     if isinstance(job.scan, DirectionScan):
         rebuilt_RN = job.scan.directions.activations(rebuilt_RN)
     r2_N = neuron_r2(rebuilt_RN, values["report"][rows], values["train"].mean(0))
-    return r2_N, ceiling(lambda part_BN: job.speaker.inject(data.layer, part_BN), _vectors(job, data), values)
+    return r2_N, ceiling(lambda part_BN: job.speaker.inject(data.layer, part_BN), wording.vectors(job, data), values)
 
 
 def _facts(

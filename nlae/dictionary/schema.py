@@ -88,9 +88,9 @@ class Entry:
         prediction_null: AUROC of the entry's decoy, which went through the same pipeline.
         skyline: AUROC of the mean exemplar vector in place of words.
         last_token, token_list, shuffled, context_only: AUROC of the other baselines: mean activation per last token,
-            count of the token among its exemplars', the best of another entry's candidates, key words of its exemplars
-            (sample).
-        verbalized: AUROC of the best candidate that the autoencoder wrote, to be compared with context_only (sample).
+            count of the token among its exemplars', the best of another entry's candidates, key words of its exemplars,
+            the best of several (sample).
+        verbalized: AUROC of the best of as many texts that the autoencoder wrote, to be compared with context_only.
         share_of_skyline: (prediction − 0.5) / (skyline − 0.5); null where the skyline itself is at chance.
         r2, r2_ceiling: held-out variance of the neuron that survives the words, and the best linear map from what the
             verbalizer was given (the latter over the whole panel `report`).

@@ -22,7 +22,8 @@ class DictionarySettings:
             be trained at their site.
         scan: settings of the stage `scan`.
         contexts_per_layer: contexts that are verbalised once and shared by all entries of the layer.
-        candidates: shared texts that an entry chooses among.
+        candidates: shared texts that an entry chooses among; at most as many texts of a sampled entry stand on
+            either side of the comparison of the autoencoder with key words.
         sample: neurons, spread over layers and frequencies, that get candidates of their own.
         both_signs: whether both signs of these do; else one of each, drawn.
         own: kinds of candidates that these get: `with`, `without` and `write` are written, `context` is not.
@@ -31,7 +32,7 @@ class DictionarySettings:
         neutral: text whose reading stands for "nothing in particular".
         word_limit: words of a context-only text at most.
         window: tokens before an exemplar's peak that context-only texts are made from.
-        rotated: random orthogonal directions per layer that go through everything as a null.
+        rotated: random orthogonal directions and permuted neurons per layer, as many of each, as nulls.
         active_quantile: an entry is active above this quantile of its own training activations.
         min_passages: entries active in fewer passages of a panel are not scored there.
         cluster_top: strongest contexts that are grouped.
@@ -45,7 +46,7 @@ class DictionarySettings:
         judging: settings of the judging.
         steered: sampled entries that are steered with; 0 leaves output scores out.
         steering: settings of the steering.
-        seed: of samples, rotations, decoys and bootstrap.
+        seed: of samples, nulls, decoys and bootstrap.
     """
 
     autoencoder: str = "mixture"

@@ -45,8 +45,11 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "last_token": ("Last-token table", "AUROC of a table that knows only which token stands there."),
     "token_list": ("Token list", "AUROC of counting the token among those of the strongest contexts."),
     "shuffled": ("Another's words", "AUROC of the best of another entry's candidates, chosen as its own are."),
-    "context_only": ("Context-only words", "AUROC of words made from the contexts alone, without the autoencoder."),
-    "verbalized": ("Autoencoder's words", "AUROC of the best candidate that the autoencoder itself wrote."),
+    "context_only": (
+        "Context-only words",
+        "AUROC of key words of the contexts, without the autoencoder; the best of several.",
+    ),
+    "verbalized": ("Autoencoder's words", "AUROC of the autoencoder's own texts; the best of as many."),
     "share_of_skyline": ("Share of skyline", "How much of the skyline's lead over chance survives the words."),
     "r2": ("R² through words", "Share of the neuron's held-out variance that survives being put into words and back."),
     "r2_ceiling": ("R² ceiling", "The same for the best linear map from what the verbalizer is given."),

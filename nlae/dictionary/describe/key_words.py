@@ -1,8 +1,7 @@
 """Context-only texts: what an entry's exemplars have in common, said without any model.
 
 Named are the tokens it peaks at, the phrase that leads up to the peak, and words that stand nearby far more often than
-elsewhere. It is a candidate like any other. Beside the best of several texts of the autoencoder stands the best of as
-many of these, made from parts of the exemplars: the best of several beats one by luck alone.
+elsewhere. It is a candidate like any other, and what the autoencoder's texts are compared with at equal length.
 """
 
 from __future__ import annotations
@@ -37,27 +36,6 @@ def context_only(windows: Sequence[Sequence[str]], frequencies: DocumentFrequenc
         parts.append(("near " if parts else "Text with ") + ", ".join(nearby))
     text = " ".join(" ".join(parts).split()[:word_limit]).rstrip(",")
     return text + '"' * (text.count('"') % 2)  # a quote that the limit has cut is closed
-
-
-def context_texts(
-    windows: Sequence[Sequence[str]], frequencies: DocumentFrequencies, word_limit: int, count: int
-) -> list[str]:
-    """Different texts about the windows, `count` at most: of all of them first, then of parts, then of single ones.
-
-    Args:
-        windows: as for `context_only`.
-        frequencies: of words in the training documents.
-        word_limit: words of each text at most.
-        count: texts wanted.
-    """
-    half = len(windows) // 2
-    parts = [windows, windows[:half], windows[half:], windows[::2], windows[1::2], *([window] for window in windows)]
-    found: dict[str, None] = {}
-    for part in parts:
-        text = context_only(part, frequencies, word_limit)
-        if text != NOTHING and len(found) < count:
-            found[text] = None
-    return list(found)
 
 
 def peak_tokens(tokens: Sequence[str], limit: int) -> list[str]:

@@ -31,6 +31,7 @@ class LayerScores:
         decoy: AUROC of the decoys' texts on `report`.
         baselines: name -> AUROC on `report` (`last_token`, `token_list`, `shuffled`, `skyline`, `context_only`,
             `verbalized`).
+        compared: the texts behind the last two of these, the best of equally many; −1 for none.
         correlations: on `report`.
         null_passes: name -> bool, flattened: `shuffled`, and where the layer has them `null`, `rotated`.
     """
@@ -42,6 +43,7 @@ class LayerScores:
     decide: Tensor
     decoy: Tensor
     baselines: Pairs
+    compared: Pairs
     correlations: Correlations
     null_passes: Pairs
 
@@ -54,14 +56,15 @@ class Texts:
         reading_CD: what each text says at the MLP's input, unit vectors.
         neutral_D: what the neutral text says.
         candidates: group -> texts that each entry may choose among, int64 (2, n, K), −1 for none.
-        written: columns of the candidates that the autoencoder wrote.
+        compared: `verbalized` and `context_only`, as many texts of the neurons' sampled entries in one as in the other,
+            int64 (2, n, k), −1 for none; see `describe.comparison`.
         context: column of the context-only candidate.
     """
 
     reading_CD: Tensor
     neutral_D: Tensor
     candidates: Pairs
-    written: list[int]
+    compared: Pairs
     context: int
 
 
@@ -91,6 +94,7 @@ def score_layer(
     found = _Found(data, texts, rules, min_passages, vocabulary)
     verdict, nulls, other_2n = _judge(found, generator)
     chosen = found.chosen[REAL]
+    compared = {name: found.best(REAL, few_2nk) for name, few_2nk in texts.compared.items()}
     in_range = found.label(data.real.values, torch.full_like(data.real.threshold_2n, active_from), "report")
     return LayerScores(
         text=found.chosen,
@@ -99,7 +103,8 @@ def score_layer(
         report=found.areas[REAL].of("report", chosen),
         decide=found.areas[REAL].of("decide", chosen),
         decoy=found.areas[DECOY].of("report", found.chosen[DECOY]),
-        baselines=_baselines(found, exemplar_token_2nK, vocabulary, other_2n),
+        baselines=_baselines(found, exemplar_token_2nK, vocabulary, {"shuffled": other_2n, **compared}),
+        compared=compared,
         correlations=correlations(found.said["report"], in_range, chosen),
         null_passes=nulls,
     )
@@ -148,10 +153,13 @@ class _Found:
         """Headroom on `decide` of one text per entry of a group, flattened."""
         return self._rules.headroom(self.areas[name].of("decide", text_2n), self._last[name]).flatten()
 
+    def best(self, name: str, text_2nK: Tensor) -> Tensor:
+        """The best of some texts for each entry of a group, chosen on `select`; (2, n), −1 where there are none."""
+        return text_2nK.gather(-1, self.areas[name].best("select", text_2nK)[..., None])[..., 0]
+
     def strangers(self, name: str, generator: torch.Generator) -> Tensor:
-        """The best of another entry's candidates, chosen on `select` as the own ones are; (2, n)."""
-        other_2nK = strangers_candidates(self.texts.candidates[name], generator)
-        return other_2nK.gather(-1, self.areas[name].best("select", other_2nK)[..., None])[..., 0]
+        """The best of another entry's candidates, chosen as the own ones are; (2, n)."""
+        return self.best(name, strangers_candidates(self.texts.candidates[name], generator))
 
     def verdict(self, rival_E: Tensor) -> Verdict:
         """Which neurons pass against these rivals."""
@@ -173,26 +181,16 @@ def _judge(found: _Found, generator: torch.Generator) -> tuple[Verdict, Pairs, T
     return verdict, nulls, other_2n
 
 
-def _baselines(found: _Found, exemplar_token_2nK: Tensor, vocabulary: int, other_2n: Tensor) -> dict[str, Tensor]:
-    """AUROC on `report` of what descriptions stand beside."""
-    data, texts, area = found.data, found.texts, found.areas[REAL]
-    own_2nK, on_report = texts.candidates[REAL], found.labels[REAL]["report"]
+def _baselines(found: _Found, exemplar_token_2nK: Tensor, vocabulary: int, rival_texts: Pairs) -> dict[str, Tensor]:
+    """AUROC on `report` of what descriptions stand beside; of other texts, given one per entry, under their names."""
+    data, on_report = found.data, found.labels[REAL]["report"]
     tokens_M = last_tokens(data.panels["report"])
     return {
         "skyline": skyline(found.contexts["train"], data.real.row_2nK, found.contexts["report"], on_report),
         "last_token": found.last_token(REAL, "report"),
         "token_list": token_list(exemplar_token_2nK, tokens_M, vocabulary, on_report),
-        "shuffled": area.of("report", other_2n),
-        "context_only": area.of("report", own_2nK[..., texts.context]),
-        "verbalized": _best_of(area, own_2nK, texts.written),
+        **{name: found.areas[REAL].of("report", text_2n) for name, text_2n in rival_texts.items()},
     }
-
-
-def _best_of(area: Areas, candidate_2nK: Tensor, columns: list[int]) -> Tensor:
-    """AUROC on `report` of the best candidate among some columns, chosen on `select`."""
-    few_2nK = candidate_2nK[..., columns]
-    best_2n = area.best("select", few_2nK)
-    return area.of("report", few_2nK.gather(-1, best_2n[..., None])[..., 0])
 
 
 def strangers_candidates(candidate_2nK: Tensor, generator: torch.Generator) -> Tensor:

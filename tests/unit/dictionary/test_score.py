@@ -71,8 +71,9 @@ def texts(flip=False):
         candidates[name] = torch.cat([shared, own], -1)
     if flip:
         candidates = {name: candidate.flip(0) for name, candidate in candidates.items()}
-    written = [i for i in range(SHARED + 4) if i != SHARED + 3]
-    return Texts(reading_CD, F.normalize(random(D, seed=7), dim=0), candidates, written, SHARED + 3)
+    own = candidates[REAL][..., SHARED:]
+    compared = {"verbalized": own[..., :2], "context_only": own[..., 2:]}
+    return Texts(reading_CD, F.normalize(random(D, seed=7), dim=0), candidates, compared, SHARED + 3)
 
 
 def score(data, said, seed=0):
@@ -152,6 +153,18 @@ def test_own_candidates_count_only_where_there_are_some(scored):
     assert scored.baselines["context_only"][:, ::4].isfinite().all()
     assert scored.baselines["context_only"][:, 1::4].isnan().all()
     assert (scored.column[:, 1::4] < SHARED).all()
+
+
+def test_rival_texts_are_chosen_on_select_and_stand_with_their_score(scored):
+    said = texts()
+    nobody = dataclasses.replace(said, compared={"context_only": said.candidates[REAL][..., SHARED:][..., 1:2]})
+    alone = score(layer(), nobody)
+    for name, few in said.compared.items():
+        text = scored.compared[name]
+        assert torch.equal(text >= 0, scored.baselines[name].isfinite())
+        assert torch.equal((few == text[..., None]).any(-1), torch.ones_like(text, dtype=torch.bool))
+    assert torch.equal(alone.compared["context_only"], said.compared["verbalized"][..., 1])
+    assert not torch.equal(alone.compared["context_only"], scored.compared["verbalized"])
 
 
 def test_strangers_have_as_many_candidates_and_never_their_own():
