@@ -7,6 +7,7 @@ those that pass are told apart. Everything is read in documents of the split `re
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,25 @@ from nlae.dictionary.scan.panels import roles
 from nlae.dictionary.schema import SCHEMA, SIGNS
 from nlae.dictionary.settings import DictionarySettings
 from nlae.dictionary.steering import output_scores
+from nlae.functional.bootstrap import ClusterBootstrap
+from nlae.functional.randomness import derive_seed
 from nlae.progress import Bar
 from nlae.store.arrow import write_text
 from nlae.target import Target
 
 CONTEXTS, LENGTH = 8, 32  # contexts that are steered in, and their length at most
 GROUPS = ("ours", "context_only", "decoy")
+THIRDS = ("early", "middle", "late")  # of the layers; near the last one an output score is close to a tautology
+STEERED = {
+    "score": "score_n",
+    "decoy_score": "decoy_score_n",
+    "gain": "gain_n",
+    "gain_random": "random_n",
+    "gain_decoy": "decoy_n",
+    "halvings": "rank_n",
+    "scale": "scale_n",
+    "kl": "kl_n",
+}  # figures of an entry, and their columns of `OutputScores`
 
 
 def examine(
@@ -47,7 +61,7 @@ def examine(
         entries: rows of the dictionary that were sampled.
         texts: what is said about each of them, and from which activation it fires; in the same order.
         settings: of the dictionary.
-        folder: gets `judge.json` and the answers of a judge that is slow or paid.
+        folder: gets `judge.json`, `steering.json`, and the answers of a judge that is slow or paid.
     """
     report = np.flatnonzero(roles(corpus) == "report").tolist()
     scores = {name: [None] * len(entries) for name in ("detection", "fuzzing", "output_score")}
@@ -55,7 +69,7 @@ def examine(
     if settings.judge is not None and len(entries):
         flat |= _judge(target, corpus, entries, texts, settings, folder, report, scores)
     if settings.steered and len(entries):
-        flat |= _steer(target, corpus, entries, settings, report, scores)
+        flat |= _steer(target, corpus, entries, settings, folder, report, scores)
     filled = {name: pl.Series(name, values, dtype=SCHEMA[name]) for name, values in scores.items()}
     return Examined(entries.select(KEYS).with_columns(**filled), flat)
 
@@ -119,6 +133,7 @@ def _steer(
     corpus: Corpus,
     entries: pl.DataFrame,
     settings: DictionarySettings,
+    folder: Path,
     report: list[int],
     scores: dict[str, list[Any]],
 ) -> dict[str, float]:
@@ -129,6 +144,7 @@ def _steer(
     length = min(LENGTH, len(ids[-1]))
     context_BT = torch.tensor([row[:length] for row in ids])
     layers = entries["layer"].to_list()
+    rows: list[dict[str, Any]] = []
     with Bar("directions steered with", len(chosen)) as bar:
         for layer in sorted({layers[place] for place in chosen}):
             places = [place for place in chosen if layers[place] == layer]
@@ -139,7 +155,51 @@ def _steer(
             found = output_scores(
                 target, layer, neurons, tokens, context_BT, settings.steering, signs=signs, progress=bar.advance
             )
-            for place, score in zip(places, found.score_n.tolist(), strict=True):
-                scores["output_score"][place] = None if score != score else score
-    reached = [score for score in scores["output_score"] if score is not None]
-    return {"output_score": float(np.median(reached)), "output_score/entries": float(len(reached))} if reached else {}
+            named = {name: getattr(found, name).tolist() for name in STEERED.values()}
+            for number, place in enumerate(places):
+                figures = {name: _finite(named[column][number]) for name, column in STEERED.items()}
+                scores["output_score"][place] = figures["score"]
+                rows.append({**entries.select(*KEYS, "passes").row(place, named=True), **figures})
+    write_text(folder / "steering.json", json.dumps(rows, indent=1))
+    return steering_metrics(rows, target.n_layers, settings.seed)
+
+
+def steering_metrics(rows: list[dict[str, Any]], n_layers: int, seed: int) -> dict[str, float]:
+    """Output scores beside their nulls, of all that reached the divergence, of those that pass, and by depth.
+
+    `output_score` is a median and `output_score/mean` a mean with its interval over neurons; `/decoy` is the same
+    steering as seen by another neuron's promoted tokens; `/gain`, `/gain_random`, `/gain_decoy` are median nats.
+
+    Args:
+        rows: an entry each, with the figures of `STEERED`, None where it did not reach the divergence.
+        n_layers: of the target, for its thirds.
+        seed: of the bootstrap.
+    """
+    reached = [row for row in rows if row["score"] is not None]
+    if not reached:
+        return {}
+    third = [min(2, 3 * row["layer"] // n_layers) for row in reached]
+    parts = {
+        "": reached,
+        "/passing": [row for row in reached if row["passes"]],
+        **{f"/{name}": [row for row, t in zip(reached, third, strict=True) if t == i] for i, name in enumerate(THIRDS)},
+    }
+    flat = {"output_score/entries": float(len(reached)), "output_score/unreached": float(len(rows) - len(reached))}
+    for name, part in parts.items():
+        if part:
+            flat[f"output_score{name}"] = float(np.median([row["score"] for row in part]))
+            flat[f"output_score{name}/decoy"] = float(np.median([row["decoy_score"] for row in part]))
+            flat[f"output_score{name}/entries"] = float(len(part))
+    for name in ("gain", "gain_random", "gain_decoy"):
+        flat[f"output_score/{name}"] = float(np.median([row[name] for row in reached]))
+    bootstrap = ClusterBootstrap([(row["layer"], row["neuron"]) for row in reached], derive_seed(seed, "steering"))
+    for name, column in (("mean", "score"), ("decoy_mean", "decoy_score")):
+        values = torch.tensor([row[column] for row in reached], dtype=torch.float64)
+        flat[f"output_score/{name}"] = float(values.mean())
+        if interval := bootstrap.mean(values):
+            flat[f"output_score/{name}_low"], flat[f"output_score/{name}_high"] = interval
+    return flat
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

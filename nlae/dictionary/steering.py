@@ -30,6 +30,7 @@ from nlae.target.site import Site
 
 TOLERANCE = 0.05  # of the divergence; rounding beyond it moves no rank
 MAX_STEPS = 16
+COLUMNS = 8  # figures of one direction
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class OutputScores:
     Attributes:
         score_n: probability that a promoted token gains more log-odds than under a random direction at the same
             divergence, over tokens, contexts and random directions; 0.5 is chance. The output score.
+        decoy_score_n: the same of another direction's promoted tokens: what any loud direction does to such tokens.
         gain_n: mean gain of the promoted tokens' log-odds, nats.
         random_n: the same tokens' mean gain under the random directions.
         decoy_n: mean gain, under this direction, of another direction's promoted tokens.
@@ -49,6 +51,7 @@ class OutputScores:
     """
 
     score_n: Tensor
+    decoy_score_n: Tensor
     gain_n: Tensor
     random_n: Tensor
     decoy_n: Tensor
@@ -127,10 +130,10 @@ def direction_scores(
         done += len(rows_nD)
         if progress is not None:
             progress(len(rows_nD))
-    table_nC = torch.stack(columns) if columns else torch.empty(0, 7)
-    score, gain, noise_gain, decoy, rank, scale, kl = table_nC.unbind(1)
+    table_nC = torch.stack(columns) if columns else torch.empty(0, COLUMNS)
+    score, decoy_score, gain, noise_gain, decoy, rank, scale, kl = table_nC.unbind(1)
     reached = len(random_gain_RBU) / max(1, settings.random)
-    return OutputScores(score, gain, noise_gain, decoy, rank, scale / steering.loudness, kl, reached)
+    return OutputScores(score, decoy_score, gain, noise_gain, decoy, rank, scale / steering.loudness, kl, reached)
 
 
 def write_directions(target: Target, layer: int, neurons: Sequence[int]) -> Tensor:
@@ -251,14 +254,27 @@ def _column(
 ) -> Tensor:
     """All figures of one direction, in the order of `direction_scores`."""
     if not bool(part.reached_n[row]) or not len(random_RBU):
-        return torch.full((7,), torch.nan)
+        return torch.full((COLUMNS,), torch.nan)
     gain_BK, noise_RBK = part.gain_nBU[row][:, own_K], random_RBU[:, :, own_K]
-    beats = (gain_BK > noise_RBK).float() + 0.5 * (gain_BK == noise_RBK).float()
+    other_BK = part.gain_nBU[row][:, other_K]
     halvings = part.halvings_nBU[row][:, own_K].mean() - random_rank_RBU[:, :, own_K].mean()
-    decoy = part.gain_nBU[row][:, other_K].mean()
     return torch.stack(
-        [beats.mean(), gain_BK.mean(), noise_RBK.mean(), decoy, halvings, part.scale_n[row], part.kl_n[row]]
+        [
+            _beats(gain_BK, noise_RBK),
+            _beats(other_BK, random_RBU[:, :, other_K]),
+            gain_BK.mean(),
+            noise_RBK.mean(),
+            other_BK.mean(),
+            halvings,
+            part.scale_n[row],
+            part.kl_n[row],
+        ]
     )
+
+
+def _beats(gain_BK: Tensor, noise_RBK: Tensor) -> Tensor:
+    """How often a gain exceeds that under a random direction, ties half."""
+    return ((gain_BK > noise_RBK).float() + 0.5 * (gain_BK == noise_RBK).float()).mean()
 
 
 @contextmanager

@@ -75,6 +75,7 @@ def test_a_direction_that_writes_a_token_scores_high_and_a_random_one_chance():
     assert float(found.rank_n[0]) > 1
     assert abs(float(found.score_n[1:].mean()) - 0.5) < 0.2
     assert float(found.decoy_n[0]) < float(found.gain_n[0])
+    assert float(found.decoy_score_n[0]) < 0.8  # another direction's token is no business of this one
 
 
 def test_the_other_sign_lowers_what_this_one_raises():
