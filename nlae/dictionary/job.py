@@ -130,19 +130,25 @@ def _to_be_judged(data: LayerData, sample: Sample, scores: LayerScores, words: l
 
 
 def _readable(job: Job, data: LayerData, plan: TextPlan, written: list[str]) -> tuple[Tensor | None, Tensor | None]:
-    """Per-neuron R² through the words of held-out contexts and of the best linear map; None where none were written."""
-    if not plan.held_out:
+    """Per-neuron R² through the words of held-out contexts, and of the best linear map on the same contexts.
+
+    None and None where fewer than two contexts were written.
+    """
+    if len(plan.held_out) < 2:
         return None, None
-    from nlae.dictionary.score.readability import ceiling
+    from nlae.dictionary.score.readability import ceiling, raw
     from nlae.evaluation.neurons import neuron_r2
 
-    values = data.real.values
     rows = [plan.requests[place].context for place in plan.held_out]
-    rebuilt_RN = job.speaker.rebuild(data.layer, [written[place] for place in plan.held_out])
+    given, values = (
+        {**panels, "report": panels["report"][rows]} for panels in (wording.vectors(job, data), data.real.values)
+    )
+    said = job.speaker.rebuild(data.layer, [written[place] for place in plan.held_out])
+    rebuilt_RN = raw(*said, given["report"])
     if isinstance(job.scan, DirectionScan):
         rebuilt_RN = job.scan.directions.activations(rebuilt_RN)
-    r2_N = neuron_r2(rebuilt_RN, values["report"][rows], values["train"].mean(0))
-    return r2_N, ceiling(lambda part_BN: job.speaker.inject(data.layer, part_BN), wording.vectors(job, data), values)
+    r2_N = neuron_r2(rebuilt_RN, values["report"], values["train"].mean(0))
+    return r2_N, ceiling(lambda part_BN: job.speaker.inject(data.layer, part_BN), given, values)
 
 
 def _facts(

@@ -93,7 +93,7 @@ class Entry:
         verbalized: AUROC of the best of as many texts that the autoencoder wrote, to be compared with context_only.
         share_of_skyline: (prediction − 0.5) / (skyline − 0.5); null where the skyline itself is at chance.
         r2, r2_ceiling: held-out variance of the neuron that survives the words, and the best linear map from what the
-            verbalizer was given (the latter over the whole panel `report`).
+            verbalizer was given, both on the same few contexts of `report`.
         detection, fuzzing: balanced accuracy by a judge; of the sample only.
         output_score: what steering with the write direction does to the promoted tokens; of the sample only.
         frequency: share of tokens above the layer's threshold.

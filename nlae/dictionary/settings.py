@@ -39,7 +39,7 @@ class DictionarySettings:
         cluster_quantile: contexts are joined when more alike than this share of random pairs.
         fdr, min_auroc, min_margin: an entry passes at this q-value, AUROC, and distance above the last-token table.
         readable_rows: held-out contexts per layer that are written and rebuilt for per-neuron R²; 0 leaves it out, and
-            the linear ceiling beside it.
+            the linear ceiling on the same contexts.
         promoted: tokens shown per entry that its write direction raises and lowers most.
         judge: who says from descriptions alone where entries fire; None leaves detection and fuzzing out.
         judged: sampled entries that are judged, over layers and frequencies, whether they pass or not.
@@ -96,6 +96,10 @@ class DictionarySettings:
         for name in ("sample", "rotated", "readable_rows", "promoted", "temperature", "judged", "steered"):
             if getattr(self, name) < 0:
                 raise NlaeError(f"dictionary.{name}={getattr(self, name)} must not be negative")
+        if self.readable_rows == 1:
+            raise NlaeError(
+                "dictionary.readable_rows=1: take 0, or 2 at least: one row has no other to fit on"
+            )
         for name in ("active_quantile", "cluster_quantile", "fdr", "min_auroc", "min_margin"):
             if not 0 <= getattr(self, name) < 1:
                 raise NlaeError(f"dictionary.{name}={getattr(self, name)} must lie in [0, 1)")

@@ -32,8 +32,8 @@ class Speaker(Protocol):
         """Unit vectors at the input of the layer's MLP that the texts say, float32 (C, d)."""
         ...
 
-    def rebuild(self, layer: int, texts: Sequence[str]) -> Tensor:
-        """Raw activations of the layer's neurons that the texts say, float32 (C, N)."""
+    def rebuild(self, layer: int, texts: Sequence[str]) -> tuple[Tensor, Tensor | None]:
+        """Unit directions that the texts say of the layer's neurons, float32 (C, N); norms (C,) where they are known."""
         ...
 
     def inject(self, layer: int, activation_BN: Tensor) -> Tensor:
@@ -103,14 +103,15 @@ class MixtureSpeaker:
         name = f"{self._read}.{layer}"
         return self.mixture.readings(texts, [name], batch_size=self.batch_size)[name]
 
-    def rebuild(self, layer: int, texts: Sequence[str]) -> Tensor:
-        """Raw activations of the layer's neurons that the texts say: directions at the predicted or median norm."""
+    def rebuild(self, layer: int, texts: Sequence[str]) -> tuple[Tensor, Tensor | None]:
+        """Directions that the texts say at the site that is put into words, and the magnitude head's norms, if any.
+
+        Without such a head `score.readability.raw` fits one scalar, on contexts other than those it is used on.
+        """
         name = f"{self._write}.{layer}"
         view = self.mixture.at(name)
         norm_C = view.reconstruct_norm(list(texts), batch_size=self.batch_size)
-        if norm_C is None:
-            norm_C = torch.full((len(texts),), float(view.statistics.norm_median))
-        return self.mixture.readings(texts, [name], batch_size=self.batch_size)[name] * norm_C[:, None]
+        return self.mixture.readings(texts, [name], batch_size=self.batch_size)[name], norm_C
 
     @torch.no_grad()
     def inject(self, layer: int, activation_BN: Tensor) -> Tensor:

@@ -6,9 +6,18 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
+from torch.nn import functional as F
 
-from nlae.dictionary.score.readability import ceiling
+from nlae.dictionary.columns import read_layer
+from nlae.dictionary.corpus_view import CorpusView
+from nlae.dictionary.describe.candidates import Sample, plan_texts
+from nlae.dictionary.job import Job, _readable
+from nlae.dictionary.scan.decoys import token_counts
+from nlae.dictionary.score.readability import ceiling, raw
+from nlae.dictionary.settings import DictionarySettings
+from nlae.evaluation.neurons import linear_ceiling
 
 sys.path.insert(0, str(Path(__file__).parent))
 import planted
@@ -52,3 +61,58 @@ def test_the_ceiling_is_what_ridge_makes_of_the_down_projection(scanned):
     wanted_N = np.take_along_axis(on_report, on_select.argmax(0)[None], 0)[0]
     np.testing.assert_allclose(found_N.numpy(), wanted_N, atol=1e-3)
     assert 0.05 < np.median(wanted_N) < 0.999
+
+
+def test_no_row_has_a_part_in_its_own_length():
+    direction = F.normalize(torch.randn(6, 5, generator=torch.Generator().manual_seed(3)), dim=-1)
+    length = torch.tensor([2.0, 2.0, 2.0, 10.0, 10.0, 10.0])
+    found = raw(direction, None, direction * length[:, None])
+    # each half takes what fits the other
+    torch.testing.assert_close(found.norm(dim=-1), length.flip(0))
+    torch.testing.assert_close(F.normalize(found, dim=-1), direction)
+    torch.testing.assert_close(raw(direction, length, direction), direction * length[:, None])
+
+
+class Exact:
+    """Reads from words that are row numbers the true direction, and injects the first 20 neurons."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def rebuild(self, layer, texts):
+        return F.normalize(self.rows[[int(text) for text in texts]], dim=-1), None
+
+    def inject(self, layer, activation):
+        return activation[:, :20]
+
+
+def test_both_are_measured_on_the_contexts_that_were_written(scanned, tmp_path):
+    settings = DictionarySettings(readable_rows=12)
+    counts = token_counts(scanned.corpus)
+    data = read_layer(scanned.scan, LAYER, counts, count=8, quantile=0.95, rotated=0, seed=0)
+    n_report = len(data.panels["report"])
+    plan = plan_texts(data.groups, {}, contexts=2, held_out=12, n_train=300, n_report=n_report)
+    rows = [plan.requests[place].context for place in plan.held_out]
+    report = data.real.values["report"]
+    report[[row for row in range(n_report) if row not in rows]] = 1e3  # nobody may look at these
+    view = CorpusView(scanned.corpus, scanned.target.tokenizer)
+    speaker = Exact(report)
+    job = Job(scanned.scan, view, speaker, settings, lambda layer: None, tmp_path, {LAYER: Sample.none()})
+    r2, top = _readable(job, data, plan, ["0", "0", *map(str, rows)])
+    values = data.real.values
+    sides = [(values[role][:, :20], values[role]) for role in ("train", "select")]
+    wanted, _ = linear_ceiling(*sides, (report[rows][:, :20], report[rows]))
+    torch.testing.assert_close(top, wanted)
+    assert 0 < r2.nanmedian() < 1
+    halves = report[rows][:6], report[rows][6:]
+    unit = [F.normalize(half, dim=-1) for half in halves]
+    scale = [float((u * h).sum() / u.square().sum()) for u, h in zip(unit, halves, strict=True)]
+    said = torch.cat([unit[0] * scale[1], unit[1] * scale[0]])
+    mean = values["train"].mean(0)
+    by_hand = 1 - (report[rows] - said).square().sum(0) / (report[rows] - mean).square().sum(0)
+    torch.testing.assert_close(r2.float(), by_hand, atol=1e-3, rtol=1e-3)
+
+
+def test_one_row_is_refused():
+    with pytest.raises(Exception, match=r"readable_rows=1: take 0, or 2"):
+        DictionarySettings(readable_rows=1)
