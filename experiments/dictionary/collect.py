@@ -30,6 +30,19 @@ BASELINES = (
 )
 
 
+JUDGED = (
+    ("ours", "the words"),
+    ("token_list", "list of its exemplars' tokens"),
+    ("context_only", "key words"),
+    ("decoy", "its decoy's words"),
+)
+NULLS = (
+    ("decoy", "neurons permuted, in the neurons' place"),
+    ("rotated", "random directions"),
+    ("shuffled", "other entries' descriptions"),
+)
+
+
 def history(folders: list[Path]) -> dict[str, dict[str, float]]:
     """Held-out figures at the last update of each trained stage."""
     found = {}
@@ -111,18 +124,26 @@ def tables(results: dict[str, Any]) -> str:
         "|---|---|---|",
     ]
     for key, label in BASELINES:
-        low, middle, high = (quartiles[f"{key}@{q}"] for q in (0.25, 0.5, 0.75))
-        lines.append(f"| {label} | {middle:.3f} | {low:.3f} … {high:.3f} |")
+        low, middle, high = (_number(quartiles[f"{key}@{q}"]) for q in (0.25, 0.5, 0.75))
+        lines.append(f"| {label} | {middle} | {low} … {high} |")
     lines += ["", "| entries that pass | share |", "|---|---|", f"| real | {metrics['pass_rate']:.4f} |"]
-    for null in ("decoy", "rotated", "shuffled"):
-        lines.append(f"| {null} | {metrics[f'pass_rate/{null}']:.4f} |")
+    lines += [
+        f"| {label} | {metrics[f'pass_rate/{null}']:.4f} |" for null, label in NULLS if f"pass_rate/{null}" in metrics
+    ]
+    shares = [
+        f"{label} {metrics[f'null_share/{null}']:.3f}" for null, label in NULLS if f"null_share/{null}" in metrics
+    ]
+    if shares:
+        limit = metrics["null_share/fdr"]
+        lines += ["", f"Rate of a null over that of entries, to stay within {limit:g}: {'; '.join(shares)}."]
+    lines += _survival(metrics) + _judged(metrics)
     medians = results["sample_medians"]
     lines += [
         "",
-        "| sampled entries, the same budget of candidates | median AUROC |",
+        "| sampled entries, as many texts on either side | median AUROC |",
         "|---|---|",
         f"| best of the autoencoder's texts | {medians['verbalized']:.3f} |" if medians["entries"] else "| – | – |",
-        f"| context-only text | {medians['context_only']:.3f} |" if medians["entries"] else "| – | – |",
+        f"| best of the key-word texts | {medians['context_only']:.3f} |" if medians["entries"] else "| – | – |",
     ]
     lines += [
         "",
@@ -131,12 +152,41 @@ def tables(results: dict[str, Any]) -> str:
     ]
     for layer in results["layers"]:
         lines.append(
-            f"| {layer['layer']} | {layer['prediction']:.3f} "
-            f"| {layer['prediction_low']:.3f} … {layer['prediction_high']:.3f} "
-            f"| {layer['prediction_null']:.3f} | {layer['skyline']:.3f} | {layer['last_token']:.3f} "
+            f"| {layer['layer']} | {_number(layer['prediction'])} "
+            f"| {_number(layer['prediction_low'])} … {_number(layer['prediction_high'])} "
+            f"| {_number(layer['prediction_null'])} | {_number(layer['skyline'])} | {_number(layer['last_token'])} "
             f"| {layer['pass_rate']:.4f} | {layer['specialised']:.3f} | {layer['specialised_decoy']:.3f} |"
         )
     return "\n".join(lines)
+
+
+def _survival(metrics: dict[str, float]) -> list[str]:
+    """What of single neurons survives the words, beside what could; nothing where it was not measured."""
+    rows = [("r2", "through the words"), ("r2_ceiling", "best linear map from what is injected")]
+    found = [f"| {label} | {metrics[key]:.3f} |" for key, label in rows if key in metrics]
+    return (
+        ["", "| variance of a neuron, the same held-out contexts | median R² |", "|---|---|", *found] if found else []
+    )
+
+
+def _judged(metrics: dict[str, float]) -> list[str]:
+    """Balanced accuracy by task and kind of description; nothing where nobody judged."""
+    lines = []
+    for task in ("detection", "fuzzing"):
+        for group, label in JUDGED:
+            key = f"judge/{task}/{group}"
+            if key not in metrics:
+                continue
+            low, high = metrics.get(f"{key}_low"), metrics.get(f"{key}_high")
+            interval = "–" if low is None or high is None else f"{low:.3f} … {high:.3f}"
+            lines.append(f"| {task} | {label} | {metrics[key]:.3f} | {interval} | {metrics[f'{key}_entries']:.0f} |")
+    if not lines:
+        return []
+    return ["", "| judge | given | balanced accuracy | 95 % | entries |", "|" + "---|" * 5, *lines]
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ class Speaker(Protocol):
         ...
 
     def rebuild(self, layer: int, texts: Sequence[str]) -> tuple[Tensor, Tensor | None]:
-        """Unit directions that the texts say of the layer's neurons, float32 (C, N); norms (C,) where they are known."""
+        """Unit directions of the layer's neurons that the texts say, float32 (C, N); norms (C,) where known."""
         ...
 
     def inject(self, layer: int, activation_BN: Tensor) -> Tensor:
