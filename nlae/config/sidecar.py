@@ -14,6 +14,7 @@ from nlae.fingerprint import pick
 
 # What a checkpoint remembers without being bound to it: a typed value is taken.
 FREE = ("site.min_position",)
+MIXTURE = "mixture"  # role of a checkpoint of several sites
 SHOWN = 3  # disagreements that are spelled out
 
 
@@ -42,7 +43,9 @@ def adopt_checkpoint(config: dict[str, Any], typed: Sequence[str]) -> tuple[dict
         source_from_description(said["target"])
         _check_target(config, typed, said["target"])
         config["target"] = said.pop("target")
-    if _depth_to_layer(config, typed):
+    if meta.get("role") == MIXTURE:
+        _adopt_sites(config, typed, meta)
+    elif _depth_to_layer(config, typed):
         typed.append("site.layer")
     problems = []
     for path, value in said.items():
@@ -64,6 +67,8 @@ def adopt_checkpoint(config: dict[str, Any], typed: Sequence[str]) -> tuple[dict
 def said_by(meta: Mapping[str, Any]) -> dict[str, Any]:
     """Config paths and values that a sidecar fixes, ours or the reference's."""
     said: dict[str, Any] = {}
+    if meta.get("role") == MIXTURE:
+        meta = {**meta, "site": None}  # several sites, which `adopt_checkpoint` takes as a whole
     if isinstance(meta.get("target"), Mapping):
         said["target"] = dict(meta["target"])
     elif "/" in str(meta.get("base_checkpoint", "")):
@@ -108,6 +113,43 @@ def _check_target(config: Mapping[str, Any], typed: Sequence[str], target: Mappi
                 f"checkpoint={config['checkpoint']} disagrees with the command line: target.{key}={_short(current)}, "
                 f"but it was trained on {target.get('name')} with {_short(value)}; leave target out"
             )
+
+
+def _adopt_sites(config: dict[str, Any], typed: Sequence[str], meta: Mapping[str, Any]) -> None:
+    """All sites of a mixture; or the one among them that was typed, which then is measured or used like a pair's."""
+    said, mine = _sites(meta), config.get("site") or {}
+    chosen = [word for word in typed if word == "site" or (word.startswith("site.") and word not in FREE)]
+    if "site.min_position" in typed:
+        said["min_position"] = mine["min_position"]
+    if chosen and "kinds" not in mine:
+        _depth_to_layer(config, typed)
+        if mine.get("kind") not in said["kinds"] or mine.get("layer") not in said["layers"]:
+            raise NlaeError(
+                f"checkpoint={config['checkpoint']} has no site={mine.get('kind')} site.layer={mine.get('layer')}; it "
+                f"reads {', '.join(said['kinds'])} of blocks {', '.join(map(str, said['layers']))}"
+            )
+        mine["min_position"] = said["min_position"]
+        return
+    for key in ("kinds", "layers"):
+        current = mine.get(key)
+        if current is not None and f"site.{key}" in typed and list(current) != list(said[key]):
+            raise NlaeError(
+                f"checkpoint={config['checkpoint']} disagrees with the command line: site.{key}={_short(current)}, but "
+                f"the checkpoint has {_short(said[key])}; leave it out, or name one site: site=KIND site.layer=K"
+            )
+    config["site"] = said
+
+
+def _sites(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """The node of a mixture's sites, made of their names: no class that a sidecar asks for."""
+    try:
+        kinds, layers, first = zip(
+            *((s["kind"], int(s["layer"]), s["min_position"]) for s in meta["sites"]), strict=True
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise NlaeError("the checkpoint's sidecar names no sites: it was written by another version") from error
+    node = {"kinds": list(dict.fromkeys(kinds)), "layers": sorted(set(layers)), "depths": None}
+    return {"_target_": "nlae.target.mixture.SiteMixture", **node, "min_position": first[0]}
 
 
 def _depth_to_layer(config: dict[str, Any], typed: Sequence[str]) -> bool:

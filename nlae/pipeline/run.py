@@ -191,6 +191,7 @@ def use(plan: Plan, service: str, command: str, group: str) -> Path:
     config = plan.config
     keys = ("file", "text", "messages", "vector", "query", "tokens", "stride", "samples", "generate", "format", "seed")
     wanted = {key: config.get(key) for key in keys} | {"explain": config.get("explain"), "subject": subject}
+    wanted["site"] = config.get("site")  # of a mixture: which of its sites is read
     fingerprint = digest(wanted)
     given = config.get("out") or config["paths"].get("out")
     folder = Path(given) if given else Path(config["paths"]["artifacts"]) / service / fingerprint

@@ -25,13 +25,13 @@ def run(context: StageContext) -> dict[str, float]:
     from nlae.corpus import Corpus
     from nlae.evaluation import evaluate
     from nlae.evaluation.mixture import evaluate_mixture
-    from nlae.mixture import Mixture, load_trained
+    from nlae.mixture import Mixture
+    from nlae.stages.subject import load_subject
     from nlae.store import ActivationStore, Descriptions
 
     corpus = Corpus.open(context.parents["corpus"])
-    subject = context.parents["subject"]
-    check_unseen(corpus, subject)
-    pair = load_trained(subject, device=context.device, precision=context.precision)
+    check_unseen(corpus, context.parents["subject"])
+    pair = load_subject(context)
     if isinstance(pair, Mixture):
         folder = context.parents["extract"]
         return evaluate_mixture(

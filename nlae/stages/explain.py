@@ -6,6 +6,7 @@ The only stage that writes to standard output: its table is what was asked for.
 import logging
 from functools import partial
 
+from nlae.errors import NlaeError
 from nlae.stages.context import StageContext
 
 VERSION = 1
@@ -24,17 +25,24 @@ def run(context: StageContext) -> dict[str, float]:
     """
     from rich.console import Console
 
-    from nlae.autoencoder import Autoencoder
     from nlae.explanation import Estimate, explain, load_inputs
     from nlae.explanation.table import cost, heading, legend, marks, table
+    from nlae.mixture import Mixture
     from nlae.progress import Bar
+    from nlae.stages.subject import load_subject
 
     config = context.config
     inputs = load_inputs(**{key: config.get(key) for key in ("file", "text", "messages", "vector")})
     settings = context.node("explain")
     rows = settings.pop("table_rows", None)
     settings |= {key: config[key] for key in CHOICES if config.get(key) is not None}
-    autoencoder = Autoencoder.load(context.parents["subject"], device=context.device, precision=context.precision)
+    autoencoder = load_subject(context)
+    if isinstance(autoencoder, Mixture):
+        folder, site = context.parents["subject"], autoencoder.sites[-1]
+        raise NlaeError(
+            f"explain: {folder} reads {len(autoencoder.names)} sites ({', '.join(autoencoder.names[:4])}, …), a text "
+            f"is explained at one; name it: checkpoint={folder} site={site.kind} site.layer={site.index}"
+        )
     with Bar("explaining") as bar:
 
         def announce(estimate: Estimate) -> None:

@@ -106,6 +106,46 @@ def test_a_sidecar_replaces_defaults(tmp_path):
     assert config["reconstructor"]["max_tokens"] == 99
 
 
+def mixture(folder):
+    sites = [{"kind": k, "layer": n, "min_position": 5} for n in (0, 2) for k in ("mlp_in", "mlp_neurons")]
+    strange = {"_target_": "os.system", "kinds": ["mlp_in"]}
+    return sidecar(folder, role="mixture", extraction_layer_index=None, site=strange, sites=sites)
+
+
+@pytest.mark.parametrize("override", ["seed=4", "site=mixture", "site.min_position=9"])
+def test_a_mixtures_sidecar_says_all_its_sites(tmp_path, override):
+    config, _ = adopt(mixture(tmp_path / "mixture"), override)
+    first = 9 if override == "site.min_position=9" else 5
+    assert config["site"] == {
+        "_target_": "nlae.target.mixture.SiteMixture", "kinds": ["mlp_in", "mlp_neurons"], "layers": [0, 2],
+        "depths": None, "min_position": first,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("where", ["site.layer=2", "site.depth=0.67"])
+def test_one_site_of_a_mixture_can_be_named(tmp_path, where):
+    site = adopt(mixture(tmp_path / "mixture"), "site=mlp_neurons", where)[0]["site"]
+    assert (site["_target_"], site["kind"], site["layer"], site["depth"]) == (
+        "nlae.target.site.Site", "mlp_neurons", 2, None,
+    )  # fmt: skip
+    assert site["min_position"] == 5
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        (["site=mlp_neurons", "site.layer=1"], "has no site=mlp_neurons site.layer=1; it reads mlp_in, mlp_neurons"),
+        (["site=resid", "site.layer=2"], "has no site=resid"),
+        (["site=mlp_in"], "site.layer=None"),
+        (["site=mixture", "site.layers=[0,1]"], "disagrees with the command line: site.layers="),
+    ],
+)
+def test_a_site_that_a_mixture_lacks_is_refused(tmp_path, overrides, named):
+    with pytest.raises(NlaeError) as failure:
+        adopt(mixture(tmp_path / "mixture"), *overrides)
+    assert named in str(failure.value)
+
+
 @pytest.mark.parametrize(
     ("override", "named"),
     [
