@@ -105,7 +105,14 @@ def _judge(
     for place, (text, _) in rows.items():
         for task in ("detection", "fuzzing"):
             scores[task][place] = said.score(task, "ours", _name(text))
-    notes = {"judge": said.judge, "refused": said.refused, "skipped": said.skipped}
+    notes = {
+        "judge": said.judge,
+        "refused": said.refused,
+        "skipped": said.skipped,
+        "windows": len(windows),
+        "works": len(set(windows.source)),
+        "control": {f"{task}: {key}": value for (task, key), value in sorted(said.detectors.items())},
+    }
     write_text(folder / "judge.json", json.dumps(notes, indent=1, ensure_ascii=False))
     return said.metrics()
 

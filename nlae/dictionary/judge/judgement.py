@@ -63,6 +63,7 @@ class Judgement:
     Attributes:
         judge: its identity.
         control: pooled score of planted detectors by (task, group); also of tasks that are not published.
+        detectors: score of each planted detector by (task, key): what kind of thing the judge can hear.
         refused: by task, why nothing is published.
         groups: pooled score by (task, group), and by (task, group + "/passing") of entries that passed.
         leads: by (task, rival), how far the group `LEADER` exceeds it; by (task, rival + "/passing") where it passed.
@@ -72,6 +73,7 @@ class Judgement:
 
     judge: dict[str, object]
     control: dict[tuple[str, str], Score] = field(default_factory=dict)
+    detectors: dict[tuple[str, str], float] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     groups: dict[tuple[str, str], Score] = field(default_factory=dict)
     leads: dict[tuple[str, str], Lead] = field(default_factory=dict)

@@ -2,7 +2,8 @@
 
 log p(description | text) − log p(description | other texts) is the log-odds, at even prior odds, that the description
 was written about this text. It asks nothing, so a model that cannot follow a question can still be a judge; but it
-hears words better than meanings, and what it calls a match is nearly always a word in common. How likely a description
+hears words better than meanings, and what it calls a match is nearly always a word in common. A text, or what is marked
+in it, is shown twice: what reads from left to right finds more in what it has read before. How likely a description
 is by itself is known badly from a few other texts, so by default such a judge is told how many of an entry's windows
 are active and gives its yes to as many, the likeliest. The positive control decides whether it may judge at all. Left
 out: the other direction, log p(text | description), which was worse on the control.
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 LEAD = {False: "\nThe text contains", True: "\nThe marked words are"}
 _QUOTES = str.maketrans({"“": '"', "”": '"', "„": '"', "’": "'", "‘": "'"})
+_OPENING = re.compile(r'(?<!\S)"(?=\w)')
 
 
 class LikelihoodJudge(LocalJudge):
@@ -106,10 +108,10 @@ class LikelihoodJudge(LocalJudge):
     @staticmethod
     def _prompt(text: str) -> str:
         marked = re.findall(f"{OPEN}(.*?){CLOSE}", text)
-        listed = f"\nMarked: {', '.join(word.strip() for word in marked)}" if marked else ""
-        return f"Text: {text}{listed}{LEAD[bool(marked)]}"
+        again = f"Marked: {', '.join(word.strip() for word in marked)}" if marked else f"Text: {text}"
+        return f"Text: {text}\n{again}{LEAD[bool(marked)]}"
 
 
 def _plain(description: str) -> str:
-    """One spelling of quotation marks, as rivals spell them differently."""
-    return description.translate(_QUOTES)
+    """One spelling of quotation marks, and behind them the space that makes a word the token it is in a text."""
+    return _OPENING.sub('" ', description.translate(_QUOTES))

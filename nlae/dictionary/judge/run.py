@@ -181,13 +181,15 @@ class _Answers:
             passing = [row for row in rows if self.subject[row].passes]
             if passing and entries:
                 pooled[task, group + PASSING] = self._score(passing)
-            if not entries:
-                continue
             by_key: dict[str, list[int]] = {}
             for row in rows:
                 by_key.setdefault(self.subject[row].key, []).append(row)
             for key, own in by_key.items():
-                result.entries[task, group, key] = self._score(own, single=True)
+                score = self._score(own, single=True)
+                if entries:
+                    result.entries[task, group, key] = score
+                elif group == PLANTED:
+                    result.detectors[task, key] = score.value
         if entries:
             self._leads(task, result)
 

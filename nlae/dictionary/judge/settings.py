@@ -17,7 +17,7 @@ class JudgeSettings:
     Attributes:
         tasks: of `detection` and `fuzzing`.
         quantiles, per_quantile, inactive: windows per entry; see `windows.draw_trials`.
-        control: number of planted detectors.
+        control: number of planted detectors; with 30 or more, what they score has an interval.
         control_least: balanced accuracy that the positive control must reach.
         control_margin: and by how much it must exceed the same descriptions shuffled.
         seed: of windows and resamples.
@@ -28,7 +28,7 @@ class JudgeSettings:
     quantiles: int = 5
     per_quantile: int = 2
     inactive: int = 10
-    control: int = 24
+    control: int = 32
     control_least: float = 0.7
     control_margin: float = 0.15
     seed: int = 0

@@ -71,6 +71,7 @@ def test_a_failing_judge_leaves_its_reason_and_no_score(tmp_path, scanned):
     notes = json.loads((tmp_path / "judge.json").read_text())
     assert set(notes["refused"]) == {"detection", "fuzzing"}
     assert "planted detectors" in notes["refused"]["detection"]
+    assert {value for name, value in notes["control"].items() if name.startswith("detection")} == {0.5}
     assert found.metrics["judge/detection/published"] == 0.0
     assert "judge/detection/control" in found.metrics
     assert not any("ours" in name for name in found.metrics)

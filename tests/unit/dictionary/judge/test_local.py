@@ -8,6 +8,7 @@ import torch
 
 from nlae.corpus import Corpus
 from nlae.dictionary.judge import LikelihoodJudge, LocalJudge, Question, read_windows
+from nlae.dictionary.judge.likelihood import _plain
 from nlae.dictionary.judge.prompts import question
 from nlae.dictionary.judge.shared_prefix import common_length, next_token_logits
 from nlae.dictionary.judge.windows import stratified_sample
@@ -76,9 +77,9 @@ def test_likelihood_is_that_of_the_description_beyond_other_texts(told_half):
     tokenizer: Any = judge.target.tokenizer
 
     def log_likelihood(text: str, description: str) -> float:
-        before = tokenizer.encode(f"Text: {text}\nThe text contains")
+        before = tokenizer.encode(f"Text: {text}\nText: {text}\nThe text contains")
         total = 0.0
-        for token in tokenizer.encode(f" {description}".replace("“", '"').replace("”", '"'), add_special_tokens=False):
+        for token in tokenizer.encode(f" {description}".replace("“", '" ').replace("”", '"'), add_special_tokens=False):
             total += float(judge.target.next_token_logits([before]).log_softmax(-1)[0, token])
             before.append(token)
         return total
@@ -94,12 +95,25 @@ def test_likelihood_is_that_of_the_description_beyond_other_texts(told_half):
             assert any(abs(float(shifts[0]) - pair) < 2e-3 for pair in pairs)
 
 
-def test_marked_words_are_shown_in_the_text_and_once_more_by_themselves():
+@pytest.mark.parametrize(
+    ("said", "plain"),
+    [
+        ("the word “harbour”", 'the word " harbour"'),
+        ('"sea" or "ice" as in "the old sea"', '" sea" or " ice" as in " the old sea"'),
+        ("; the last words are “of the world’s”.", '; the last words are " of the world\'s".'),
+        ('quotes " alone, 5"x7"', 'quotes " alone, 5"x7"'),
+    ],
+)
+def test_quotation_marks_are_spelled_alike(said, plain):
+    assert _plain(said) == plain
+
+
+def test_texts_are_shown_twice_and_marked_words_by_themselves():
     judge = LikelihoodJudge(model=TinyTarget(layers=2, width=32))
     assert judge._prompt("the «old harbour» and the «sea »") == (
         "Text: the «old harbour» and the «sea »\nMarked: old harbour, sea\nThe marked words are"
     )
-    assert judge._prompt("the sea") == "Text: the sea\nThe text contains"
+    assert judge._prompt("the sea") == "Text: the sea\nText: the sea\nThe text contains"
 
 
 def test_windows_hold_what_the_model_does_there(invented: Corpus, scanned: Any):

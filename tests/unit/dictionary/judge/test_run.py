@@ -81,6 +81,7 @@ def test_a_judge_that_knows_scores_one_and_wrong_descriptions_score_chance(windo
     result = judge_entries(KnownJudge(), subjects(windows), windows, SMALL)
     assert result.refused == {}
     assert result.control[task, PLANTED].value == 1.0
+    assert {value for (asked, _), value in result.detectors.items() if asked == task} == {1.0}
     assert result.groups[task, "ours"].value == 1.0
     assert result.score(task, "ours", "0.3+") == 1.0
     assert abs(result.groups[task, "wrong"].value - 0.5) < 0.08
