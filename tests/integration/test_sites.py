@@ -44,6 +44,13 @@ def test_the_chain_runs_for_a_mixture(tmp_path, capsys):
     mixture = Mixture.load(trained)
     assert mixture.names == tuple(names)
     assert "layer 3, MLP neurons" in mixture.target.tokenizer.decode(mixture.at(names[-1]).verbalizer.ids.prefix_ids)
+    (page,) = (tmp_path / "report").glob("*/report.html")
+    assert "Site by site" in page.read_text()
+    # its checkpoint explains a text at one site, which has to be named
+    asked = ["explain", f"checkpoint={trained}", "text=It rains", "logger=none", f"paths.artifacts={tmp_path}"]
+    assert main(asked) == 2
+    assert "site=mlp_neurons site.layer=3" in capsys.readouterr().err
+    assert main([*asked, "site=mlp_neurons", "site.layer=3", "tokens=-1"]) == 0
     # one layer means nothing to a mixture
     assert main(["extract", *words, "site.layer=2"]) == 2
     assert "site.layer" in capsys.readouterr().err
