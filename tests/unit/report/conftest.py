@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 CONTROLS = {
-    "mean": -0.14, "shuffled": -0.93, "no_injection": -0.31, "last_token": 0.27, "teacher": 0.44, "word_shuffle": 0.21, "no_quotes": 0.05,
+    "mean": -0.14, "shuffled": -0.93, "no_injection": -0.31, "last_token": 0.27, "teacher": 0.44, "word_shuffle": 0.21,
+    "no_quotes": 0.05,
     "pca_1": -0.02, "pca_4": 0.12, "pca_16": 0.35, "pca_64": 0.57,
 }  # fmt: skip
 CONFIG = {
