@@ -189,7 +189,7 @@ DICTIONARY_DEATHS = [
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_killed_in_the_middle_of_a_dictionary_its_entries_are_the_same(tmp_path):
     words = [*SMOKE, "dictionary.layers=[1,2]"]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
