@@ -97,9 +97,7 @@ class DictionarySettings:
             if getattr(self, name) < 0:
                 raise NlaeError(f"dictionary.{name}={getattr(self, name)} must not be negative")
         if self.readable_rows == 1:
-            raise NlaeError(
-                "dictionary.readable_rows=1: take 0, or 2 at least: one row has no other to fit on"
-            )
+            raise NlaeError("dictionary.readable_rows=1: take 0, or 2 at least: one row has no other to fit on")
         for name in ("active_quantile", "cluster_quantile", "fdr", "min_auroc", "min_margin"):
             if not 0 <= getattr(self, name) < 1:
                 raise NlaeError(f"dictionary.{name}={getattr(self, name)} must lie in [0, 1)")

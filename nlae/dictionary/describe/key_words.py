@@ -6,6 +6,7 @@ elsewhere. It is a candidate like any other, and what the autoencoder's texts ar
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -13,6 +14,7 @@ from nlae.teacher.words import DocumentFrequencies, is_key, same_word, words
 
 NOTHING = ""
 _PEAKS, _NEARBY, _PHRASE = 3, 4, 4
+_SHARE = 0.25  # of the exemplars
 
 
 def context_only(windows: Sequence[Sequence[str]], frequencies: DocumentFrequencies, word_limit: int) -> str:
@@ -26,23 +28,33 @@ def context_only(windows: Sequence[Sequence[str]], frequencies: DocumentFrequenc
     filled = [list(window) for window in windows if window]
     if not filled:
         return NOTHING
-    peaks = peak_tokens([window[-1] for window in filled], _PEAKS)
-    parts = ["The token " + " or ".join(f'"{peak}"' for peak in peaks)] if peaks else []
+    last = [window[-1] for window in filled]
+    parts = _naming(peak_tokens(last, _PEAKS))
     phrase = shared_phrase(filled)
     if phrase:
-        parts.append(f'as in "{phrase}"')
+        parts.append(f'as in "{phrase}"' if parts else f'Text with "{phrase}"')
     nearby = nearby_words(filled, frequencies, known=words(" ".join(parts)))
     if nearby:
         parts.append(("near " if parts else "Text with ") + ", ".join(nearby))
+    # where nothing is common to them, the first peak is better than no text
+    parts = parts or _naming(peak_tokens(last[:1], 1))
     text = " ".join(" ".join(parts).split()[:word_limit]).rstrip(",")
     return text + '"' * (text.count('"') % 2)  # a quote that the limit has cut is closed
 
 
 def peak_tokens(tokens: Sequence[str], limit: int) -> list[str]:
-    """The commonest peaks, case and spaces apart; only those that recur where any does."""
+    """The commonest peaks, case and spaces apart; only those that many exemplars share."""
     count = Counter(token.strip().lower() for token in tokens if token.strip())
-    recurring = [token for token, n in count.most_common(limit) if n > 1]
-    return recurring or [token for token, _ in count.most_common(1)]
+    return [token for token, n in count.most_common(limit) if n >= _many(len(tokens))]
+
+
+def _naming(peaks: Sequence[str]) -> list[str]:
+    return ["The token " + " or ".join(f'"{peak}"' for peak in peaks)] if peaks else []
+
+
+def _many(exemplars: int) -> int:
+    """How many exemplars must share what is named: by chance two of a dozen share something."""
+    return min(exemplars, max(2, math.ceil(_SHARE * exemplars)))
 
 
 def shared_phrase(windows: Sequence[Sequence[str]]) -> str:
@@ -58,7 +70,7 @@ def shared_phrase(windows: Sequence[Sequence[str]]) -> str:
 def nearby_words(
     windows: Sequence[Sequence[str]], frequencies: DocumentFrequencies, known: Sequence[str] = ()
 ) -> list[str]:
-    """Words that stand in several windows and are rare elsewhere, most telling first; none like another or a known one.
+    """Words that stand in many windows and are rare elsewhere, most telling first; none like another or a known one.
 
     Args:
         windows: tokens of each exemplar.
@@ -68,9 +80,9 @@ def nearby_words(
     count: Counter[str] = Counter()
     for window in windows:
         count.update({word.lower() for word in words("".join(window)) if is_key(word)})
-    several = {word: n for word, n in count.items() if n > 1}
+    many = {word: n for word, n in count.items() if n >= max(2, _many(len(windows)))}
     chosen: list[str] = []
-    for word in sorted(several, key=lambda word: (-several[word] * frequencies.weight(word), word)):
+    for word in sorted(many, key=lambda word: (-many[word] * frequencies.weight(word), word)):
         if len(chosen) < _NEARBY and not any(same_word(word, other) for other in [*known, *chosen]):
             chosen.append(word)
     return [frequencies.spell(word) for word in chosen]

@@ -3,6 +3,7 @@
 Under the null an entry and its decoy are exchangeable, so among the winners above any score there are about as many
 decoys as false entries (Elias & Gygi 2007; Barber & Candès 2015 for the + 1, without which few entries would pass too
 easily). Nothing is assumed about how scores are distributed, or that entries are independent of each other's decoys.
+A tie, as when two entries have the same text, speaks for neither: it is not accepted and not counted, as W = 0 there.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ def q_values(target_E: Tensor, decoy_E: Tensor) -> Tensor:
     known_E = ~target_E.isnan()
     decoy_E = torch.where(decoy_E.isnan(), -torch.inf, decoy_E)
     won_E = known_E & (target_E > decoy_E)
-    lost_E = known_E & ~won_E
-    best_E = torch.where(won_E, target_E, torch.where(lost_E, torch.maximum(decoy_E, target_E), -torch.inf))
+    lost_E = known_E & (decoy_E > target_E)
+    best_E = torch.where(won_E, target_E, torch.where(lost_E, decoy_E, -torch.inf))
     q_E = torch.full(target_E.shape, torch.nan, dtype=torch.float32)
-    q_E[lost_E] = 1.0
+    q_E[known_E & ~won_E] = 1.0
     if not won_E.any():
         return q_E
     score_W = best_E[won_E]

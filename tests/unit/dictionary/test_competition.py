@@ -29,6 +29,14 @@ def test_ties_and_missing_scores():
     assert q[2] == 1.0  # (1 + 0) / 1: one winner alone cannot tell itself from luck
 
 
+def test_a_tie_neither_passes_nor_keeps_others_from_passing():
+    target = torch.cat([torch.arange(20.0) + 10, torch.full((5,), 50.0)])
+    decoy = torch.cat([torch.zeros(20), torch.full((5,), 50.0)])
+    q = q_values(target, decoy)
+    assert q[:20].tolist() == [torch.tensor(1 / 20).item()] * 20
+    assert (q[20:] == 1).all()
+
+
 def test_nothing_known():
     assert q_values(torch.full((3,), NAN), torch.zeros(3)).isnan().all()
     assert q_values(torch.zeros(0), torch.zeros(0)).shape == (0,)
