@@ -9,6 +9,7 @@ from typing import Any
 from nlae.errors import NlaeError
 
 OWN = ("with", "without", "write", "context")
+CONTEXTS_AT = ("mlp_in", "mlp_neurons")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,8 @@ class DictionarySettings:
             be trained at their site.
         scan: settings of the stage `scan`.
         contexts_per_layer: contexts that are verbalised once and shared by all entries of the layer.
+        contexts_at: where contexts are put into words: at the layer's MLP input, or at its neurons. What is done to a
+            neuron, and held-out contexts for per-neuron R², is always put into words at the neurons.
         candidates: shared texts that an entry chooses among; at most as many texts of a sampled entry stand on
             either side of the comparison of the autoencoder with key words.
         sample: neurons, spread over layers and frequencies, that get candidates of their own.
@@ -54,6 +57,7 @@ class DictionarySettings:
     directions: str | None = None
     scan: Any = None
     contexts_per_layer: int = 200
+    contexts_at: str = "mlp_in"
     candidates: int = 4
     sample: int = 1500
     both_signs: bool = False
@@ -93,6 +97,8 @@ class DictionarySettings:
         ):
             if getattr(self, name) < 1:
                 raise NlaeError(f"dictionary.{name}={getattr(self, name)} must be at least 1")
+        if self.contexts_at not in CONTEXTS_AT:
+            raise NlaeError(f"dictionary.contexts_at={self.contexts_at} must be one of {', '.join(CONTEXTS_AT)}")
         for name in ("sample", "rotated", "readable_rows", "promoted", "temperature", "judged", "steered"):
             if getattr(self, name) < 0:
                 raise NlaeError(f"dictionary.{name}={getattr(self, name)} must not be negative")

@@ -24,8 +24,8 @@ NEURONS, INPUT = "mlp_neurons", "mlp_in"
 class Speaker(Protocol):
     """Words from activations and back."""
 
-    def write(self, layer: int, activation_BN: Tensor, seeds: list[int]) -> list[str]:
-        """One text per raw activation of the layer's neurons."""
+    def write(self, layer: int, activation_BN: Tensor, seeds: list[int], site: str) -> list[str]:
+        """One text per raw activation of the layer's neurons (site `NEURONS`) or of their input (`INPUT`)."""
         ...
 
     def read(self, layer: int, texts: Sequence[str]) -> Tensor:
@@ -91,11 +91,12 @@ class MixtureSpeaker:
                 "one of directions their own site"
             )
         self._write, self._read = kinds
+        self._kind = dict(zip((NEURONS, INPUT), kinds, strict=True))
         self.mixture, self.temperature, self.batch_size = mixture, temperature, batch_size
 
-    def write(self, layer: int, activation_BN: Tensor, seeds: list[int]) -> list[str]:
-        """One text per raw activation of the layer's neurons."""
-        view = self.mixture.at(f"{self._write}.{layer}")
+    def write(self, layer: int, activation_BN: Tensor, seeds: list[int], site: str) -> list[str]:
+        """One text per raw activation of the layer's neurons (site `NEURONS`) or of their input (`INPUT`)."""
+        view = self.mixture.at(f"{self._kind[site]}.{layer}")
         return [said.text for said in view.verbalize(activation_BN, seeds=seeds, temperature=self.temperature)]
 
     def read(self, layer: int, texts: Sequence[str]) -> Tensor:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from nlae.dictionary.columns import DECOY, NULL, NULL_DECOY, REAL, ROTATED, ROTATED_DECOY, Ints, LayerData
@@ -21,15 +22,18 @@ from nlae.dictionary.describe.candidates import (
     with_own,
 )
 from nlae.dictionary.describe.comparison import context_texts, equal_numbers
-from nlae.dictionary.describe.texts import VectorMaker, write_texts
+from nlae.dictionary.describe.texts import SHARED, WITH, Request, VectorMaker, write_texts
 from nlae.dictionary.direction_scan import DirectionScan, exemplars_at
 from nlae.dictionary.scan.folder import Exemplars
 from nlae.dictionary.score.layer import Texts
 from nlae.dictionary.settings import OWN
+from nlae.dictionary.speaker import INPUT, NEURONS
 from nlae.functional.randomness import derive_seed
 
 if TYPE_CHECKING:
     from nlae.dictionary.job import Job
+
+AS_IT_IS = (SHARED, WITH)  # what is asked of a context of the training panel, with nothing done to it
 
 
 def samples_by_group(data: LayerData, sample: Sample) -> dict[str, Sample]:
@@ -54,16 +58,26 @@ def written(job: Job, data: LayerData, plan: TextPlan) -> list[str]:
     layer, seed = data.layer, job.settings.seed
     given = vectors(job, data)
     unit = job.scan.unit_nd if isinstance(job.scan, DirectionScan) else None
-    return write_texts(
-        job.folder / f"layer-{layer:03d}.jsonl",
-        plan.requests,
-        VectorMaker.of(given["train"], given["report"], unit),
-        lambda stack, places: job.speaker.write(
-            layer, stack, [derive_seed(seed, "dictionary", layer, place) for place in places]
-        ),
-        batch_size=job.settings.batch_size,
-        progress=job.progress,
-    )
+    of_neurons = VectorMaker.of(given["train"], given["report"], unit)
+
+    def at_input(request: Request) -> bool:
+        return job.settings.contexts_at == INPUT and request.kind in AS_IT_IS
+
+    def vector(request: Request) -> Tensor:
+        return data.inputs["train"][request.context] if at_input(request) else of_neurons(request)
+
+    def verbalize(places: list[int]) -> list[str]:
+        said: dict[int, str] = {}
+        for site in (NEURONS, INPUT):
+            chosen = [place for place in places if at_input(plan.requests[place]) == (site == INPUT)]
+            if chosen:
+                stack = torch.stack([vector(plan.requests[place]) for place in chosen])
+                seeds = [derive_seed(seed, "dictionary", layer, place) for place in chosen]
+                said |= dict(zip(chosen, job.speaker.write(layer, stack, seeds, site), strict=True))
+        return [said[place] for place in places]
+
+    path = job.folder / f"layer-{layer:03d}.jsonl"
+    return write_texts(path, plan.requests, verbalize, batch_size=job.settings.batch_size, progress=job.progress)
 
 
 def vectors(job: Job, data: LayerData) -> Mapping[str, Tensor]:

@@ -11,7 +11,6 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 SHARED, WITH, WITHOUT, WRITE, HELD_OUT = "shared", "with", "without", "write", "held out"
@@ -83,8 +82,7 @@ class VectorMaker:
 def write_texts(
     path: Path,
     requests: Sequence[Request],
-    vector: Callable[[Request], Tensor],
-    verbalize: Callable[[Tensor, list[int]], list[str]],
+    verbalize: Callable[[list[int]], list[str]],
     *,
     batch_size: int,
     progress: Callable[[int], None] | None = None,
@@ -94,8 +92,7 @@ def write_texts(
     Args:
         path: file of lines that grows by one batch at a time; what it holds already is not written again.
         requests: what is asked.
-        vector: makes the activation of a request.
-        verbalize: writes the texts of a stack of activations (B, N), given their places in `requests`.
+        verbalize: writes the texts of a batch, given the places of its requests.
         batch_size: requests per call.
         progress: called with the number of texts just done; what was there already counts too.
     """
@@ -105,7 +102,7 @@ def write_texts(
     with path.open("a", encoding="utf-8") as file:
         for start in range(len(texts), len(requests), batch_size):
             places = list(range(start, min(start + batch_size, len(requests))))
-            written = verbalize(torch.stack([vector(requests[i]) for i in places]), places)
+            written = verbalize(places)
             lines = [_line(requests[i], text) for i, text in zip(places, written, strict=True)]
             file.write("".join(lines))
             file.flush()
