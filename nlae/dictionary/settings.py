@@ -32,7 +32,8 @@ class DictionarySettings:
         own: kinds of candidates that these get: `with`, `without` and `write` are written, `context` is not.
         temperature: of the verbalizer; 0 is greedy.
         batch_size: texts written at once; what a kill loses at most.
-        neutral: text whose reading stands for "nothing in particular".
+        neutral: text whose reading stands for "nothing in particular"; None takes the mean reading of the layer's
+            shared texts, which has their form and leaves what they have in common out.
         word_limit: words of a context-only text at most.
         window: tokens before an exemplar's peak that context-only texts are made from.
         rotated: random orthogonal directions and permuted neurons per layer, as many of each, as nulls.
@@ -64,7 +65,7 @@ class DictionarySettings:
     own: Sequence[str] = OWN
     temperature: float = 0.0
     batch_size: int = 64
-    neutral: str = "Some text."
+    neutral: str | None = "Some text."
     word_limit: int = 20
     window: int = 24
     rotated: int = 64
@@ -119,7 +120,7 @@ class DictionarySettings:
                 "dictionary.directions is set, but only neurons are judged and steered with: take dictionary=default, "
                 "dictionary.steered=0"
             )
-        if not self.neutral.strip():
+        if self.neutral is not None and not self.neutral.strip():
             raise NlaeError("dictionary.neutral is empty: the reconstructor must have something to read")
         if self.layers is not None and len(set(self.layers)) != len(self.layers):
             raise NlaeError(f"dictionary.layers={list(self.layers)} names a layer twice")

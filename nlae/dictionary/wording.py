@@ -109,14 +109,16 @@ def texts(
                 beside[i] = at
             words += said
         own[name]["context"] = np.asarray(first, dtype=np.int64)
-    different = list(dict.fromkeys([job.settings.neutral, *words]))
+    neutral = job.settings.neutral
+    different = list(dict.fromkeys(words if neutral is None else [neutral, *words]))
     known = {text: i for i, text in enumerate(different)}
     reading = job.speaker.read(data.layer, different)
     reading_CD = reading[[known[text] for text in words]]
+    neutral_D = reading_CD[: len(plan.shared)].mean(0) if neutral is None else reading[known[neutral]]
     candidates = {}
     for name, group in data.groups.items():
         shared_2nK = shared_candidates(group, plan.shared, job.settings.candidates)
-        shared_2nK = medoid_first(shared_2nK, reading_CD - reading[0])
+        shared_2nK = medoid_first(shared_2nK, reading_CD - neutral_D)
         candidates[name] = with_own(shared_2nK, samples.get(name, Sample.none()), own[name])
         if not job.scan.signed and name not in (ROTATED, ROTATED_DECOY):
             candidates[name][1] = -1  # what is never negative lends its texts to nobody
@@ -124,7 +126,7 @@ def texts(
     # its own texts first: they were written for the entry
     columns = [count + i for i, kind in enumerate(OWN) if kind != "context"] + list(range(count))
     compared = equal_numbers(candidates[REAL][..., columns], samples[REAL], beside, words, job.settings.candidates)
-    return Texts(reading_CD, reading[0], candidates, compared, count + OWN.index("context")), words
+    return Texts(reading_CD, neutral_D, candidates, compared, count + OWN.index("context")), words
 
 
 def _key_words(job: Job, exemplars: Exemplars, sign: Tensor, column: Tensor, count: int) -> list[str]:

@@ -54,7 +54,7 @@ class Texts:
 
     Attributes:
         reading_CD: what each text says at the MLP's input, unit vectors.
-        neutral_D: what the neutral text says.
+        neutral_D: what the neutral text says, or what texts of the layer say on average.
         candidates: group -> texts that each entry may choose among, int64 (2, n, K), −1 for none.
         compared: `verbalized` and `context_only`, as many texts of the neurons' sampled entries in one as in the other,
             int64 (2, n, k), −1 for none; see `describe.comparison`.

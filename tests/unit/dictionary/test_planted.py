@@ -154,6 +154,14 @@ def test_a_killed_dictionary_goes_on_and_ends_the_same(wired, tmp_path):
     assert 0 < metrics["r2_ceiling"] < 1
 
 
+def test_the_mean_reading_of_the_shared_texts_can_stand_for_nothing_in_particular(wired, found, tmp_path):
+    said, _ = make(*wired, tmp_path, settings=replace(SETTINGS, neutral=None))
+    assert said["scored"] == found[0]["scored"]
+    # nearly all shared texts are one text here, so their mean is what it says
+    assert said["prediction"] == pytest.approx(found[0]["prediction"], abs=0.05)
+    assert said["passing"] > 0
+
+
 def test_a_layer_that_the_target_lacks_is_told(wired, tmp_path: Path):
     target, corpus, scan = wired
     with pytest.raises(NlaeError, match="no layer 7"):
