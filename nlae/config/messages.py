@@ -4,6 +4,7 @@ Hydra's own messages run over several lines and never suggest; what they mean is
 overrides.
 """
 
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -47,9 +48,16 @@ def _own(overrides: Sequence[str]) -> list[str]:
 
 
 def _known(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Valid keys and groups of the default experiment, the user's own folder included."""
+    """Valid keys and groups of what was chosen, the user's own folder included; of the default where that fails."""
     cfg = compose("config", _own(overrides), return_hydra_config=True)
     groups = [str(name) for name in cfg.hydra.runtime.choices if not str(name).startswith("hydra")]
+    chosen = [
+        override.input_line
+        for override in OverridesParser.create().parse_overrides(list(overrides))
+        if override.key_or_group in groups and not override.is_sweep_override()
+    ]
+    with contextlib.suppress(HydraException):  # one of them is what is wrong
+        cfg = compose("config", [*_own(overrides), *chosen])
     plain = OmegaConf.to_container(cfg, resolve=False)
     return [key for key in _flat(plain) if not key.startswith("hydra.")], groups
 

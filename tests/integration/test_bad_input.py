@@ -67,6 +67,8 @@ def left(artifacts: Path) -> list[str]:
 CASES = [
     (["corpus", "seeed=3"], "unknown key or group 'seeed'; did you mean 'seed'?"),
     (["corpus", "corpus=stdlibb"], "did you mean 'stdlib'?"),
+    # a key that only a chosen option has is not what is blamed
+    (["corpus", "corpus=files", "corpus.paths=[x]", "corpus.max_tokns=3"], "did you mean 'corpus.max_tokens'?"),
     (["corpus", "corpus.max_tokns=3"], "did you mean 'corpus.max_tokens'?"),
     (["extract", "site.layer=9"], "layers 0 to 3"),
     (["extract", "site.layer=-1"], "layers count from 0"),
