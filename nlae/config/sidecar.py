@@ -130,12 +130,16 @@ def _adopt_sites(config: dict[str, Any], typed: Sequence[str], meta: Mapping[str
             )
         mine["min_position"] = said["min_position"]
         return
-    for key in ("kinds", "layers"):
+    for key, name in (("kinds", "kinds"), ("layers", "layers"), ("depths", "layers")):
         current = mine.get(key)
-        if current is not None and f"site.{key}" in typed and list(current) != list(said[key]):
+        if current is None or f"site.{key}" not in typed:
+            continue
+        meant = _resolved_site(config).layers if key == "depths" else current
+        if list(meant) != list(said[name]):
             raise NlaeError(
                 f"checkpoint={config['checkpoint']} disagrees with the command line: site.{key}={_short(current)}, but "
-                f"the checkpoint has {_short(said[key])}; leave it out, or name one site: site=KIND site.layer=K"
+                f"the checkpoint has {name} {_short(said[name])}; leave it out, or name one site: site=KIND "
+                "site.layer=K"
             )
     config["site"] = said
 
@@ -154,15 +158,19 @@ def _sites(meta: Mapping[str, Any]) -> dict[str, Any]:
 
 def _depth_to_layer(config: dict[str, Any], typed: Sequence[str]) -> bool:
     """A typed depth is compared as the layer that it means; False when none was typed."""
-    from nlae.config.build import build
-
     if "site.depth" not in typed or config["site"].get("depth") is None:
         config["site"]["depth"] = None
         return False
-    layers = int(build(config["target"], "target").load_config().num_hidden_layers)
-    site = build(config["site"], "site").resolve(layers)
-    config["site"] |= {"layer": site.layer, "depth": None}
+    config["site"] |= {"layer": _resolved_site(config).layer, "depth": None}
     return True
+
+
+def _resolved_site(config: Mapping[str, Any]) -> Any:
+    """The site, or the sites, with the blocks that depths mean in the config's target."""
+    from nlae.config.build import build
+
+    n_layers = int(build(config["target"], "target").load_config().num_hidden_layers)
+    return build(config["site"], "site").resolve(n_layers)
 
 
 def _set(config: dict[str, Any], path: str, value: Any) -> None:
