@@ -160,16 +160,17 @@ def _facts(
     sampled = torch.zeros(2, n, dtype=torch.bool)
     sampled[torch.from_numpy(sample.sign), torch.from_numpy(sample.neuron)] = True
     ids, _ = job.promoted(data.layer)
+    signs = 2 if job.scan.signed else 1
     return LayerFacts(
         layer=data.layer,
-        signs=2 if job.scan.signed else 1,
+        signs=signs,
         frequency=moments.frequency,
         kurtosis=moments.kurtosis,
         mean=moments.mean,
         std=std_n,
         clusters=clusters,
         specialised=specialised,
-        specialised_decoy=float(_clusters(data, data.groups[DECOY], settings)[1].float().mean()),
+        specialised_decoy=float(_clusters(data, data.groups[DECOY], settings)[1][:signs].float().mean()),
         sampled=sampled,
         r2=r2,
         r2_ceiling=ceiling,

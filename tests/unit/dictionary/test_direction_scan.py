@@ -13,9 +13,13 @@ from torch.nn import functional as F
 
 from nlae.cli import main
 from nlae.dictionary import Dictionary
+from nlae.dictionary.columns import read_layer
+from nlae.dictionary.corpus_view import CorpusView
+from nlae.dictionary.describe.candidates import Sample
 from nlae.dictionary.describe.texts import WITHOUT, WRITE, Request, VectorMaker
 from nlae.dictionary.direction_scan import DirectionScan, promoted_by
 from nlae.dictionary.directions import Directions, named_site
+from nlae.dictionary.job import Job, _facts
 from nlae.dictionary.scan import promoted
 from nlae.dictionary.scan.decoys import token_counts
 from nlae.dictionary.settings import DictionarySettings
@@ -76,6 +80,19 @@ def test_moments_are_those_of_the_training_panel(read):
     torch.testing.assert_close(moments.variance.double(), value_MN.var(0, correction=0), atol=1e-4, rtol=1e-4)
     assert moments.threshold == pytest.approx(float(value_MN.square().mean().sqrt()))
     assert moments.frequency[1].eq(0).all()
+
+
+def test_decoys_of_what_is_never_negative_have_one_sign_as_their_entries_have(read, scanned, tmp_path):
+    settings = DictionarySettings(cluster_quantile=0.0)  # everything is alike, so that all that fires is specialised
+    counts = token_counts(scanned.corpus)
+    data = read_layer(read, 1, counts, count=16, quantile=0.99, rotated=0, seed=0)
+    view = CorpusView(scanned.corpus, scanned.target.tokenizer)
+    ids = torch.zeros(2, 2, N, 1, dtype=torch.long)
+    job = Job(read, view, None, settings, lambda layer: (ids, ids), tmp_path, {1: Sample.none()})
+    found = _facts(job, data, read.exemplars(1), Sample.none(), None, None)
+    assert found.signs == 1
+    assert found.specialised[0].all()
+    assert found.specialised_decoy == 1.0
 
 
 def test_a_direction_moves_as_a_neuron_does_along_its_own_axis():
