@@ -46,12 +46,13 @@ def question(description: str, text: str, task: str) -> Question:
 
 def show(tokens: Sequence[str], trial: Trial, task: str) -> str:
     """The text of a window as the judge sees it; neighbouring marked tokens share one pair of marks."""
+    # marks of the text's own would be taken for ours
+    tokens = [token.replace(OPEN, "").replace(CLOSE, "") for token in tokens]
     if task == DETECTION:
         return " ".join("".join(tokens).split())
     marked = set(trial.marked)
     text = ""
     for place, token in enumerate(tokens):
-        token = token.replace(OPEN, "").replace(CLOSE, "")  # marks of the text's own would be taken for ours
         if place in marked and place - 1 not in marked:
             space = len(token) - len(token.lstrip())
             token = token[:space] + OPEN + token[space:]
