@@ -1,6 +1,7 @@
 """Which texts each entry of a layer may choose among, and what has to be put into words for that.
 
-Every column, neuron or null, gets the same kinds and numbers of candidates, so that best-of-n favours none of them.
+Neurons, their decoys and permuted neurons get the same kinds and numbers of candidates, so that best-of-n favours none
+of them; rotated directions get the shared texts alone, as all entries outside the sample do.
 Shared texts come first, the one nearest to the entry's others (their medoid) at their head; then, for the sample, the
 strongest context with and without the entry's own contribution, its write direction, and key words of its exemplars.
 """

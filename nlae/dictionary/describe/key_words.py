@@ -1,7 +1,8 @@
 """Context-only texts: what an entry's exemplars have in common, said without any model.
 
 Named are the tokens it peaks at, the phrase that leads up to the peak, and words that stand nearby far more often than
-elsewhere. It is a candidate like any other, and what the autoencoder's texts are compared with at equal length.
+elsewhere. It is a candidate like any other, and what the autoencoder's texts are compared with: at equal length only
+where `word_limit` is about as many words as these have.
 """
 
 from __future__ import annotations
