@@ -40,12 +40,12 @@ def headlines(dictionary: Dictionary) -> list[Headline]:
     frame = dictionary.overview
     total = frame.height
     neurons = frame.select(pl.struct("layer", "neuron").n_unique()).item() if total else 0
-    passing = int(frame["passes"].sum() or 0)
+    passing, kind = int(frame["passes"].sum() or 0), "directions" if "directions" in dictionary.facts else "neurons"
     shown = [
         Headline(
             "entries with a description",
             share(passing / total if total else None),
-            f"{passing:,} of {total:,} (both signs of {neurons:,} neurons)",
+            f"{passing:,} of {total:,} ({'both signs of ' if total > neurons else ''}{neurons:,} {kind})",
         )
     ]
     decoys = _pooled(dictionary.layers, "pass_rate_decoy", "null")

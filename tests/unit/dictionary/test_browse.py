@@ -5,9 +5,11 @@ import json
 import re
 
 import numpy as np
+import polars as pl
 import pytest
 from starlette.testclient import TestClient
 
+from nlae.dictionary import Dictionary, write_dictionary
 from nlae.dictionary.browse import OVERVIEW, listen, make_app, write_overview
 from nlae.dictionary.browse.app import HEADERS, STATIC
 from nlae.dictionary.browse.columns import COLUMNS
@@ -167,6 +169,14 @@ def test_the_rules_told_are_the_dictionarys_own(client, tmp_path):
     made.facts |= {"fdr": 0.1, "min_auroc": 0.65, "min_margin": 0.02}
     other = TestClient(make_app(made), base_url="http://127.0.0.1")
     assert "q ≤ 0.1, AUROC ≥ 0.65 and 0.02 above" in other.get("/about").text
+
+
+def test_directions_that_are_never_negative_are_called_so(made, tmp_path):
+    plus = made.frame().filter(pl.col("sign") == "+").collect()
+    contexts = [made.context(i) for i in range(40)]
+    write_dictionary(tmp_path, [plus], contexts=contexts, layers=made.layers, facts={**made.facts, "directions": "sae"})
+    under = headlines(Dictionary.open(tmp_path))[0].under
+    assert under == f"{int(plus['passes'].sum())} of {len(plus)} ({len(plus)} directions)"
 
 
 def test_headlines_are_the_dictionarys_own(made):
