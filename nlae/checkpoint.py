@@ -103,7 +103,7 @@ def load(path: str | Path, *, device: str = "cpu", precision: str | None = None)
         return load_reference(folder / "av", folder / "ar", device=device, precision=precision or "fp32")
     meta = read_meta(folder)
     if meta.get("role") == "mixture":
-        raise NlaeError(f"{folder} holds a mixture of sites: load it with nlae.mixture.Mixture, then take .at(site)")
+        raise NlaeError(f"{folder} holds a mixture: load it as nlae.mixture.Mixture; format=reference holds pairs only")
     if meta.get("role") != "pair":
         raise NlaeError(
             f"{folder} holds one half only (role {meta.get('role')!r}): put both halves into one folder as av/ and ar/"

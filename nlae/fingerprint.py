@@ -35,6 +35,7 @@ NEVER_HASHED = frozenset(
         "retry_failed",
         "key_env",
         "checkpoint_every",
+        "directions",
         "usd_per_million_input",
         "usd_per_million_output",
     }

@@ -16,7 +16,10 @@ from nlae.evaluation.parts import Errors, put_control
 from nlae.evaluation.subject import Subject
 from nlae.functional.randomness import derive_seed
 
-_QUOTES = re.compile(r"“[^”]*”|\"[^\"]*\"|«[^»]*»|(?<!\w)‘[^’]*’(?!\w)|(?<!\w)'[^']*'(?!\w)|`[^`]*`")
+# a quote that the length limit has cut runs to the end; an apostrophe inside a word closes none
+_QUOTES = re.compile(
+    r"“[^”]*(?:”|$)|\"[^\"]*(?:\"|$)|«[^»]*(?:»|$)|(?<!\w)‘.*?’(?!\w)|(?<!\w)'.*?'(?!\w)|`[^`]*`", re.DOTALL
+)
 
 
 def shuffled_words(text: str, seed: int) -> str:

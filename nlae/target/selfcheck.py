@@ -128,7 +128,11 @@ def _check_scales(target: Target, ids_BT: Tensor, out: Any) -> None:
     if logits_BTV.shape != out.logits.shape or not _same(out.logits, logits_BTV):
         raise _unsupported(target, "its logits are not what its output head makes of its last hidden states")
     embedded_BTD = target.architecture.embedding(target.model)(ids_BT)
-    twice = target.model(inputs_embeds=2 * embedded_BTD, output_hidden_states=True, use_cache=False).hidden_states[0]
+    try:
+        again = target.model(inputs_embeds=2 * embedded_BTD, output_hidden_states=True, use_cache=False)
+    except Exception as error:
+        raise _unsupported(target, f"it takes no embeddings ({type(error).__name__}: {error})") from error
+    twice = again.hidden_states[0]
     # a difference, so that positions which are added to embeddings cancel
     if not _same(twice - out.hidden_states[0], embedded_BTD * embedding_multiplier(target.model)):
         raise _unsupported(target, "what it makes of embeddings before its first block is not known")

@@ -48,7 +48,9 @@ def test_words_are_kept_and_their_order_is_not() -> None:
         ("A “curly” and a «French» one", "A and a one"),
         ("It doesn't 'end here' and the dogs' tails don't", "It doesn't and the dogs' tails don't"),
         ("code `x = 1` runs", "code runs"),
-        ('an "open quote', 'an "open quote'),
+        ('the last words are "the old harb', "the last words are"),
+        ("ends on “the ra", "ends on"),
+        ("He said ‘don’t go’ twice", "He said twice"),
         ('"all of it"', ""),
     ],
 )
