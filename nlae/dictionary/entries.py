@@ -27,6 +27,7 @@ from nlae.store.arrow import read_table, replacing, write_table, write_text
 __all__ = ["CONTEXTS", "FACTS", "FILE", "LAYERS", "Context", "Dictionary", "Entry", "write_dictionary"]
 
 FILE, CONTEXTS, LAYERS, FACTS = "dictionary.parquet", "contexts.arrow", "layers.json", "dictionary.json"
+METRICS = "metrics.json"
 ROW_GROUP = 1024
 _REBUILD = "run `nlae dictionary` again with the same overrides"
 
@@ -155,6 +156,21 @@ class Dictionary:
         """The narrow columns of all entries, in memory: what an overview of half a million needs."""
         names = [name for name, kind in SCHEMA.items() if kind not in _WIDE]
         return self.frame().select(names).collect()
+
+    @cached_property
+    def metrics(self) -> dict[str, float]:
+        """The flat numbers that lie beside it once it is sealed; empty before.
+
+        Raises:
+            NlaeError: a damaged file.
+        """
+        path = self.folder / METRICS
+        try:
+            return {name: float(value) for name, value in json.loads(path.read_text(encoding="utf-8")).items()}
+        except FileNotFoundError:
+            return {}
+        except (ValueError, TypeError, AttributeError):
+            raise NlaeError(f"{path}: damaged, no flat numbers; {_REBUILD}") from None
 
     def __len__(self) -> int:
         """Number of entries."""

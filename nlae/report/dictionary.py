@@ -9,6 +9,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from nlae.dictionary.summary import Table, percent, tables
 from nlae.page.environment import number
 from nlae.report.gather import StageFiles
 
@@ -37,6 +38,7 @@ class Summary:
         counts: one sentence.
         rates: label and share that passes, the entries' own first.
         medians: label and median AUROC on documents that decided nothing.
+        tables: what else was measured.
         path: of its folder, from the folder of all artifacts.
         href: of its overview, from the report's folder; None where that page is missing.
     """
@@ -44,6 +46,7 @@ class Summary:
     counts: str
     rates: list[tuple[str, str]]
     medians: list[tuple[str, str]]
+    tables: list[Table]
     path: str
     href: str | None
 
@@ -56,8 +59,9 @@ def summarise(stage: StageFiles | None, folder: Path) -> Summary | None:
     entries, scored, passing = (number(int(metrics.get(key, 0))) for key in ("entries", "scored", "passing"))
     return Summary(
         f"{entries} entries, {scored} of them fire often enough to be scored, {passing} pass.",
-        [(label, f"{100 * metrics[key]:.1f}\N{NO-BREAK SPACE}%") for key, label in RATES if key in metrics],
+        [(label, percent(metrics[key])) for key, label in RATES if key in metrics],
         [(label, number(metrics[key])) for key, label in MEDIANS if key in metrics],
+        tables(metrics),
         Path(stage.folder.parent.name, stage.folder.name).as_posix(),
         Path(os.path.relpath(page, folder)).as_posix() if page.is_file() else None,
     )

@@ -84,7 +84,7 @@ def run(context: StageContext) -> dict[str, float]:
         run=context.run,
         examine=_examine(context, settings, corpus) if settings.judge is not None or settings.steered else None,
     )
-    context.run.html("dictionary", write_overview(Dictionary.open(context.folder)))
+    context.run.html("dictionary", write_overview(Dictionary.open(context.folder), metrics=metrics))
     return metrics
 
 

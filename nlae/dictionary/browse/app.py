@@ -28,6 +28,7 @@ from nlae.dictionary.browse.neuron import in_common, piece
 from nlae.dictionary.entries import Dictionary
 from nlae.dictionary.query import ORDERS, named
 from nlae.dictionary.schema import Entry
+from nlae.dictionary.summary import percent
 from nlae.errors import NlaeError
 from nlae.page import render
 from nlae.page.environment import asset
@@ -150,6 +151,8 @@ class Pages:
             "overview.html.j2",
             here="overview",
             headlines=library.headlines,
+            tables=library.tables,
+            percent=percent,
             drawings=library.drawings,
             layers=layers,
             live=True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +15,7 @@ from nlae.dictionary.browse import overview
 from nlae.dictionary.entries import Dictionary
 from nlae.dictionary.query import Finder, Found
 from nlae.dictionary.schema import SIGNS, Entry
+from nlae.dictionary.summary import tables
 from nlae.errors import NlaeError
 
 PAGE = 25  # entries on one page of answers
@@ -25,10 +26,12 @@ class Library:
 
     Args:
         dictionary: what is shown.
+        metrics: its flat numbers, where they do not lie beside it yet.
     """
 
-    def __init__(self, dictionary: Dictionary) -> None:
+    def __init__(self, dictionary: Dictionary, metrics: Mapping[str, float] | None = None) -> None:
         self.dictionary = dictionary
+        self.tables = tables(dictionary.metrics if metrics is None else metrics)
         self.finder = Finder(dictionary)
         self._lock = threading.RLock()  # one reader of the files at a time; each takes a few milliseconds
 

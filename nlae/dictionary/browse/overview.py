@@ -17,6 +17,7 @@ import polars as pl
 
 from nlae.dictionary.entries import Dictionary
 from nlae.dictionary.schema import SIGNS
+from nlae.dictionary.summary import percent
 from nlae.page import Series, line_chart
 from nlae.page.environment import number
 
@@ -82,7 +83,7 @@ def share(value: float | None) -> str:
     """A share as a percentage for a reader."""
     if value is None:
         return "–"
-    return f"{100 * value:.1f} %" if value < 0.0995 else f"{100 * value:.0f} %"
+    return percent(value) if value < 0.0995 else f"{100 * value:.0f}\N{NO-BREAK SPACE}%"
 
 
 def _pooled(layers: Sequence[dict[str, Any]], name: str, of: str = "entries") -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from nlae.dictionary.browse.library import Library
@@ -12,23 +13,27 @@ from nlae.page import render, write
 OVERVIEW = "dictionary.html"
 
 
-def write_overview(dictionary: Dictionary, folder: Path | None = None) -> Path:
+def write_overview(
+    dictionary: Dictionary, folder: Path | None = None, metrics: Mapping[str, float] | None = None
+) -> Path:
     """Write `dictionary.html`.
 
     Args:
         dictionary: a finished one.
         folder: gets the file; None: the dictionary's own.
+        metrics: its flat numbers; None: those that lie beside it, if any.
 
     Returns:
         The file.
     """
-    library = Library(dictionary)
+    library = Library(dictionary, metrics)
     page = render(
         "dictionary/static.html.j2",
         title=f"{library.name}: dictionary of neurons",
         name=library.name,
         made_up=bool(dictionary.facts.get("made_up")),
         headlines=library.headlines,
+        tables=library.tables,
         drawings=library.drawings,
         data=map_data(dictionary),
         live=False,

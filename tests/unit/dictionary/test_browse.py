@@ -183,7 +183,7 @@ def test_headlines_are_the_dictionarys_own(made):
     passing = sum(made.at(place).passes for place in range(len(made)))
     first, decoys = headlines(made)[:2]
     assert first.under == f"{passing} of {len(made)} (both signs of {LAYERS * NEURONS} neurons)"
-    assert decoys.value == "1.0 %"
+    assert decoys.value == "1.0\N{NO-BREAK SPACE}%"
 
 
 def test_exemplars_mark_their_token(made):
@@ -222,6 +222,33 @@ def test_the_overview_is_one_file(made, tmp_path):
     data = re.search(r'<script id="map-data" type="application/json">(.*?)</script>', text, re.DOTALL)
     assert data is not None
     assert json.loads(data[1]) == map_data(made)
+
+
+def test_what_was_measured_of_the_whole_stands_on_both_overviews(tmp_path):
+    made = make_up_dictionary(tmp_path, layers=1, neurons=4)
+    titles = ("What a judge makes of the words", "What of a neuron&#39;s variance survives")
+    measured = {"judge/detection/ours": 0.712, "judge/detection/ours_entries": 40.0, "r2": 0.123}
+    said = write_overview(made, metrics=measured).read_text(encoding="utf-8")
+    assert [title in said for title in titles] == [True, True]
+    assert ("0.712" in said, "0.123" in said) == (True, True)
+    assert "What passes by chance" not in said
+    (tmp_path / "metrics.json").write_text(json.dumps(measured))
+    served = TestClient(make_app(Dictionary.open(tmp_path)), base_url="http://127.0.0.1").get("/").text
+    assert [title in served for title in titles] == [True, True]
+    (tmp_path / "metrics.json").write_text("[1]")
+    with pytest.raises(NlaeError, match="damaged, no flat numbers"):
+        _ = Dictionary.open(tmp_path).metrics
+
+
+def test_without_figures_of_the_whole_there_is_no_place_for_them(client):
+    assert "Figures of the whole dictionary" not in client.get("/").text
+
+
+def test_small_rates_of_a_layer_are_told_from_zero(tmp_path):
+    made = make_up_dictionary(tmp_path, layers=1, neurons=4)
+    made.layers[0] |= {"pass_rate": 0.0006, "pass_rate_low": 0.0, "pass_rate_decoy": 0.00004}
+    page = TestClient(make_app(made), base_url="http://127.0.0.1").get("/").text.replace("\N{NO-BREAK SPACE}", " ")
+    assert ("0.060 %" in page, ">0 % to" in page, "0.0040 %" in page) == (True, True, True)
 
 
 def test_the_server_listens_on_this_machine_only():

@@ -192,6 +192,7 @@ def make_dictionary(root: Path, parents: dict[str, str], name: str = "fedcba", s
     folder.mkdir(parents=True)
     metrics = {"entries": 92160.0, "scored": 80000.0, "passing": 1500.0, "pass_rate": 0.01628}
     metrics |= {"pass_rate/decoy": 0.0004, "prediction": 0.612, "prediction/skyline": 0.834}
+    metrics |= {"null_share/decoy": 0.0246, "null_share/fdr": 0.05, "sample/gain": 0.021}
     (folder / "metrics.json").write_text(json.dumps(metrics))
     (folder / "dictionary.html").write_text("overview")
     manifest = {"complete": True, "fingerprint": name, "parents": parents, "started": started}
@@ -211,11 +212,16 @@ def test_a_dictionary_is_summarised_and_linked(stages, tmp_path: Path) -> None:
         "0.83",
         "dictionary/fedcba",
         "0.61",
+        "0.040\N{NO-BREAK SPACE}%",
+        "What passes by chance",
+        "2.5\N{NO-BREAK SPACE}%",
+        "0.021",
     )
     for wanted in wanted_words:
         assert wanted in page, wanted
     (href,) = re.findall(r'<a href="([^"]+dictionary[.]html)"', page)
     assert (at / href).read_text() == "overview"
+    assert "What a judge makes of the words" not in page
     assert "Random directions" not in page, "a null that was not measured is not shown"
 
 
