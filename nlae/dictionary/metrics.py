@@ -2,16 +2,18 @@
 
 `null_share/*` is the rate at which a null passes over the rate at which entries do: the share of false ones among what
 passes, if every entry were such a null. It has to stay within `null_share/fdr`, the rate that the rule promises; its
-own error is that of a few events. The null `decoy` went through everything in the neurons' place and set no rule.
+own error is that of a few events, so `pass_count/*` of `pass_tried/*` and the upper end `pass_rate/*_high` stand beside
+it. The null `decoy` went through everything in the neurons' place and set no rule.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
 import torch
+from scipy.special import betaincinv
 
 from nlae.dictionary.entries import Dictionary
 from nlae.dictionary.frame import pooled
@@ -37,6 +39,7 @@ def metrics(dictionary: Dictionary, seed: int) -> dict[str, float]:
         "specialised/decoy": pooled(lines, "specialised_decoy"),
         **{f"pass_rate/{name}": rate for name, rate in nulls.items()},
         **_null_shares(table, nulls, dictionary.facts),
+        **_null_counts(lines),
         **{
             name: _median(scored, name)
             for name in ("prediction", "prediction_quantile", "spearman", "share_of_skyline")
@@ -68,6 +71,24 @@ def _null_shares(
     found = {f"null_share/{name}": nulls[name] for name in ("decoy", "shuffled")}
     shares = {name: None if value is None else value / rate for name, value in found.items()}
     return {**shares, "null_share/fdr": facts.get("fdr")}
+
+
+def _null_counts(lines: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """How many of a null were tried and passed, and how high its rate may be at most."""
+    found: dict[str, float | None] = {}
+    for name, weight in NULLS.items():
+        rows = [(row[f"pass_rate_{name}"], row[weight]) for row in lines if row.get(f"pass_rate_{name}") is not None]
+        tried = sum(int(count) for _, count in rows)
+        if tried:
+            passed = sum(round(rate * count) for rate, count in rows)
+            found[f"pass_count/{name}"], found[f"pass_tried/{name}"] = float(passed), float(tried)
+            found[f"pass_rate/{name}_high"] = upper_end(passed, tried)
+    return found
+
+
+def upper_end(successes: int, trials: int) -> float:
+    """Upper end of the exact 95 % interval of a share, two-sided (Clopper and Pearson); rows count as independent."""
+    return 1.0 if successes == trials else float(betaincinv(successes + 1, trials - successes, 0.975))
 
 
 def _mean(table: pl.DataFrame, name: str, total: bool = False) -> float | None:

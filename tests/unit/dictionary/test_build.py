@@ -7,7 +7,7 @@ import pytest
 
 from nlae.dictionary import Dictionary, write_dictionary
 from nlae.dictionary.made_up import make_up_dictionary
-from nlae.dictionary.metrics import metrics
+from nlae.dictionary.metrics import metrics, upper_end
 
 
 def compared(folder, neurons, signs):
@@ -48,6 +48,22 @@ def test_nulls_are_weighted_by_their_own_numbers_and_set_beside_what_passes(tmp_
     assert found["null_share/decoy"] == pytest.approx(0.05 / rate)
     assert found["null_share/shuffled"] == pytest.approx(0.01 / rate)
     assert found["null_share/fdr"] == 0.05
+    assert (found["pass_count/decoy"], found["pass_tried/decoy"]) == (2, 40)
+    # P(at most 2 of 40) at this rate is 2.5 %: (1−p)^40 + 40 p (1−p)^39 + 780 p² (1−p)^38
+    high = found["pass_rate/decoy_high"]
+    at_most_two = (1 - high) ** 40 + 40 * high * (1 - high) ** 39 + 780 * high**2 * (1 - high) ** 38
+    assert at_most_two == pytest.approx(0.025)
+    assert (found["pass_count/shuffled"], found["pass_tried/shuffled"]) == (0, 40)
+    assert found["pass_rate/shuffled_high"] == pytest.approx(1 - 0.025 ** (1 / 40))
+
+
+@pytest.mark.parametrize(
+    ("passed", "tried", "high"),
+    [(0, 1, 0.975), (0, 10, 0.3085), (1, 2, 0.975**0.5), (3, 3, 1.0)],
+)
+def test_the_upper_end_of_a_share_is_exact(passed, tried, high):
+    # none of n: (1−p)^n = 0.025; one of two: 1 − p² = 0.025
+    assert upper_end(passed, tried) == pytest.approx(high, abs=1e-4)
 
 
 def test_no_share_of_nothing(tmp_path):
