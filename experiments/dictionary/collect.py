@@ -32,6 +32,7 @@ BASELINES = (
 
 JUDGED = (
     ("ours", "the words"),
+    ("verbalized", "best of the autoencoder's texts, as many as key words"),
     ("token_list", "list of its exemplars' tokens"),
     ("context_only", "key words"),
     ("decoy", "its decoy's words"),

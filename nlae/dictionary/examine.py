@@ -31,7 +31,7 @@ from nlae.store.arrow import write_text
 from nlae.target import Target
 
 CONTEXTS, LENGTH = 8, 32  # contexts that are steered in, and their length at most
-GROUPS = ("ours", "context_only", "decoy")
+GROUPS = ("ours", "verbalized", "context_only", "decoy")
 THIRDS = ("early", "middle", "late")  # of the layers; near the last one an output score is close to a tautology
 STEERED = {
     "score": "score_n",

@@ -121,7 +121,7 @@ def _to_be_judged(data: LayerData, sample: Sample, scores: LayerScores, words: l
         of = {
             "ours": scores.text[REAL][sign, neuron],
             "decoy": scores.text[DECOY][sign, neuron],
-            "context_only": scores.compared["context_only"][sign, neuron],
+            **{name: scores.compared[name][sign, neuron] for name in ("verbalized", "context_only")},
         }
         said = {name: words[int(place)] if place >= 0 else "" for name, place in of.items()}
         threshold = float(data.real.threshold_2n[sign, neuron])

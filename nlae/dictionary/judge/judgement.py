@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from nlae.functional.bootstrap import Interval
 
 LEADER = "ours"
+# key words are led over by as many texts of the autoencoder: the leader may itself be key words, the best of more
+EQUAL = {"context_only": "verbalized"}
 PASSING = "/passing"
 
 
@@ -66,7 +68,8 @@ class Judgement:
         detectors: score of each planted detector by (task, key): what kind of thing the judge can hear.
         refused: by task, why nothing is published.
         groups: pooled score by (task, group), and by (task, group + "/passing") of entries that passed.
-        leads: by (task, rival), how far the group `LEADER` exceeds it; by (task, rival + "/passing") where it passed.
+        leads: by (task, rival), how far its leader exceeds it, `LEADER` or the one in `EQUAL`; by (task, rival +
+            "/passing") where the entry passed.
         entries: score by (task, group, key).
         skipped: subjects that fire or rest in too few windows, by group.
     """
@@ -86,7 +89,7 @@ class Judgement:
         return None if found is None else found.value
 
     def metrics(self) -> dict[str, float]:
-        """Flat numbers: `judge/<task>/<group>` and `judge/<task>/ours_lead_over_<group>`.
+        """Flat numbers: `judge/<task>/<group>` and `judge/<task>/<leader>_lead_over_<group>`.
 
         Each has `_entries` and, with 30 entries or more, `_low` and `_high`; passing entries are `<group>_passing`.
         """
@@ -100,7 +103,8 @@ class Judgement:
         for (task, group), score in sorted((self.control | self.groups).items()):
             add(f"judge/{task}/{group.replace('/', '_')}", score)
         for (task, rival), lead in sorted(self.leads.items()):
-            add(f"judge/{task}/{LEADER}_lead_over_{rival.replace('/', '_')}", lead)
+            leader = EQUAL.get(rival.removesuffix(PASSING), LEADER)
+            add(f"judge/{task}/{leader}_lead_over_{rival.replace('/', '_')}", lead)
         for task in sorted({task for task, _ in self.control}):
             flat[f"judge/{task}/published"] = float(task not in self.refused)
         return flat

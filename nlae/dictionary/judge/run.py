@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from nlae.dictionary.judge.control import PLANTED, planted
-from nlae.dictionary.judge.judgement import LEADER, PASSING, Judgement, Lead, Score
+from nlae.dictionary.judge.judgement import EQUAL, LEADER, PASSING, Judgement, Lead, Score
 from nlae.dictionary.judge.prompts import NEUTRAL, OPTIONS, question, show
 from nlae.dictionary.judge.protocol import Judge
 from nlae.dictionary.judge.settings import JudgeSettings
@@ -194,14 +194,15 @@ class _Answers:
             self._leads(task, result)
 
     def _leads(self, task: str, result: Judgement) -> None:
-        """How far `LEADER` exceeds each rival on the entries that both have, of all and of those that passed."""
+        """How far each rival is exceeded on the entries that both have, of all and of those that passed."""
         value: dict[str, dict[str, float]] = {}
         for (asked, group, key), score in result.entries.items():
             if asked == task:
                 value.setdefault(group, {})[key] = score.value
-        own = value.pop(LEADER, {})
         passed = {subject.key for subject in self.subject if subject.passes}
-        for rival, theirs in sorted(value.items()):
+        rivals = sorted(set(value) - {LEADER, *EQUAL.values()})
+        for rival in rivals:
+            own, theirs = value.get(EQUAL.get(rival, LEADER), {}), value[rival]
             both = [key for key in own if key in theirs]
             for name, keys in ((rival, both), (rival + PASSING, [key for key in both if key in passed])):
                 if keys:

@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 import torch
 
-from nlae.dictionary.examine import STEERED, examine, steering_metrics
-from nlae.dictionary.judge import JudgeSettings
+from nlae.dictionary.examine import GROUPS, STEERED, _subjects, examine, steering_metrics
+from nlae.dictionary.judge import JudgeSettings, Windows
 from nlae.dictionary.settings import DictionarySettings
 from nlae.dictionary.steering_settings import SteeringSettings
 
@@ -38,6 +38,18 @@ def test_nothing_is_said_of_steering_that_never_reached_its_divergence():
     assert steering_metrics([row(0, 1, **dict.fromkeys(STEERED))], 3, seed=0) == {}
 
 
+def test_a_sampled_entry_is_judged_by_as_many_texts_as_key_words():
+    windows = Windows(torch.zeros(2, 3), (("x",) * 3,) * 2, ("a", "b"), {4: (7,)}, {4: torch.ones(2, 3, 1)})
+    text = {"layer": 4, "neuron": 7, "sign": "-", "threshold": 0.0, "ours": "key words", "verbalized": "its texts"}
+    subjects = _subjects({**text, "context_only": "key words", "decoy": ""}, {"tokens": [], "passes": True}, windows)
+    assert [(s.group, s.description) for s in subjects] == [
+        ("ours", "key words"),
+        ("verbalized", "its texts"),
+        ("context_only", "key words"),
+    ]
+    assert {s.key for s in subjects} == {"4.7-"}
+
+
 class Judge:
     """Always as sure that a description fits."""
 
@@ -56,7 +68,7 @@ def test_a_failing_judge_leaves_its_reason_and_no_score(tmp_path, scanned):
         frequency=pl.lit(0.1), tokens=pl.lit(["a", "b"]), passes=pl.col("neuron") == 3
     )
     texts = [
-        {"layer": layer, "neuron": n, "sign": sign, "threshold": 0.0, "ours": "a", "decoy": "b", "context_only": "c"}
+        {"layer": layer, "neuron": n, "sign": sign, "threshold": 0.0, **dict.fromkeys(GROUPS, "a"), "decoy": "b"}
         for layer, n, sign in places
     ]
     settings = DictionarySettings(

@@ -139,6 +139,21 @@ def test_a_group_is_compared_with_its_rivals_on_the_entries_that_both_have(windo
     assert flat["judge/detection/ours_passing_entries"] == 1.0
 
 
+def test_key_words_are_led_over_by_as_many_texts_and_by_nothing_else(windows):
+    given = subjects(windows)
+    ours, wrong = given[: len(WORDS)], given[len(WORDS) :]
+    key_words = [dataclasses.replace(subject, group="context_only") for subject in ours]
+    best = [dataclasses.replace(subject, group="ours") for subject in key_words]  # the best candidate is key words
+    texts = [dataclasses.replace(subject, group="verbalized", passes=subject.key == "0.0+") for subject in wrong]
+    result = judge_entries(KnownJudge(), [*best, *texts, *key_words], windows, SMALL)
+    flat = result.metrics()
+    expected = result.groups["detection", "verbalized"].value - 1
+    assert expected < -0.4
+    assert flat["judge/detection/verbalized_lead_over_context_only"] == pytest.approx(expected)
+    assert flat["judge/detection/verbalized_lead_over_context_only_passing_entries"] == 1
+    assert not any("ours_lead_over" in name for name in flat)
+
+
 def test_thirty_entries_have_an_interval_whatever_the_number_of_works(windows):
     one_work = dataclasses.replace(windows, source=("a",) * len(windows))
     given = [
