@@ -127,7 +127,12 @@ def _subjects(text: dict[str, Any], row: dict[str, Any], windows: Windows) -> li
     activation_WT = windows.of(text["layer"], text["neuron"], sign)
     tokens = ", ".join(f'"{token.strip()}"' for token in row["tokens"] if token.strip())
     said = {**{group: text[group] for group in GROUPS}, "token_list": f"The tokens {tokens}" if tokens else ""}
-    shared = {"threshold": text["threshold"], "layer": text["layer"], "passes": row["passes"]}
+    shared = {
+        "threshold": text["threshold"],
+        "layer": text["layer"],
+        "passes": row["passes"],
+        "neuron": f"{text['layer']}.{text['neuron']}",
+    }
     return [
         Subject(_name(text), group, description, activation_WT, **shared)
         for group, description in said.items()

@@ -1,7 +1,8 @@
 """What a judge said, as scores with intervals: of each entry, of groups of descriptions, and of one group over another.
 
-Intervals resample entries, since entries are what was drawn at random; where there are enough source works and these
-give the wider interval, theirs is told. Left out: intervals of single entries, which rest on a few windows each.
+Intervals resample neurons with the entries of both their signs, since neurons are what was drawn at random; where there
+are enough source works and these give the wider interval, theirs is told. Left out: intervals of single entries, which
+rest on a few windows each.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ class Score:
     Attributes:
         value: balanced accuracy.
         by_source: interval over source works; None with fewer than 30.
-        by_entry: interval over entries; None with fewer than 30, and for a single subject.
+        by_entry: interval over entries, both signs of a neuron drawn as one; None with fewer than 30 draws, and for a
+            single subject.
         entries: different entries.
         trials: number of answers.
         unanswered: of which the judge gave none; they count as half right.
@@ -49,7 +51,7 @@ class Lead:
 
     Attributes:
         value: mean over entries that both have.
-        interval: over these entries; None with fewer than 30.
+        interval: over these entries, both signs of a neuron drawn as one; None with fewer than 30 draws.
         entries: their number.
     """
 
@@ -91,7 +93,7 @@ class Judgement:
     def metrics(self) -> dict[str, float]:
         """Flat numbers: `judge/<task>/<group>` and `judge/<task>/<leader>_lead_over_<group>`.
 
-        Each has `_entries` and, with 30 entries or more, `_low` and `_high`; passing entries are `<group>_passing`.
+        Each has `_entries` and, with 30 neurons or more, `_low` and `_high`; passing entries are `<group>_passing`.
         """
         flat: dict[str, float] = {}
 

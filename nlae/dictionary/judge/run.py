@@ -199,6 +199,7 @@ class _Answers:
         for (asked, group, key), score in result.entries.items():
             if asked == task:
                 value.setdefault(group, {})[key] = score.value
+        drawn = {subject.key: subject.drawn for subject in self.subject}
         passed = {subject.key for subject in self.subject if subject.passes}
         rivals = sorted(set(value) - {LEADER, *EQUAL.values()})
         for rival in rivals:
@@ -207,7 +208,9 @@ class _Answers:
             for name, keys in ((rival, both), (rival + PASSING, [key for key in both if key in passed])):
                 if keys:
                     gap = torch.tensor([own[key] - theirs[key] for key in keys], dtype=torch.float64)
-                    bootstrap = ClusterBootstrap(keys, self.settings.seed, self.settings.resamples)
+                    bootstrap = ClusterBootstrap(
+                        [drawn[key] for key in keys], self.settings.seed, self.settings.resamples
+                    )
                     result.leads[task, name] = Lead(float(gap.mean()), bootstrap.mean(gap), len(keys))
 
     def _score(self, rows: Sequence[int], *, single: bool = False) -> Score:
@@ -215,7 +218,7 @@ class _Answers:
         active = torch.tensor([self.active[row] for row in rows])
         value = float((right[active].mean() + right[~active].mean()) / 2)
 
-        sources, keys = [self.source[row] for row in rows], [self.subject[row].key for row in rows]
+        sources, neurons = [self.source[row] for row in rows], [self.subject[row].drawn for row in rows]
 
         def interval(clusters: list[str]) -> Interval | None:
             if single or len(set(clusters)) < MIN_CLUSTERS:
@@ -224,4 +227,11 @@ class _Answers:
             return bootstrap.balanced_accuracy(right, active)
 
         unanswered = sum(self.missing[row] for row in rows)
-        return Score(value, interval(sources), interval(keys), len(set(keys)), len(rows), unanswered)
+        return Score(
+            value,
+            interval(sources),
+            interval(neurons),
+            len({self.subject[row].key for row in rows}),
+            len(rows),
+            unanswered,
+        )

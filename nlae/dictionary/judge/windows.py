@@ -63,6 +63,7 @@ class Subject:
         threshold: what counts as firing; from documents that are not judged here.
         layer: for strata; −1 for planted ones.
         passes: whether the entry passed on the split that decides.
+        neuron: what intervals draw as one, both signs of a neuron together; None: the entry by itself.
     """
 
     key: str
@@ -72,6 +73,12 @@ class Subject:
     threshold: float
     layer: int = -1
     passes: bool = False
+    neuron: str | None = None
+
+    @property
+    def drawn(self) -> str:
+        """What it is drawn with in intervals."""
+        return self.key if self.neuron is None else self.neuron
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def test_a_sampled_entry_is_judged_by_as_many_texts_as_key_words():
         ("verbalized", "its texts"),
         ("context_only", "key words"),
     ]
-    assert {s.key for s in subjects} == {"4.7-"}
+    assert {(s.key, s.drawn) for s in subjects} == {("4.7-", "4.7")}
 
 
 class Judge:

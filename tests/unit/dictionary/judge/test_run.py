@@ -13,7 +13,7 @@ from torch import Tensor
 from nlae.dictionary.judge import JudgeSettings, Question, Subject, Windows, judge_entries
 from nlae.dictionary.judge.control import PLANTED, SHUFFLED, planted
 from nlae.dictionary.judge.prompts import NEUTRAL, question, show
-from nlae.dictionary.judge.run import log_odds
+from nlae.dictionary.judge.run import _Answers, log_odds
 from nlae.dictionary.judge.windows import Trial, draw_trials
 from nlae.errors import NlaeError
 from nlae.functional.randomness import generator
@@ -167,6 +167,41 @@ def test_thirty_entries_have_an_interval_whatever_the_number_of_works(windows):
     for name in ("wrong", "ours_lead_over_wrong"):
         low, value, high = (flat[f"judge/detection/{name}{end}"] for end in ("_low", "", "_high"))
         assert low < value < high < low + 0.3
+
+
+@pytest.mark.parametrize("neurons", [15, 29, 30])
+def test_both_signs_of_a_neuron_are_one_draw(windows, neurons):
+    ours = subjects(windows)[: len(WORDS)]
+    given = [
+        dataclasses.replace(ours[n % len(ours)], key=f"0.{n}{sign}", neuron=f"0.{n}", group=group)
+        for n in range(neurons)
+        for sign in "+-"
+        for group in ("ours", "rival")
+    ]
+    flat = judge_entries(KnownJudge(flips=0.1), given, windows, SMALL).metrics()
+    for name in ("ours", "ours_lead_over_rival"):
+        assert flat[f"judge/detection/{name}_entries"] == 2 * neurons
+        assert (f"judge/detection/{name}_low" in flat) == (neurons == 30)
+
+
+def test_two_signs_alike_leave_the_interval_as_wide_as_one(windows):
+    ours = [
+        dataclasses.replace(subject, key=f"{again}.{n}+", neuron=f"{again}.{n}")
+        for again in range(4)
+        for n, subject in enumerate(subjects(windows)[: len(WORDS)])
+    ]
+    answers = {}
+    for name, given in (("one", ours), ("both", [*ours, *ours])):
+        columns = _Answers(windows, SMALL)
+        for number, subject in enumerate(given):
+            known = generator("answers", number % len(ours))
+            odds = torch.rand(20, generator=known) - 0.3
+            key = subject.key if number < len(ours) else subject.key.replace("+", "-")
+            trials = [Trial(n, n < 10, (), -1) for n in range(20)]
+            columns.add(dataclasses.replace(subject, key=key), trials, odds, half=False)
+        answers[name] = columns._score(range(20 * len(given)))
+    assert answers["one"].by_entry == pytest.approx(answers["both"].by_entry)
+    assert (answers["one"].entries, answers["both"].entries) == (len(ours), 2 * len(ours))
 
 
 def test_an_entry_that_fires_too_rarely_is_skipped_not_scored(windows):
