@@ -155,7 +155,7 @@ def _budget(metrics: Metrics) -> Table:
 def _survival(metrics: Metrics) -> Table:
     named = (("r2", "Through the words"), ("r2_ceiling", "Best linear map from what is put into words"))
     rows: Rows = [(label, _number(metrics, key)) for key, label in named if key in metrics]
-    about = "Share of a neuron's variance over held-out contexts that is left after them, median over neurons."
+    about = "Share of a neuron's variance over held-out contexts that is rebuilt, median over neurons."
     return Table("survival", "What of a neuron's variance survives", about, ("", "R²"), rows)
 
 
