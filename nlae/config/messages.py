@@ -52,7 +52,7 @@ def _known(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
     cfg = compose("config", _own(overrides), return_hydra_config=True)
     groups = [str(name) for name in cfg.hydra.runtime.choices if not str(name).startswith("hydra")]
     chosen = [
-        override.input_line
+        str(override.input_line)
         for override in OverridesParser.create().parse_overrides(list(overrides))
         if override.key_or_group in groups and not override.is_sweep_override()
     ]
