@@ -158,7 +158,7 @@ def report() -> str:
         "rank": 3.0, "teacher": SAID,
     }  # fmt: skip
     return render(
-        "report.html.j2", title="t", site="s", smoke=True, lede="l", versions={}, config="", dictionary=None,
+        "report.html.j2", title="t", site="s", smoke=True, lede="l", versions={}, config="", dictionary=None, kinds=[],
         controls=drawing("controls", lambda width: dot_chart(bars, width)),
         frontier=drawing("frontier", lambda width: line_chart(lines, width=width, log2=True)),
         groups=[{"title": "G", "examples": [example]}], **values,

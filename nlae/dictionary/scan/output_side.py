@@ -85,6 +85,11 @@ def through_norm(norm: nn.Module, x_NW: Tensor) -> Tensor:
         centred_NW = x_NW - x_NW.mean(-1, keepdim=True)
         return centred_NW if norm.weight is None else centred_NW * norm.weight.float()
     weight: Any = norm.weight
-    # a vector of ones has root mean square 1, so a norm returns its gain: Gemma's is one plus the weight
-    gain_W: Tensor = norm(torch.ones_like(weight)).float()
+    # both have root mean square 1, so a norm returns its gain (Gemma's is one plus the weight); only the second has
+    # mean 0, so one that centres (Cohere's) answers them differently
+    ones_W, signs_W = torch.ones_like(weight), torch.ones_like(weight)
+    signs_W[1::2] = -1
+    gain_W: Tensor = (norm(signs_W) * signs_W).float()
+    if not torch.allclose(norm(ones_W).float(), gain_W, atol=1e-3):
+        x_NW = x_NW - x_NW.mean(-1, keepdim=True)
     return x_NW * gain_W.to(x_NW)

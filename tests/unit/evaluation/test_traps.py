@@ -40,8 +40,9 @@ def wrong_on(fakes: SimpleNamespace, store: ActivationStore, rows: set[int]) -> 
     class Wrong(fakes.Autoencoder):  # type: ignore[misc, name-defined]
         def _one(self, text: str) -> Tensor:
             found: Tensor = super()._one(text)
-            number = text.split()[1:2]
-            return -found if number and int(number[0]) in rows else found
+            words = text.split()
+            in_order = words[:1] == ["row"] and words[2:3] == ["noise"]  # else a control has rewritten it
+            return -found if in_order and int(words[1]) in rows else found
 
     return Wrong(fakes.truth(), store.statistics)
 

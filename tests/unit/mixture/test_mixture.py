@@ -91,7 +91,7 @@ def test_saved_and_loaded_it_says_the_same(make_mixture, tmp_path, adapter, lear
         assert view.statistics.alpha == other.statistics.alpha
     for name, unit_ND in mixture.readings(TEXTS).items():
         assert torch.equal(unit_ND, again.readings(TEXTS)[name])
-    with pytest.raises(NlaeError, match="mixture of sites"):
+    with pytest.raises(NlaeError, match="holds a mixture"):
         Autoencoder.load(tmp_path)
     state = again.trained_state()
     with pytest.raises(NlaeError, match="do not fit this mixture"):
