@@ -195,8 +195,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dictionary", type=Path)
     parser.add_argument("trained", type=Path, nargs="*")
+    parser.add_argument("--json", help="write this file beside the script and nothing else: a second model, a null")
     given = parser.parse_args()
     results = gather(given.dictionary, given.trained)
+    if given.json:
+        (HERE / given.json).write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+        return
     (HERE / "results.json").write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     figure(results, HERE / "figure.svg")
     readme = HERE / "README.md"
