@@ -18,6 +18,7 @@ from nlae.dictionary.scan.decoys import token_counts
 from nlae.dictionary.score.readability import ceiling, raw
 from nlae.dictionary.settings import DictionarySettings
 from nlae.evaluation.neurons import linear_ceiling
+from nlae.target import TinyTarget
 
 sys.path.insert(0, str(Path(__file__).parent))
 import planted
@@ -43,7 +44,8 @@ def test_neurons_that_are_injected_as_they_are_are_read_and_the_others_are_not(s
 
 def test_the_ceiling_is_what_ridge_makes_of_the_down_projection(scanned):
     values = panels(scanned.scan)
-    speaker = planted.speaker(scanned.target, scanned.scan)
+    # its own: the roles' adapters stay on the model that a mixture is made of
+    speaker = planted.speaker(TinyTarget(layers=3).load(), scanned.scan)
     found_N = ceiling(lambda part_BN: speaker.inject(LAYER, part_BN), values, values)
     down_DN = scanned.target.model.model.layers[LAYER].mlp.down_proj.weight.detach().double().numpy()
     y = {role: value_MN.double().numpy() for role, value_MN in values.items()}
