@@ -102,8 +102,15 @@ def explain(
             points += found
         passages.append(passage)
     rows = _read(reader, passages, points, samples, seed, temperature, batch_size, on_estimate, on_progress)
-    gaps = sum(row.cosine is None for row in rows)
-    if gaps:
+    notes += _closing_notes(reader, rows)
+    return Reading(
+        tuple(rows), tuple(passages), about(reader, samples, seed, temperature), tuple(notes), _others(reader)
+    )
+
+
+def _closing_notes(reader: Reader, rows: Sequence[ReadingRow]) -> list[str]:
+    notes = []
+    if gaps := sum(row.cosine is None for row in rows):
         notes.append(
             f"{plural(gaps, 'explanation')} came out empty, and this checkpoint holds no training mean to stand in for "
             "nothing said: no figure is shown there."
@@ -113,9 +120,7 @@ def explain(
             "This checkpoint holds no training statistics, so cosine stands in for FVE: "
             "it cannot be compared across models or layers."
         )
-    return Reading(
-        tuple(rows), tuple(passages), about(reader, samples, seed, temperature), tuple(notes), _others(reader)
-    )
+    return notes
 
 
 def _one_source(source: Any, text: Any, messages: Any, vectors: Any, directions: Any) -> list[Input]:
