@@ -45,7 +45,7 @@ MEMORY = Path("/dev/shm")  # a file system in memory
 
 
 @dataclasses.dataclass(frozen=True)
-class Library:
+class Api:
     """The three classes of vLLM that are used, by their own names.
 
     Attributes:
@@ -59,7 +59,7 @@ class Library:
     LoRARequest: Callable[..., Any]
 
 
-def installed() -> Library:
+def installed() -> Api:
     """The installed vLLM.
 
     Raises:
@@ -69,7 +69,7 @@ def installed() -> Library:
         vllm, request = importlib.import_module("vllm"), importlib.import_module("vllm.lora.request")
     except ImportError as error:
         raise NlaeError(f"rollout=vllm: vLLM cannot be imported ({error}); {HOW}") from error
-    return Library(vllm.LLM, vllm.SamplingParams, request.LoRARequest)
+    return Api(vllm.LLM, vllm.SamplingParams, request.LoRARequest)
 
 
 class VllmRollout:
@@ -82,7 +82,7 @@ class VllmRollout:
         dtype: of vLLM's weights; None takes the target's.
         model: hub id or folder of the target's weights; None writes them to a temporary folder once.
         devices: GPUs that the weights are split over.
-        library: stands in for the installed vLLM; tests pass a fake.
+        api: stands in for the installed vLLM; tests pass a fake.
 
     Raises:
         NlaeError: vLLM is not installed.
@@ -96,13 +96,13 @@ class VllmRollout:
         dtype: str | None = None,
         model: str | None = None,
         devices: int = 1,
-        library: Library | None = None,
+        api: Api | None = None,
     ) -> None:
-        if library is None and importlib.util.find_spec("vllm") is None:
+        if api is None and importlib.util.find_spec("vllm") is None:
             raise NlaeError(f"rollout=vllm: the package vllm is not installed; {HOW}")
         self.batch_size, self.temperature, self.memory_share = batch_size, temperature, memory_share
         self.dtype, self.model, self.devices = dtype, model, devices
-        self._library = library
+        self._api = api
         self._served: _Served | None = None
 
     @torch.no_grad()
@@ -141,7 +141,7 @@ class VllmRollout:
     def _serve(self, verbalizer: Verbalizer) -> _Served:
         backbone = verbalizer.backbone
         if self._served is None:
-            self._served = _Served(self, self._library or installed(), verbalizer)
+            self._served = _Served(self, self._api or installed(), verbalizer)
         elif self._served.backbone is not backbone:
             raise NlaeError("rollout=vllm: an engine holds the weights of one pair; build another for another pair")
         return self._served
@@ -150,8 +150,8 @@ class VllmRollout:
 class _Served:
     """A running engine, and the adapters that it was given."""
 
-    def __init__(self, settings: VllmRollout, library: Library, verbalizer: Verbalizer) -> None:
-        self.library, self.backbone = library, verbalizer.backbone
+    def __init__(self, settings: VllmRollout, api: Api, verbalizer: Verbalizer) -> None:
+        self.api, self.backbone = api, verbalizer.backbone
         dtype = settings.dtype or str(self.backbone.target.dtype).removeprefix("torch.")
         self.dtype: torch.dtype = getattr(torch, dtype)
         self._disk, self._memory = _folder(self, None), _folder(self, MEMORY)
@@ -159,7 +159,7 @@ class _Served:
         self._request: dict[str, Any] = {}
         self._serial = 0
         ranks = [adapter.rank for adapter in self.backbone.adapters.values()]
-        self.llm = library.LLM(
+        self.llm = api.LLM(
             model=settings.model or str(write_base(verbalizer, self._disk / "target")),
             dtype=dtype,
             seed=0,
@@ -177,7 +177,7 @@ class _Served:
 
     def sampling(self, seed: int, temperature: float, max_tokens: int, stops: set[int]) -> Any:
         """One row's parameters: the plain distribution, nothing cut off and nothing penalised."""
-        return self.library.SamplingParams(
+        return self.api.SamplingParams(
             temperature=temperature,
             top_p=1.0,
             top_k=0,
@@ -202,7 +202,7 @@ class _Served:
             self._serial += 1
             name = f"{role}-{self._serial}"
             folder = write_adapter(verbalizer, role, self._memory / name)
-            self._request[role] = self.library.LoRARequest(name, self._serial, str(folder))
+            self._request[role] = self.api.LoRARequest(name, self._serial, str(folder))
             self._sent[role] = {key: weight.clone() for key, weight in state.items()}
             if before is not None:
                 shutil.rmtree(before.lora_path, ignore_errors=True)

@@ -23,8 +23,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nlae.dictionary.browse.columns import COLUMNS
-from nlae.dictionary.browse.library import PAGE, Library
 from nlae.dictionary.browse.neuron import in_common, piece
+from nlae.dictionary.browse.view import PAGE, DictionaryView
 from nlae.dictionary.entries import Dictionary
 from nlae.dictionary.query import ORDERS, named
 from nlae.dictionary.schema import Entry
@@ -86,7 +86,7 @@ def make_app(dictionary: Dictionary) -> Starlette:
     Args:
         dictionary: opened; it is read on demand.
     """
-    pages = Pages(Library(dictionary))
+    pages = Pages(DictionaryView(dictionary))
     routes = [
         Route("/", pages.overview),
         Route("/map.json", pages.map),
@@ -107,7 +107,7 @@ def make_app(dictionary: Dictionary) -> Starlette:
         ],
         exception_handlers={HTTPException: pages.refused, Exception: pages.broken},
     )
-    app.state.library = pages.library
+    app.state.view = pages.view
     return app
 
 
@@ -128,51 +128,51 @@ class Pages:
     """One handler per page; synchronous, as all of them read files.
 
     Args:
-        library: what is shown.
+        view: what is shown.
     """
 
-    def __init__(self, library: Library) -> None:
-        self.library = library
+    def __init__(self, view: DictionaryView) -> None:
+        self.view = view
         self._draw = np.random.default_rng()
 
     def _page(self, template: str, code: int = 200, **values: Any) -> HTMLResponse:
-        common = {"name": self.library.name, "made_up": bool(self.library.dictionary.facts.get("made_up"))}
+        common = {"name": self.view.name, "made_up": bool(self.view.dictionary.facts.get("made_up"))}
         values = {"query": "", "here": "", **common, **values}
         return HTMLResponse(render(f"dictionary/{template}", **values), code)
 
     def overview(self, request: Request) -> Response:
         """Figures, the map, curves."""
-        library = self.library
+        view = self.view
         layers = [
-            {"layer": layer, "neurons": len(known), **_summary(library.dictionary, layer)}
-            for layer, known in library.neurons.items()
+            {"layer": layer, "neurons": len(known), **_summary(view.dictionary, layer)}
+            for layer, known in view.neurons.items()
         ]
         return self._page(
             "overview.html.j2",
             here="overview",
-            headlines=library.headlines,
-            tables=library.tables,
+            headlines=view.headlines,
+            tables=view.tables,
             percent=percent,
-            drawings=library.drawings,
+            drawings=view.drawings,
             layers=layers,
             live=True,
         )
 
     def map(self, request: Request) -> Response:
         """Bytes of the map."""
-        return Response(self.library.map, media_type="application/json")
+        return Response(self.view.map, media_type="application/json")
 
     @found
     def neuron(self, request: Request) -> Response:
         """Both signs of one neuron."""
         layer, neuron = request.path_params["layer"], request.path_params["neuron"]
-        entries = self.library.pages(layer, neuron)
-        before, after = self.library.neighbours(layer, neuron)
+        entries = self.view.pages(layer, neuron)
+        before, after = self.view.neighbours(layer, neuron)
         return self._page(
             "neuron.html.j2",
             layer=layer,
             neuron=neuron,
-            sides=self.library.sides(entries),
+            sides=self.view.sides(entries),
             before=before,
             after=after,
         )
@@ -180,7 +180,7 @@ class Pages:
     @found
     def peek(self, request: Request) -> Response:
         """The words of one neuron, for the map's tooltip."""
-        entries = self.library.pages(request.path_params["layer"], request.path_params["neuron"])
+        entries = self.view.pages(request.path_params["layer"], request.path_params["neuron"])
         return JSONResponse([_words(entry) for entry in entries])
 
     def search(self, request: Request) -> Response:
@@ -188,12 +188,12 @@ class Pages:
         asked = request.query_params
         query = asked.get("q", "")[:LONGEST].strip()
         place = named(query)
-        if place is not None and place[0] in self.library.neurons and place[1] in self.library.neurons[place[0]]:
+        if place is not None and place[0] in self.view.neurons and place[1] in self.view.neurons[place[0]]:
             return RedirectResponse(f"/neuron/{place[0]}/{place[1]}", 303)
         layer, page = _whole(asked.get("layer")), max(1, _whole(asked.get("page")) or 1)
         passing, order = asked.get("passing") == "yes", asked.get("order", "relevance")
         order = order if order in ORDERS else "relevance"
-        result = self.library.find(query, layer, passing, order, page)
+        result = self.view.find(query, layer, passing, order, page)
         kept = {"q": query, "layer": layer, "passing": "yes" if passing else None, "order": order}
         kept = {key: value for key, value in kept.items() if value not in (None, "", "relevance")}
         last = max(1, -(-result.total // PAGE))
@@ -205,7 +205,7 @@ class Pages:
             pieces=lambda tokens: [piece(token) for token in dict.fromkeys(tokens or [])],
             size=PAGE,
             layer=layer,
-            layers=list(self.library.neurons),
+            layers=list(self.view.neurons),
             passing=passing,
             order=order,
             page=page,
@@ -225,22 +225,20 @@ class Pages:
             if text and place is None:
                 problem = f"“{text}” names no neuron: write layer.neuron, such as 12.345"
             if place is not None:
-                pairs.append(self.library.pages(*place))
-        shown = [
-            {"layer": pair[0].layer, "neuron": pair[0].neuron, "sides": self.library.sides(pair)} for pair in pairs
-        ]
+                pairs.append(self.view.pages(*place))
+        shown = [{"layer": pair[0].layer, "neuron": pair[0].neuron, "sides": self.view.sides(pair)} for pair in pairs]
         common = in_common(pairs[0], pairs[1]) if len(pairs) == 2 else []
         return self._page("compare.html.j2", here="compare", asked=asked, shown=shown, common=common, problem=problem)
 
     @found
     def random(self, request: Request) -> Response:
         """Any neuron."""
-        layer, neuron = self.library.random(self._draw)
+        layer, neuron = self.view.random(self._draw)
         return RedirectResponse(f"/neuron/{layer}/{neuron}", 303)
 
     def about(self, request: Request) -> Response:
         """Every column in one sentence."""
-        facts = self.library.dictionary.facts
+        facts = self.view.dictionary.facts
         rules = {name: facts.get(name, value) for name, value in RULES.items()}
         return self._page("about.html.j2", here="about", columns=COLUMNS, facts=_plain(facts), rules=rules)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from nlae.dictionary.browse.library import Library
 from nlae.dictionary.browse.overview import map_data
+from nlae.dictionary.browse.view import DictionaryView
 from nlae.dictionary.entries import Dictionary
 from nlae.page import render, write
 
@@ -26,15 +26,15 @@ def write_overview(
     Returns:
         The file.
     """
-    library = Library(dictionary, metrics)
+    view = DictionaryView(dictionary, metrics)
     page = render(
         "dictionary/static.html.j2",
-        title=f"{library.name}: dictionary of neurons",
-        name=library.name,
+        title=f"{view.name}: dictionary of neurons",
+        name=view.name,
         made_up=bool(dictionary.facts.get("made_up")),
-        headlines=library.headlines,
-        tables=library.tables,
-        drawings=library.drawings,
+        headlines=view.headlines,
+        tables=view.tables,
+        drawings=view.drawings,
         data=map_data(dictionary),
         live=False,
     )

@@ -83,7 +83,7 @@ def test_what_is_missing_is_told_readably(client):
 
 
 def test_a_failure_is_a_guarded_page_too(client):
-    client.app.state.library.__dict__["headlines"] = None
+    client.app.state.view.__dict__["headlines"] = None
     answer = client.get("/")
     assert answer.status_code == 500
     assert "That did not work" in answer.text

@@ -17,7 +17,7 @@ from nlae.errors import NlaeError
 from nlae.prompt import CLOSE_TAG
 from nlae.rollout import LocalRollout, RolloutEngine, Rollouts, VllmRollout
 from nlae.rollout import vllm as engine_module
-from nlae.rollout.vllm import Library
+from nlae.rollout.vllm import Api
 
 SEEDS = list(range(50, 62))
 ENGINES = ("local", "vllm")
@@ -38,8 +38,8 @@ def make_engine(fake) -> Callable[..., RolloutEngine]:
     def make(name: str, batch_size: int = 64, **how: object) -> RolloutEngine:
         if name == "local":
             return LocalRollout(batch_size=batch_size)
-        library = Library(fake.LLM, fake.SamplingParams, fake.LoRARequest)
-        return VllmRollout(batch_size=batch_size, library=library, **how)
+        api = Api(fake.LLM, fake.SamplingParams, fake.LoRARequest)
+        return VllmRollout(batch_size=batch_size, api=api, **how)
 
     return make
 

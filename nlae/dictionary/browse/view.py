@@ -14,14 +14,14 @@ import numpy.typing as npt
 from nlae.dictionary.browse import overview
 from nlae.dictionary.entries import Dictionary
 from nlae.dictionary.query import Finder, Found
-from nlae.dictionary.schema import SIGNS, Entry
+from nlae.dictionary.schema import Entry
 from nlae.dictionary.summary import tables
 from nlae.errors import NlaeError
 
 PAGE = 25  # entries on one page of answers
 
 
-class Library:
+class DictionaryView:
     """Thread-safe reading of one dictionary.
 
     Args:
@@ -92,14 +92,8 @@ class Library:
                 else f"layer {layer} has {len(known):,} neurons, {_spans(known.tolist())}"
             )
             raise NlaeError(f"this dictionary has no neuron {neuron} in layer {layer}; {where}")
-        found = []
         with self._lock:
-            for sign in SIGNS:
-                try:
-                    found.append(self.dictionary.entry(layer, neuron, sign))
-                except NlaeError:  # directions have one sign only
-                    continue
-        return tuple(found)
+            return self.dictionary.neuron(layer, neuron)
 
     def sides(self, entries: Sequence[Entry]) -> list[dict[str, Any]]:
         """What the page shows of each entry."""
