@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ import torch
 
 from nlae.corpus import Corpus
 from nlae.dictionary.build import KEYS, Examined
-from nlae.dictionary.judge import JudgeSettings, Subject, judge_entries, read_windows
+from nlae.dictionary.judge import Judge, JudgeSettings, Subject, judge_entries, read_windows
 from nlae.dictionary.judge.windows import Windows, stratified_sample
 from nlae.dictionary.scan.output_side import promoted
 from nlae.dictionary.scan.panels import roles
@@ -45,6 +47,36 @@ STEERED = {
 }  # figures of an entry, and their columns of `OutputScores`
 
 
+@dataclass(frozen=True)
+class _Sample:
+    """The sampled entries, the documents they are read in, and the scores that they are given.
+
+    Attributes:
+        report: numbers of the documents of the split `report`.
+        scores: by name, one for each entry, None until it is known.
+    """
+
+    target: Target
+    corpus: Corpus
+    entries: pl.DataFrame
+    texts: list[dict[str, Any]]
+    settings: DictionarySettings
+    folder: Path
+
+    @cached_property
+    def report(self) -> list[int]:
+        return np.flatnonzero(roles(self.corpus) == "report").tolist()
+
+    @cached_property
+    def scores(self) -> dict[str, list[Any]]:
+        return {name: [None] * len(self.entries) for name in ("detection", "fuzzing", "output_score")}
+
+    def draw(self, count: int) -> list[int]:
+        """Places of `count` entries over all layers and frequencies."""
+        layer, frequency = self.entries["layer"].to_list(), self.entries["frequency"].to_list()
+        return stratified_sample(layer, frequency, count, self.settings.seed)
+
+
 def examine(
     target: Target,
     corpus: Corpus,
@@ -63,37 +95,26 @@ def examine(
         settings: of the dictionary.
         folder: gets `judge.json`, `steering.json`, and the answers of a judge that is slow or paid.
     """
-    report = np.flatnonzero(roles(corpus) == "report").tolist()
-    scores = {name: [None] * len(entries) for name in ("detection", "fuzzing", "output_score")}
+    sample = _Sample(target, corpus, entries, texts, settings, folder)
     flat: dict[str, float] = {}
     if settings.judge is not None and len(entries):
-        flat |= _judge(target, corpus, entries, texts, settings, folder, report, scores)
+        flat |= _judge(sample, settings.judge)
     if settings.steered and len(entries):
-        flat |= _steer(target, corpus, entries, settings, folder, report, scores)
-    filled = {name: pl.Series(name, values, dtype=SCHEMA[name]) for name, values in scores.items()}
+        flat |= _steer(sample)
+    filled = {name: pl.Series(name, values, dtype=SCHEMA[name]) for name, values in sample.scores.items()}
     return Examined(entries.select(KEYS).with_columns(**filled), flat)
 
 
-def _judge(
-    target: Target,
-    corpus: Corpus,
-    entries: pl.DataFrame,
-    texts: list[dict[str, Any]],
-    settings: DictionarySettings,
-    folder: Path,
-    report: list[int],
-    scores: dict[str, list[Any]],
-) -> dict[str, float]:
-    chosen = stratified_sample(
-        entries["layer"].to_list(), entries["frequency"].to_list(), settings.judged, settings.seed
-    )
+def _judge(sample: _Sample, judge: Judge) -> dict[str, float]:
+    corpus, entries, texts, settings = sample.corpus, sample.entries, sample.texts, sample.settings
+    chosen = sample.draw(settings.judged)
     wanted: dict[int, list[int]] = {}
     for place in chosen:
         wanted.setdefault(texts[place]["layer"], []).append(texts[place]["neuron"])
     windows = read_windows(
-        target,
-        [corpus.input_ids(document) for document in report],
-        [corpus.source[document] for document in report],
+        sample.target,
+        [corpus.input_ids(document) for document in sample.report],
+        [corpus.source[document] for document in sample.report],
         wanted,
         seed=settings.seed,
     )
@@ -101,10 +122,10 @@ def _judge(
     subjects = [subject for text, row in rows.values() for subject in _subjects(text, row, windows)]
     judging = settings.judging or JudgeSettings()
     with Bar("questions answered", None) as bar:
-        said = judge_entries(settings.judge, subjects, windows, judging, cache=folder / "answers", progress=bar.advance)
+        said = judge_entries(judge, subjects, windows, judging, cache=sample.folder / "answers", progress=bar.advance)
     for place, (text, _) in rows.items():
         for task in ("detection", "fuzzing"):
-            scores[task][place] = said.score(task, "ours", _name(text))
+            sample.scores[task][place] = said.score(task, "ours", _name(text))
     notes = {
         "judge": said.judge,
         "refused": said.refused,
@@ -113,7 +134,7 @@ def _judge(
         "works": len(set(windows.source)),
         "control": {f"{task}: {key}": value for (task, key), value in sorted(said.detectors.items())},
     }
-    write_text(folder / "judge.json", json.dumps(notes, indent=1, ensure_ascii=False))
+    write_text(sample.folder / "judge.json", json.dumps(notes, indent=1, ensure_ascii=False))
     return said.metrics()
 
 
@@ -140,19 +161,10 @@ def _subjects(text: dict[str, Any], row: dict[str, Any], windows: Windows) -> li
     ]
 
 
-def _steer(
-    target: Target,
-    corpus: Corpus,
-    entries: pl.DataFrame,
-    settings: DictionarySettings,
-    folder: Path,
-    report: list[int],
-    scores: dict[str, list[Any]],
-) -> dict[str, float]:
-    chosen = stratified_sample(
-        entries["layer"].to_list(), entries["frequency"].to_list(), settings.steered, settings.seed
-    )
-    ids = sorted((corpus.input_ids(document) for document in report), key=len, reverse=True)[:CONTEXTS]
+def _steer(sample: _Sample) -> dict[str, float]:
+    target, entries, settings = sample.target, sample.entries, sample.settings
+    chosen = sample.draw(settings.steered)
+    ids = sorted(map(sample.corpus.input_ids, sample.report), key=len, reverse=True)[:CONTEXTS]
     length = min(LENGTH, len(ids[-1]))
     context_BT = torch.tensor([row[:length] for row in ids])
     layers = entries["layer"].to_list()
@@ -170,9 +182,9 @@ def _steer(
             named = {name: getattr(found, name).tolist() for name in STEERED.values()}
             for number, place in enumerate(places):
                 figures = {name: _finite(named[column][number]) for name, column in STEERED.items()}
-                scores["output_score"][place] = figures["score"]
+                sample.scores["output_score"][place] = figures["score"]
                 rows.append({**entries.select(*KEYS, "passes").row(place, named=True), **figures})
-    write_text(folder / "steering.json", json.dumps(rows, indent=1))
+    write_text(sample.folder / "steering.json", json.dumps(rows, indent=1))
     return steering_metrics(rows, target.n_layers, settings.seed)
 
 
