@@ -18,6 +18,7 @@ from nlae.target.trunk import site_width
 from nlae.verbalizer import InjectionSettings
 
 MakePair = Callable[..., Autoencoder]
+Gradients = Callable[[Autoencoder], list[torch.Tensor]]
 WIDTH = 32
 
 
@@ -92,3 +93,17 @@ def shake(pair: Autoencoder) -> None:
 @pytest.fixture(scope="session")
 def activations() -> torch.Tensor:
     return 5 * torch.randn(12, WIDTH, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.fixture(scope="session")
+def gradients() -> Gradients:
+    """Takes the gradients of both roles off a pair, zeros where there are none."""
+
+    def take(pair: Autoencoder) -> list[torch.Tensor]:
+        parameters = [*pair.verbalizer.trainable(), *pair.reconstructor.trainable()]
+        found = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in parameters]
+        for parameter in parameters:
+            parameter.grad = None
+        return found
+
+    return take

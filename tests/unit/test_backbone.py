@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -26,22 +27,14 @@ def reconstructor_loss(pair: Autoencoder, activation_BD: Tensor) -> Tensor:
     return (pair.reconstructor(TEXTS)[0] - unit(activation_BD[:2])).pow(2).sum()
 
 
-def gradients(pair: Autoencoder) -> list[Tensor]:
-    parameters = [*pair.verbalizer.trainable(), *pair.reconstructor.trainable()]
-    found = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in parameters]
-    for parameter in parameters:
-        parameter.grad = None
-    return found
-
-
-def apart(pair: Autoencoder, activation_BD: Tensor) -> list[Tensor]:
+def apart(pair: Autoencoder, activation_BD: Tensor, gradients: Callable[[Autoencoder], list[Tensor]]) -> list[Tensor]:
     verbalizer_loss(pair, activation_BD).backward()
     reconstructor_loss(pair, activation_BD).backward()
     return gradients(pair)
 
 
 @pytest.mark.parametrize("adapter", [AdapterSettings(4, 8.0), None])
-def test_trap_14_switching_roles_freezes_nobody(make_pair, activations, adapter):
+def test_trap_14_switching_roles_freezes_nobody(make_pair, activations, adapter, gradients):
     pair = make_pair(adapter=adapter)
     pair.verbalizer.freeze_reference()
     for role in (VERBALIZER, REFERENCE, RECONSTRUCTOR, None):
@@ -54,7 +47,7 @@ def test_trap_14_switching_roles_freezes_nobody(make_pair, activations, adapter)
     (verbalizer_loss(pair, activations) + reconstructor_loss(pair, activations)).backward()
     together = gradients(pair)
     assert sum(float(g.norm()) == 0 for g in together) <= (0 if adapter else 3), "a joint backward reaches both roles"
-    for one, other in zip(together, apart(pair, activations), strict=True):
+    for one, other in zip(together, apart(pair, activations, gradients), strict=True):
         assert torch.allclose(one, other, atol=1e-4, rtol=1e-4)
 
 
@@ -67,10 +60,10 @@ def test_a_frozen_target_gets_no_gradient(make_pair, activations):
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3"])
-def test_trap_15_the_order_of_backwards_mixes_no_roles(make_pair, activations, monkeypatch, family):
+def test_trap_15_the_order_of_backwards_mixes_no_roles(make_pair, activations, monkeypatch, family, gradients):
     monkeypatch.setattr("nlae.functional.likelihood.HEAD_ROWS", 4)  # logits are recomputed in the backward
     pair = make_pair(family)
-    expected = apart(pair, activations)
+    expected = apart(pair, activations, gradients)
     first, second = verbalizer_loss(pair, activations), reconstructor_loss(pair, activations)
     with pair.backbone.use(RECONSTRUCTOR):
         first.backward()

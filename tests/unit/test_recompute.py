@@ -23,14 +23,6 @@ def losses(pair: Autoencoder, activation_BD: Tensor) -> tuple[Tensor, Tensor]:
     return written, (pair.reconstructor(TEXTS)[0] - unit(activation_BD[:2])).pow(2).sum()
 
 
-def gradients(pair: Autoencoder) -> list[Tensor]:
-    parameters = [*pair.verbalizer.trainable(), *pair.reconstructor.trainable()]
-    found = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in parameters]
-    for parameter in parameters:
-        parameter.grad = None
-    return found
-
-
 def agree(found: list[Tensor], wanted: list[Tensor]) -> None:
     largest = max(float(g.abs().max()) for g in wanted)
     for one, other in zip(found, wanted, strict=True):
@@ -40,7 +32,9 @@ def agree(found: list[Tensor], wanted: list[Tensor]) -> None:
 @pytest.mark.parametrize("during", [None, RECONSTRUCTOR, VERBALIZER])
 @pytest.mark.parametrize("adapter", [AdapterSettings(4, 8.0), None])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_trap_15_any_order_of_backwards_gives_the_plain_gradients(make_pair, activations, family, adapter, during):
+def test_trap_15_any_order_of_backwards_gives_the_plain_gradients(
+    make_pair, activations, family, adapter, during, gradients
+):
     pair = make_pair(family, dtype="float64", adapter=adapter)
     for loss in losses(pair, activations):
         loss.backward()
@@ -58,7 +52,7 @@ def test_trap_15_any_order_of_backwards_gives_the_plain_gradients(make_pair, act
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_micro_batches_over_a_shared_prompt(make_pair, activations, family):
+def test_micro_batches_over_a_shared_prompt(make_pair, activations, family, gradients):
     pair = make_pair(family, dtype="float64", mode="affine")
     token_BT = torch.randint(4, 300, (6, 9), generator=torch.Generator().manual_seed(3))
     mask_BT = (torch.arange(9) < torch.tensor([9, 2, 5, 1, 7, 7])[:, None]).double()
