@@ -53,7 +53,8 @@ def sample_inverse_cdf(weight_BV: Tensor, uniform_B: Tensor) -> Tensor:
     logits.
     """
     pad = -weight_BV.shape[-1] % CDF_BLOCK
-    blocked_BNK = torch.nn.functional.pad(weight_BV, (0, pad)).unflatten(-1, (-1, CDF_BLOCK))
+    padded_BW = torch.nn.functional.pad(weight_BV, (0, pad)) if pad else weight_BV  # no padding would copy all of it
+    blocked_BNK = padded_BW.unflatten(-1, (-1, CDF_BLOCK))
     cumulative_BN = blocked_BNK.sum(-1).double().cumsum(-1)
     point_B1 = uniform_B.to(cumulative_BN).unsqueeze(-1) * cumulative_BN[:, -1:]
     # right=True: a draw of exactly 0 must not pick leading entries of weight 0

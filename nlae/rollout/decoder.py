@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -51,12 +52,17 @@ class Decoder:
         return self.verbalizer is verbalizer and self.role == role and self._made_from == _state(verbalizer, role)
 
     def cache(self, rows: int, tokens: int) -> SharedPrefixCache:
-        """The prefix, run once, and room for `rows` rows of prompt tail and `tokens` generated tokens."""
+        """The prefix and room for `rows` rows of prompt tail and `tokens` generated tokens."""
+        return SharedPrefixCache(self._prefix, self.n_prefix, rows, self.n_tail + tokens)
+
+    @cached_property
+    def _prefix(self) -> DynamicCache:
+        """Run once for all calls: it depends on the weights alone."""
         prefix = DynamicCache()
         if self.n_prefix:
             ids_1P = torch.tensor([self.verbalizer.ids.prefix_ids], device=self.verbalizer.backbone.target.device)
             self._plain(input_ids=ids_1P, past_key_values=prefix, use_cache=True)
-        return SharedPrefixCache(prefix, self.n_prefix, rows, self.n_tail + tokens)
+        return prefix
 
     def read(self, cache: SharedPrefixCache, first: int, activation_BD: Tensor, *, inject: bool) -> Tensor:
         """Run slot and suffix of new rows from `first` on; logits (B, V) of their first tokens."""

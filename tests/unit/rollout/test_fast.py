@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import torch
+from torch import nn
 
 from nlae.autoencoder import Autoencoder, PairSettings
 from nlae.functional.linear import available
 from nlae.rollout import LocalRollout, PlainRollout, Rollouts, ending, local, plain
 from nlae.rollout.attention import Past, shared_prefix_attention
 from nlae.rollout.decoder import Decoder
-from nlae.rollout.packing import PackedLinear
+from nlae.rollout.packing import PackedLinear, PackedSibling, shell
 from nlae.target import Site, TinyTarget
 from nlae.verbalizer import InjectionSettings
 
@@ -97,6 +100,48 @@ def test_weights_are_packed_again_when_and_only_when_they_change(make_pair, acti
     assert changed.text != first.text
     logp_BT = pair.verbalizer.logprobs(activations, changed.token_BT)
     assert ((logp_BT - changed.logp_BT) * changed.mask_BT).abs().max() < 2e-4
+
+
+@pytest.mark.skipif(not available(), reason="this machine has no oneDNN kernel for float32")
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 1, 0, 2)])
+def test_maps_of_one_input_are_one_product_in_whatever_order_they_are_asked(order):
+    torch.manual_seed(0)
+    owner = nn.Module()
+    for number, name in enumerate(("q_proj", "k_proj", "v_proj")):
+        owner.add_module(name, nn.Linear(6, 3 + number, bias=number == 1))
+    owner.add_module("o_proj", nn.Linear(6, 6))
+    plain_maps = list(owner.children())
+    packed = list(shell(owner, "verbalizer", packed=True).children())
+    assert [type(module) for module in packed] == [PackedSibling] * 3 + [PackedLinear]
+    for rows in (4, 1):
+        x_BI = torch.randn(rows, 2, 6)
+        for number in order:
+            torch.testing.assert_close(packed[number](x_BI), plain_maps[number](x_BI))
+    freed = weakref.ref(x_BI)
+    del x_BI
+    assert freed() is None, "an input outlives its use"
+    assert [type(module) for module in shell(owner, "verbalizer", packed=False).children()] == [nn.Linear] * 4
+
+
+def test_the_prompts_prefix_is_run_once_for_all_calls_until_weights_change(make_pair, activations, monkeypatch):
+    pair, engine = learned(make_pair("llama")), LocalRollout(batch_size=5)
+    n_prefix, runs = len(pair.verbalizer.ids.prefix_ids), []
+    model = pair.backbone.language_model("verbalizer").model
+
+    def count(_module, _inputs, named):
+        if "input_ids" in named and named["input_ids"].shape == (1, n_prefix):
+            runs.append(1)
+
+    hook = model.register_forward_pre_hook(count, with_kwargs=True)
+    first = engine(pair.verbalizer, activations, SEEDS)
+    same(engine(pair.verbalizer, activations, SEEDS), first)
+    assert len(runs) == 1
+    with torch.no_grad():
+        pair.backbone.parameters_of("verbalizer")[0].mul_(3)
+    changed = engine(pair.verbalizer, activations, SEEDS)
+    assert len(runs) == 2
+    hook.remove()
+    same(changed, PlainRollout()(pair.verbalizer, activations, SEEDS))
 
 
 def test_a_reference_that_is_frozen_anew_is_packed_anew(make_pair, activations):
