@@ -76,6 +76,16 @@ def test_rows_replace_those_of_the_same_work_peer_and_model(tmp_path: Path) -> N
     assert json.loads(path.read_text()) == held
 
 
+def test_a_peer_that_was_only_left_out_keeps_what_was_measured(tmp_path: Path) -> None:
+    path, done = tmp_path / "kind.json", row(measured([1.0]), measured([2.0]))
+    left_out = row(measured([1.0]), Measured(problem=results.LEFT_OUT))
+    assert results.merge(path, [left_out]) == [left_out]
+    results.merge(path, [done])
+    assert results.merge(path, [left_out]) == [done]
+    failed = row(measured([1.0]), Measured(problem="no wheel"))
+    assert results.merge(path, [failed]) == [failed]
+
+
 def test_readme_keeps_what_stands_around_the_tables(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{results.START}\nold\n{results.END}\nafter\n")
