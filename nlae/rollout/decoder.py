@@ -1,14 +1,14 @@
 """The verbalizer's language model as the local engine runs it: packed, with rows that share one prefix.
 
 A decoder knows rows and tokens; which row is whose, sampling and stopping are the engine's business. What it was built
-from may change only through training, which `fits` notices. CUDA graphs are left out: they were never run.
+from may change only through training, which `fits` notices.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from functools import cached_property
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,7 +17,8 @@ from transformers import DynamicCache
 
 from nlae.rollout.attention import NAME
 from nlae.rollout.cache import SharedPrefixCache
-from nlae.rollout.packing import packable, shell
+from nlae.rollout.graphs import GraphedSteps
+from nlae.rollout.packing import PackedLinear, packable, shell
 from nlae.target.scales import LogitShape
 from nlae.verbalizer import Verbalizer
 
@@ -29,11 +30,12 @@ class Decoder:
         verbalizer: prompt, injection and weights.
         role: whose weights.
         packed: merge and pack linear maps where that pays.
+        graphs: run steps as CUDA graphs; the cache is then kept between calls.
     """
 
-    def __init__(self, verbalizer: Verbalizer, role: str, *, packed: bool = True) -> None:
-        self.verbalizer, self.role = verbalizer, role
-        self._made_from = _state(verbalizer, role)
+    def __init__(self, verbalizer: Verbalizer, role: str, *, packed: bool = True, graphs: bool = False) -> None:
+        self.verbalizer, self.role, self._graphs = verbalizer, role, graphs
+        self._places, self._versions = _state(verbalizer, role)
         # held, so that no later weight can lie where one of these was
         self._weights = verbalizer.backbone.parameters_of(role)
         model: Any = verbalizer.backbone.language_model(role)
@@ -47,22 +49,46 @@ class Decoder:
         self.n_prefix = len(verbalizer.ids.prefix_ids)
         self.n_tail = 1 + len(verbalizer.ids.suffix_ids)
 
+        self._is_packed = any(isinstance(m, PackedLinear) for m in (self._head, *self._shell.modules()))
+        self._prefix = DynamicCache()
+        self._prefix_of: list[int] | None = None
+        self._kept: SharedPrefixCache | None = None
+        self._graphed: GraphedSteps | None = None
+
     def fits(self, verbalizer: Verbalizer, role: str) -> bool:
-        """Whether this is still that verbalizer: the same object, its weights untouched since."""
-        return self.verbalizer is verbalizer and self.role == role and self._made_from == _state(verbalizer, role)
+        """Whether this still runs that verbalizer: the same weights, untouched since where they were packed."""
+        if self.verbalizer is not verbalizer or self.role != role:
+            return False
+        places, versions = _state(verbalizer, role)
+        return self._places == places and (self._versions == versions or not self._is_packed)
 
     def cache(self, rows: int, tokens: int) -> SharedPrefixCache:
         """The prefix and room for `rows` rows of prompt tail and `tokens` generated tokens."""
-        return SharedPrefixCache(self._prefix, self.n_prefix, rows, self.n_tail + tokens)
+        self._run_prefix()
+        room, kept = self.n_tail + tokens, self._kept
+        if kept is not None and kept.rows >= rows and kept.room == room:
+            return kept
+        made = SharedPrefixCache(self._prefix, self.n_prefix, rows, room)
+        if self._graphs:
+            device = self.verbalizer.backbone.target.device
+            self._kept, self._graphed = made, GraphedSteps(partial(self._step, made), rows, room, device)
+        return made
 
-    @cached_property
-    def _prefix(self) -> DynamicCache:
-        """Run once for all calls: it depends on the weights alone."""
-        prefix = DynamicCache()
-        if self.n_prefix:
-            ids_1P = torch.tensor([self.verbalizer.ids.prefix_ids], device=self.verbalizer.backbone.target.device)
-            self._plain(input_ids=ids_1P, past_key_values=prefix, use_cache=True)
-        return prefix
+    def _run_prefix(self) -> None:
+        """Once for all calls, and again where the weights changed: into the same memory, which graphs read."""
+        _, versions = _state(self.verbalizer, self.role)
+        if not self.n_prefix or self._prefix_of == versions:
+            return
+        fresh = DynamicCache()
+        ids_1P = torch.tensor([self.verbalizer.ids.prefix_ids], device=self.verbalizer.backbone.target.device)
+        self._plain(input_ids=ids_1P, past_key_values=fresh, use_cache=True)
+        if self._prefix_of is None:
+            self._prefix = fresh
+        else:
+            for old, new in zip(self._prefix.layers, fresh.layers, strict=True):
+                old.keys.copy_(new.keys)
+                old.values.copy_(new.values)
+        self._prefix_of = versions
 
     def read(self, cache: SharedPrefixCache, first: int, activation_BD: Tensor, *, inject: bool) -> Tensor:
         """Run slot and suffix of new rows from `first` on; logits (B, V) of their first tokens."""
@@ -89,10 +115,17 @@ class Decoder:
             written_B: tokens that each row has written, that one included.
             written: the same on the host.
         """
-        position_B1 = (self.n_prefix + self.n_tail - 1 + written_B)[:, None]
         longest, alike = max(written), min(written) == max(written)
-        start = self.n_tail - 1 + longest if alike else None
-        mask_B1ST = cache.aim(0, len(token_B), position_B1, self.n_tail + longest, start)
+        width = self.n_tail + longest
+        if self._graphed is not None:
+            return self._graphed(token_B, written_B, width)
+        return self._step(cache, token_B, written_B, width, width - 1 if alike else None)
+
+    def _step(
+        self, cache: SharedPrefixCache, token_B: Tensor, written_B: Tensor, width: int, start: int | None = None
+    ) -> Tensor:
+        position_B1 = (self.n_prefix + self.n_tail - 1 + written_B)[:, None]
+        mask_B1ST = cache.aim(0, len(token_B), position_B1, width, start)
         output = self._shell(
             input_ids=token_B[:, None],
             past_key_values=cache,
@@ -118,7 +151,7 @@ def _own_attention(decoder: Any) -> Any:
     return decoder
 
 
-def _state(verbalizer: Verbalizer, role: str) -> tuple[tuple[int, int], ...]:
-    """Where each weight of the role lies and how often it was written to."""
+def _state(verbalizer: Verbalizer, role: str) -> tuple[list[int], list[int]]:
+    """Where each weight of the role lies, and how often it was written to."""
     weights = verbalizer.backbone.parameters_of(role)
-    return tuple((weight.data_ptr(), weight._version) for weight in weights)
+    return [weight.data_ptr() for weight in weights], [weight._version for weight in weights]
