@@ -85,7 +85,8 @@ class Decoder:
         if self._prefix_of is None:
             self._prefix = fresh
         else:
-            for old, new in zip(self._prefix.layers, fresh.layers, strict=True):
+            layers: Any = zip(self._prefix.layers, fresh.layers, strict=True)
+            for old, new in layers:
                 old.keys.copy_(new.keys)
                 old.values.copy_(new.values)
         self._prefix_of = versions
