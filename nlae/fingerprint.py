@@ -23,6 +23,7 @@ NEVER_HASHED = frozenset(
         "micro_tokens",
         "packed",
         "sync_every",
+        "graphs",
         "memory_share",
         "device",
         "concurrency",

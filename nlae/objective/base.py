@@ -22,6 +22,7 @@ from nlae.mixture import Mixture
 from nlae.mixture.data import mean_over_sites
 from nlae.objective import resuming
 from nlae.objective.micro import predictions, responses
+from nlae.objective.optimizer import adamw
 
 Trained = Autoencoder | Mixture
 MICRO_TOKENS = 4096
@@ -85,6 +86,7 @@ class Objective(pl.LightningModule):
         seed: of everything drawn while training.
         micro_tokens: most tokens of one backward, padding counted: memory and speed, not the update.
         checkpointing: run blocks again in the backward instead of keeping what they computed.
+        optimizer_bits: of the optimizers' states, 32 or 8.
     """
 
     name = "objective"
@@ -99,12 +101,13 @@ class Objective(pl.LightningModule):
         seed: int = 0,
         micro_tokens: int = MICRO_TOKENS,
         checkpointing: bool = False,
+        optimizer_bits: int = 32,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self._build, self.schedule, self.validation = build, schedule, validation
         self.validate_every, self.seed, self.micro_tokens = validate_every, seed, micro_tokens
-        self.checkpointing = checkpointing
+        self.checkpointing, self.optimizer_bits = checkpointing, optimizer_bits
         self.update = 0
         self.skipped = 0
         self.metrics: dict[str, float] = {}
@@ -141,13 +144,11 @@ class Objective(pl.LightningModule):
                 self.pair.backbone.recompute()
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """AdamW for the verbalizer, AdamW for the reconstructor; fused kernels on a GPU."""
-        pair, schedule = self.trained, self.schedule
-        fused = pair.target.device.type == "cuda"
-        settings: dict[str, Any] = {"weight_decay": schedule.weight_decay, "betas": (0.9, 0.98), "fused": fused}
+        """AdamW for the verbalizer, AdamW for the reconstructor."""
+        pair, schedule, bits = self.trained, self.schedule, self.optimizer_bits
         return [
-            torch.optim.AdamW(pair.verbalizer.trainable(), lr=schedule.verbalizer_lr, **settings),
-            torch.optim.AdamW(pair.reconstructor.trainable(), lr=schedule.reconstructor_lr, **settings),
+            adamw(pair.verbalizer.trainable(), schedule.verbalizer_lr, schedule.weight_decay, bits=bits),
+            adamw(pair.reconstructor.trainable(), schedule.reconstructor_lr, schedule.weight_decay, bits=bits),
         ]
 
     def on_train_start(self) -> None:

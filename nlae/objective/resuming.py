@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
@@ -57,11 +58,11 @@ def load_optimizers(folder: Path, optimizers: Sequence[Optimizer]) -> None:
     """Put the states that `save` wrote into these optimizers; their settings stay."""
     tensors = load_file(str(folder / _OPTIMIZERS))
     for i, optimizer in enumerate(optimizers):
-        state: dict[int, dict[str, Tensor]] = {}
+        state: dict[int, dict[str, Tensor | int]] = {}
         for key, value in tensors.items():
             which, index, name = key.split(".")
             if int(which) == i:
-                state.setdefault(int(index), {})[name] = value
+                state.setdefault(int(index), {})[name] = _plain(value)
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
@@ -79,11 +80,16 @@ def resume_update(folder: Path) -> int:
     return 0 if found is None else load_counts(found)["update"]
 
 
+def _plain(state: Tensor) -> Tensor | int:
+    """A counter that was a plain number is one again."""
+    return int(state) if state.dtype is torch.int64 and not state.shape else state
+
+
 def _tensors(optimizers: Sequence[Optimizer]) -> dict[str, Tensor]:
     """States by `optimizer.parameter.name`; the settings are the schedule's, and need not be kept."""
     return {
-        f"{i}.{index}.{name}": value.contiguous().cpu()
+        f"{i}.{index}.{name}": torch.as_tensor(value).contiguous().cpu()
         for i, optimizer in enumerate(optimizers)
-        for index, state in optimizer.state_dict()["state"].items()
-        for name, value in state.items()
+        for index, weight in enumerate(p for group in optimizer.param_groups for p in group["params"])
+        for name, value in optimizer.state.get(weight, {}).items()
     }

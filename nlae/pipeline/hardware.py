@@ -71,7 +71,7 @@ def prepare(config: Mapping[str, Any]) -> None:
     """Set this process up for models: the threads that `trainer.threads` asks for; null leaves torch's choice.
 
     Raises:
-        NlaeError: `trainer.threads` is no count, or `trainer.device` is not there.
+        NlaeError: `trainer.threads` is no count, or there is no such `trainer.device` or `trainer.optimizer_bits`.
     """
     import torch
 
@@ -80,6 +80,10 @@ def prepare(config: Mapping[str, Any]) -> None:
         raise NlaeError(f"trainer.device={device}: choose cpu or cuda")
     if device != "cpu" and not torch.cuda.is_available():
         raise NlaeError(f"trainer.device={device}, but torch sees no GPU here; use trainer=cpu")
+    if (bits := pick(config, "trainer.optimizer_bits") or 32) != 32:
+        from nlae.objective.optimizer import check_bits
+
+        check_bits(bits)
     if threads is None:
         return
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:

@@ -32,6 +32,8 @@ class Stage:
 
 SUBJECT = "subject"  # stands for the trained stage that evaluation.subject names, or for checkpoint=
 
+TRAINED = ("trainer.precision", "trainer.optimizer_bits")  # what a trained stage depends on beside its own settings
+
 STAGES: dict[str, Stage] = {
     "corpus": Stage((), ("corpus",), ("corpus", "tokenizer")),
     "extract": Stage(("corpus",), ("site", "store"), ("target", "dtype")),
@@ -42,12 +44,12 @@ STAGES: dict[str, Stage] = {
     ),
     "warmstart": Stage(
         ("corpus", "extract", "describe"),
-        ("prompt", "verbalizer", "reconstructor", "objective.warmstart", "trainer.precision", "site", "seed"),
+        ("prompt", "verbalizer", "reconstructor", "objective.warmstart", *TRAINED, "site", "seed"),
         trained=True,
     ),
     "reinforce": Stage(
         ("corpus", "extract", "describe", "warmstart"),
-        ("rollout", "reward", "objective.reinforce", "trainer.precision", "seed"),
+        ("rollout", "reward", "objective.reinforce", *TRAINED, "seed"),
         trained=True,
     ),
     "evaluate": Stage(

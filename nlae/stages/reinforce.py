@@ -39,6 +39,7 @@ def run(context: StageContext) -> dict[str, float]:
         clip=settings.clip,
         micro_tokens=settings.micro_tokens,
         checkpointing=bool(context.node("trainer").get("checkpointing")),
+        optimizer_bits=int(context.node("trainer").get("optimizer_bits", 32)),
         schedule=settings.schedule,
         validation=validation_sets(data, Descriptions.open(context.parents["describe"])),
         validate_every=settings.validate_every,

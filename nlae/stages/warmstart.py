@@ -33,6 +33,7 @@ def run(context: StageContext) -> dict[str, float]:
         seed=context.seed,
         micro_tokens=settings.micro_tokens,
         checkpointing=bool(context.node("trainer").get("checkpointing")),
+        optimizer_bits=int(context.node("trainer").get("optimizer_bits", 32)),
     )
     train(context, module, data, settings)
     keep(context, pair, "warmstart", {"warmstart": settings.updates, "reinforce": 0})

@@ -1,8 +1,8 @@
 """The pipeline on a table of fake stages: reuse, resume, locks, rows of the real table."""
 
 import json
+import logging
 import multiprocessing
-import time
 from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from nlae.errors import NlaeError
+from nlae.pipeline import artifact as artifact_module
 from nlae.pipeline import plan as plan_module
 from nlae.pipeline import run as run_module
 from nlae.pipeline.plan import Plan
@@ -148,6 +149,7 @@ ROWS = [
     ("objective.warmstart.updates", 4, LATER["warmstart"]),
     ("seed", 1, LATER["warmstart"]),
     ("trainer.precision", "bf16-mixed", LATER["warmstart"]),
+    ("trainer.optimizer_bits", 8, LATER["warmstart"]),
     ("rollout.temperature", 0.5, LATER["reinforce"]),
     ("reward.fidelity", 2.0, LATER["reinforce"]),
     ("objective.reinforce.updates", 4, LATER["reinforce"]),
@@ -164,6 +166,7 @@ ROWS = [
     ("prompt.name", "other", set()),
     ("trainer.device", "cuda", set()),
     ("trainer.threads", 3, set()),
+    ("rollout.graphs", True, set()),
     ("objective.warmstart.checkpoint_every", 7, set()),
     ("logger.mode", "offline", set()),
     ("callbacks", {"x": 1}, set()),
@@ -370,25 +373,30 @@ def test_a_service_never_trains(make, fake, tmp_path):
     assert folder == tmp_path / "here"
 
 
-def _hold(folder: str, seconds: float, ready) -> None:
+def _hold(folder: str, ready, enough) -> None:
     from nlae.pipeline.artifact import Artifact
 
     with Artifact("corpus", Path(folder).name, Path(folder)).locked():
         ready.set()
-        time.sleep(seconds)
+        enough.wait(60)
 
 
 def test_a_second_job_waits_and_says_for_whom(make, fake, caplog, monkeypatch):
-    import logging
-
     monkeypatch.setattr(logging.getLogger("nlae"), "propagate", True)
     plan = make()
     artifact = plan.artifact("corpus")
     spawn = multiprocessing.get_context("spawn")
-    ready = spawn.Event()
-    other = spawn.Process(target=_hold, args=(str(artifact.folder), 1.0, ready))
+    ready, enough = spawn.Event(), spawn.Event()
+    other = spawn.Process(target=_hold, args=(str(artifact.folder), ready, enough))
     other.start()
     assert ready.wait(60)
+    warn = artifact_module.log.warning
+
+    def warned(*said: object) -> None:
+        warn(*said)
+        enough.set()  # the other holds on until then
+
+    monkeypatch.setattr(artifact_module.log, "warning", warned)
     with caplog.at_level("INFO"):
         bring_up_to_date(plan, "corpus", "g")
     other.join()
