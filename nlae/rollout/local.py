@@ -26,16 +26,16 @@ class LocalRollout:
     """Sampling with a shared prefix, packed weights and rows that join as others finish.
 
     Args:
-        batch_size: rows decoded together; changes speed and memory, not the samples.
+        batch_size: rows decoded together: speed and memory, not the samples; None takes 64 on CPUs, 512 elsewhere.
         temperature: of sampling when a call does not say; training wants 1.
         packed: on CPUs, keep a second copy of the weights that is multiplied faster.
         sync_every: steps between two looks at what was written; None takes 1 on CPUs, 8 elsewhere.
-        graphs: run steps as CUDA graphs, which keeps the cache of `batch_size` rows between calls.
+        graphs: run steps as CUDA graphs, which keeps the rows' cache between calls.
     """
 
     def __init__(
         self,
-        batch_size: int = 64,
+        batch_size: int | None = None,
         temperature: float = 1.0,
         packed: bool = True,
         sync_every: int | None = None,
@@ -59,12 +59,13 @@ class LocalRollout:
     ) -> Rollouts:
         """See `RolloutEngine`."""
         heat = self.temperature if temperature is None else temperature
-        every = self.sync_every or (1 if activation_BD.device.type == "cpu" else 8)
+        on_cpu = activation_BD.device.type == "cpu"
+        every, size = self.sync_every or (1 if on_cpu else 8), self.batch_size or (64 if on_cpu else 512)
         with verbalizer.backbone.use(role):
             if self._decoder is None or not self._decoder.fits(verbalizer, role):
                 self._decoder = None  # two packed copies at once would be one too many
                 self._decoder = Decoder(verbalizer, role, packed=self.packed, graphs=self.graphs)
-            rows = min(self.batch_size, len(activation_BD))
+            rows = min(size, len(activation_BD))
             run = _Run(self._decoder, activation_BD, uniforms(list(seeds), verbalizer.prompt.max_tokens), heat, rows)
             return run.all(inject, every, progress)
 
