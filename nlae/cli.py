@@ -34,11 +34,11 @@ Goals bring themselves and their parents up to date, reuse what is there, and re
   evaluate    held-out numbers beside their controls
   report      a page to read            (bare `nlae` = nlae report experiment=quickstart)
   scan        what every neuron does over the whole corpus, in one pass
-  dictionary  what every neuron stands for, beside its nulls, or an honest "no"
+  dictionary  what every neuron stands for, beside its nulls, or an honest "no"   query=… (verbatim) searches it
 Services use a trained pair and never train:
   explain     file=notes.txt | text=… (verbatim) | messages=chat.json | vector=v.safetensors
               tokens=all|-1|last_of_turn|regex   stride=n   samples=k   generate=n
-  export      format=reference out=DIR
+  export      format=reference|neuronpedia|delphi   out=DIR   (the last two write a finished dictionary)
   browse      pages of a finished dictionary, on this machine only   port=n   file=DIR
 
 Overrides (every command reads one config; conf/README.md lists the groups):

@@ -58,7 +58,7 @@ def test_readme_shows_both_commands_in_its_first_screen() -> None:
 
 def test_readme_has_commands_of_every_kind() -> None:
     goals = {command[1] for command in nlae_commands()}
-    assert {"evaluate", "report", "corpus", "warmstart", "explain", "export"} <= goals
+    assert {"evaluate", "report", "corpus", "warmstart", "explain", "export", "dictionary"} <= goals
 
 
 @pytest.mark.slow

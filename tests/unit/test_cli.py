@@ -1,5 +1,6 @@
 """The command line, up to the point where the pipeline takes over."""
 
+import re
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import pytest
 from nlae import cli
 from nlae.config.argv import GOALS, SERVICES, parse_argv
 from nlae.errors import NlaeError
+from nlae.pipeline.table import DICTIONARY_FORMATS
 
 HARD = [
     "a, b, c",
@@ -185,6 +187,13 @@ def test_answers_without_loading_anything_heavy(argv):
     done = subprocess.run([sys.executable, "-c", code, *argv], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout
+
+
+def test_help_names_every_goal_service_and_layout(capsys):
+    assert cli.main(["--help"]) == 0
+    said = capsys.readouterr().out
+    assert set(re.findall(r"^  ([a-z]+)  ", said, re.M)) == {*GOALS, *SERVICES}
+    assert "|".join(("format=reference", *DICTIONARY_FORMATS)) in said
 
 
 def test_unexpected_errors_keep_their_traceback(monkeypatch):
