@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import polars as pl
 import pytest
+import torch
 
 from nlae.corpus import Corpus, CorpusSource, Document, build_corpus
 from nlae.dictionary import Context, Dictionary, write_dictionary
@@ -71,6 +73,18 @@ def scanned(tmp_path_factory: pytest.TempPathFactory, invented: Corpus) -> Scann
     folder = tmp_path_factory.mktemp("scan")
     metrics = scan(target, invented, folder, settings=SETTINGS, seed=1)
     return Scanned(target, invented, SETTINGS, Scan.open(folder), metrics)
+
+
+@pytest.fixture(scope="session")
+def naive_auroc() -> Callable[[torch.Tensor, torch.Tensor], float]:
+    """AUROC as it is defined: how often an active context is predicted higher than another, ties half; one entry."""
+
+    def area(prediction_M: torch.Tensor, active_M: torch.Tensor) -> float:
+        active, rest = prediction_M[active_M].tolist(), prediction_M[~active_M].tolist()
+        won = sum((a > b) + 0.5 * (a == b) for a in active for b in rest)
+        return won / (len(active) * len(rest)) if active and rest else math.nan
+
+    return area
 
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(1)> [bold]{{ 7*7 }} \u202eabc'

@@ -1,7 +1,5 @@
 """Ranks, AUROC and Spearman against loops that follow the definitions word by word."""
 
-import math
-
 import pytest
 import torch
 
@@ -24,13 +22,6 @@ def draw(*shape, seed=0):
 def rough(*shape, seed=0):
     """Few distinct values, hence many ties."""
     return (2 * draw(*shape, seed=seed)).round()
-
-
-def naive_auroc(prediction, label):
-    active = [p for p, on in zip(prediction.tolist(), label.tolist(), strict=True) if on]
-    rest = [p for p, on in zip(prediction.tolist(), label.tolist(), strict=True) if not on]
-    won = sum((a > b) + 0.5 * (a == b) for a in active for b in rest)
-    return won / (len(active) * len(rest)) if active and rest else math.nan
 
 
 def naive_ranks(values):
@@ -62,7 +53,7 @@ def test_weighted_ranks_equal_ranks_written_out():
 
 
 @pytest.mark.parametrize("make", [draw, rough], ids=["distinct", "ties"])
-def test_auroc_of_every_prediction_for_every_entry(make):
+def test_auroc_of_every_prediction_for_every_entry(make, naive_auroc):
     prediction_CM, label_EM = make(4, 30), draw(6, 30, seed=1) > 0.8
     found_EC = auroc(average_ranks(prediction_CM), label_EM)
     wanted_EC = torch.tensor([[naive_auroc(p, y) for p in prediction_CM] for y in label_EM])
@@ -78,13 +69,13 @@ def test_auroc_needs_active_and_inactive_contexts():
     assert auroc(average_ranks(draw(1, 10)), label_EM, min_active=5)[1].isnan().all()
 
 
-def test_auroc_of_own_predictions():
+def test_auroc_of_own_predictions(naive_auroc):
     prediction_EM, label_EM = rough(5, 25), draw(5, 25, seed=2) > 0.5
     wanted_E = torch.tensor([naive_auroc(p, y) for p, y in zip(prediction_EM, label_EM, strict=True)])
     torch.testing.assert_close(auroc_own(average_ranks(prediction_EM), label_EM), wanted_E)
 
 
-def test_auroc_by_kind_equals_auroc_of_contexts():
+def test_auroc_by_kind_equals_auroc_of_contexts(naive_auroc):
     kind_M = torch.randint(6, (50,), generator=torch.Generator().manual_seed(3))
     value_ET, label_EM = rough(4, 6), draw(4, 50, seed=4) > 0.7
     weight_T = torch.bincount(kind_M, minlength=6)

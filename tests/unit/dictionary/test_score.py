@@ -27,14 +27,6 @@ def random(*shape, seed):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def naive_auroc(prediction, label):
-    active, rest = prediction[label], prediction[~label]
-    if not len(active) or not len(rest):
-        return float("nan")
-    difference = active[:, None] - rest[None, :]
-    return float(((difference > 0).float() + 0.5 * (difference == 0).float()).mean())
-
-
 def panel(role, seed):
     token_id = np.random.default_rng(seed).integers(0, VOCABULARY, M)
     document = np.sort(np.random.default_rng(seed + 1).integers(0, 80, M))
@@ -138,7 +130,7 @@ def test_a_neuron_turned_over_swaps_its_signs(scored):
     torch.testing.assert_close(other.correlations.spearman.flip(0), scored.correlations.spearman, equal_nan=True)
 
 
-def test_the_published_score_is_the_chosen_text_on_the_report_split(scored):
+def test_the_published_score_is_the_chosen_text_on_the_report_split(scored, naive_auroc):
     data, said = layer(), texts()
     mean = F.normalize(data.inputs["train"], dim=-1).mean(0)
     contexts = F.normalize(data.inputs["report"], dim=-1) - mean
@@ -215,7 +207,7 @@ def labels(data, role="report"):
     return Labels.of(data.real.values[role], data.real.threshold_2n, document, 3)
 
 
-def test_the_last_token_table_against_a_loop():
+def test_the_last_token_table_against_a_loop(naive_auroc):
     data = layer()
     train_token, token = (torch.from_numpy(data.panels[role].token_id) for role in ("train", "report"))
     known = train_token >= 3  # three tokens are new to the table
@@ -230,7 +222,7 @@ def test_the_last_token_table_against_a_loop():
         assert float(found[sign, neuron]) == pytest.approx(expected, abs=1e-5)
 
 
-def test_the_token_list_and_the_skyline_against_loops():
+def test_the_token_list_and_the_skyline_against_loops(naive_auroc):
     data = layer()
     on_report = labels(data)
     active = on_report.active(slice(0, N)).view(2, N, M)
