@@ -1,5 +1,6 @@
 """The page of a mixture: every site beside its own controls, layers in order, and no figure of a site elsewhere."""
 
+import json
 import re
 from pathlib import Path
 
@@ -38,8 +39,6 @@ def page(tmp_path: Path, make_stage) -> str:
 
 @pytest.fixture
 def make_stage():
-    import json
-
     def make(root: Path, metrics: dict[str, float]) -> Path:
         folder = root / "evaluate" / "abc"
         folder.mkdir(parents=True)
