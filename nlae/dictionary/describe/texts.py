@@ -13,6 +13,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from nlae.store.arrow import write_text
+
 SHARED, WITH, WITHOUT, WRITE, HELD_OUT = "shared", "with", "without", "write", "held out"
 
 
@@ -120,17 +122,18 @@ def _kept(path: Path, requests: Sequence[Request], batch_size: int) -> list[str]
     """Texts of whole batches that a killed run has left; anything behind them is cut off."""
     if not path.is_file():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    # bytes: a kill may cut a character, and a text may hold what `str.splitlines` takes for an end of line
+    *lines, _ = path.read_bytes().split(b"\n")
     texts: list[str] = []
     for request, line in zip(requests, lines, strict=False):
         try:
-            found = json.loads(line) if line.endswith("\n") else None
-        except json.JSONDecodeError:
+            found = json.loads(line)
+        except ValueError:
             break
-        if found is None or Request(*(found[field.name] for field in dataclasses.fields(Request))) != request:
+        if Request(*(found[field.name] for field in dataclasses.fields(Request))) != request:
             break
         texts.append(str(found["text"]))
     if len(texts) < len(requests):
         texts = texts[: len(texts) // batch_size * batch_size]
-    path.write_text("".join(lines[: len(texts)]), encoding="utf-8")
+    write_text(path, "".join(map(_line, requests, texts)))
     return texts
