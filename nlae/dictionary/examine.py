@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -195,7 +196,8 @@ def steering_metrics(rows: list[dict[str, Any]], n_layers: int, seed: int) -> di
     steering as seen by another neuron's promoted tokens; `/gain`, `/gain_random`, `/gain_decoy` are median nats.
 
     Args:
-        rows: an entry each, with the figures of `STEERED`, None where it did not reach the divergence.
+        rows: an entry each, with the figures of `STEERED`, None where it did not reach the divergence or, of
+            `decoy_score` and `gain_decoy`, where its layer has no other neuron.
         n_layers: of the target, for its thirds.
         seed: of the bootstrap.
     """
@@ -211,18 +213,25 @@ def steering_metrics(rows: list[dict[str, Any]], n_layers: int, seed: int) -> di
     flat = {"output_score/entries": float(len(reached)), "output_score/unreached": float(len(rows) - len(reached))}
     for name, part in parts.items():
         if part:
-            flat[f"output_score{name}"] = float(np.median([row["score"] for row in part]))
-            flat[f"output_score{name}/decoy"] = float(np.median([row["decoy_score"] for row in part]))
+            flat |= _medians(part, {"score": f"output_score{name}", "decoy_score": f"output_score{name}/decoy"})
             flat[f"output_score{name}/entries"] = float(len(part))
-    for name in ("gain", "gain_random", "gain_decoy"):
-        flat[f"output_score/{name}"] = float(np.median([row[name] for row in reached]))
+    flat |= _medians(reached, {name: f"output_score/{name}" for name in ("gain", "gain_random", "gain_decoy")})
     bootstrap = ClusterBootstrap([(row["layer"], row["neuron"]) for row in reached], derive_seed(seed, "steering"))
     for name, column in (("mean", "score"), ("decoy_mean", "decoy_score")):
-        values = torch.tensor([row[column] for row in reached], dtype=torch.float64)
-        flat[f"output_score/{name}"] = float(values.mean())
-        if interval := bootstrap.mean(values):
+        found = [math.nan if row[column] is None else row[column] for row in reached]
+        values = torch.tensor(found, dtype=torch.float64)
+        known = ~values.isnan()
+        if known.any():
+            flat[f"output_score/{name}"] = float(values[known].mean())
+        if interval := bootstrap.mean(values, known):
             flat[f"output_score/{name}_low"], flat[f"output_score/{name}_high"] = interval
     return flat
+
+
+def _medians(rows: list[dict[str, Any]], names: Mapping[str, str]) -> dict[str, float]:
+    """Medians of figures under their names, each of the entries that have it; left out where none has."""
+    known = {name: [row[column] for row in rows if row[column] is not None] for column, name in names.items()}
+    return {name: float(np.median(values)) for name, values in known.items() if values}
 
 
 def _finite(value: float) -> float | None:

@@ -40,10 +40,11 @@ class OutputScores:
     Attributes:
         score_n: probability that a promoted token gains more log-odds than under a random direction at the same
             divergence, over tokens, contexts and random directions; 0.5 is chance. The output score.
-        decoy_score_n: the same of another direction's promoted tokens: what any loud direction does to such tokens.
+        decoy_score_n: the same of another neuron's promoted tokens: what any loud direction does to such tokens; NaN
+            where there is no other.
         gain_n: mean gain of the promoted tokens' log-odds, nats.
         random_n: the same tokens' mean gain under the random directions.
-        decoy_n: mean gain, under this direction, of another direction's promoted tokens.
+        decoy_n: mean gain, under this direction, of those other tokens; NaN where there are none.
         rank_n: mean halvings of the promoted tokens' rank, log2(rank before / rank after), less the random ones'.
         scale_n: loudness that the divergence took, as a multiple of the typical norm of what is written there.
         kl_n: divergence reached.
@@ -88,7 +89,9 @@ def output_scores(
     if signs is not None:
         write_nD = write_nD * torch.tensor(list(signs), dtype=write_nD.dtype)[:, None]
     site = Site("mlp_out", layer).resolve(target.n_layers)
-    return direction_scores(target, site, write_nD, promoted_nK, context_BT, settings, progress=progress)
+    return direction_scores(
+        target, site, write_nD, promoted_nK, context_BT, settings, owners=neurons, progress=progress
+    )
 
 
 @torch.no_grad()
@@ -100,9 +103,13 @@ def direction_scores(
     context_BT: Tensor,
     settings: SteeringSettings | None = None,
     *,
+    owners: Sequence[int] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> OutputScores:
     """Output scores of any directions that are added at `site`; see `output_scores`.
+
+    `owners` says which neuron each direction belongs to, so that its other side is not taken for another neuron; None:
+    each is one of its own.
 
     Raises:
         ValueError: shapes that do not belong together.
@@ -119,14 +126,15 @@ def direction_scores(
     noise = [steering.match(rows_RD, settings.kl, tokens_U) for rows_RD in random_RD.split(size)]
     random_gain_RBU = torch.cat([part.gain_nBU[part.reached_n] for part in noise])
     random_rank_RBU = torch.cat([part.halvings_nBU[part.reached_n] for part in noise])
-    decoy_nK = place_nK.roll(1, 0)  # the neighbour in the list stands for "another neuron of the layer"
+    others = _others(range(n) if owners is None else owners)
     columns: list[Tensor] = []
     done = 0
     for rows_nD in direction_nD.float().split(size):
         part = steering.match(rows_nD, settings.kl, tokens_U)
         for row in range(len(rows_nD)):
-            own_K, other_K = place_nK[done + row], decoy_nK[done + row]
-            columns.append(_column(part, row, own_K, other_K, random_gain_RBU, random_rank_RBU))
+            other = others[done + row]
+            other_K = None if other is None else place_nK[other]
+            columns.append(_column(part, row, place_nK[done + row], other_K, random_gain_RBU, random_rank_RBU))
         done += len(rows_nD)
         if progress is not None:
             progress(len(rows_nD))
@@ -136,12 +144,19 @@ def direction_scores(
     return OutputScores(score, decoy_score, gain, noise_gain, decoy, rank, scale / steering.loudness, kl, reached)
 
 
+def _others(owners: Sequence[int]) -> list[int | None]:
+    """The direction before each one, in a circle, that belongs to another owner; None where all have the same."""
+    n = len(owners)
+    return [
+        next(((place - step) % n for step in range(1, n) if owners[place - step] != owners[place]), None)
+        for place in range(n)
+    ]
+
+
 def write_directions(target: Target, layer: int, neurons: Sequence[int]) -> Tensor:
     """What each neuron adds to the output of its MLP per unit of activation, float32 (n, D)."""
-    down: Any = target.architecture.down_projection(target.architecture.blocks(target.model)[layer])
-    weight: Tensor = down.weight.detach()
-    rows_ND = weight.T if isinstance(down, nn.Linear) else weight  # Conv1D keeps its weight the other way round
-    return rows_ND[list(neurons)].float().cpu()
+    block = target.architecture.blocks(target.model)[layer]
+    return target.architecture.down_weight(block).detach().T[list(neurons)].float().cpu()
 
 
 @dataclass(frozen=True)
@@ -250,21 +265,24 @@ def _next(scale_n: Tensor, ratio_n: Tensor, low_n: Tensor, high_n: Tensor) -> tu
 
 
 def _column(
-    part: _Matched, row: int, own_K: Tensor, other_K: Tensor, random_RBU: Tensor, random_rank_RBU: Tensor
+    part: _Matched, row: int, own_K: Tensor, other_K: Tensor | None, random_RBU: Tensor, random_rank_RBU: Tensor
 ) -> Tensor:
     """All figures of one direction, in the order of `direction_scores`."""
     if not bool(part.reached_n[row]) or not len(random_RBU):
         return torch.full((COLUMNS,), torch.nan)
     gain_BK, noise_RBK = part.gain_nBU[row][:, own_K], random_RBU[:, :, own_K]
-    other_BK = part.gain_nBU[row][:, other_K]
+    decoy_score = decoy_gain = torch.tensor(torch.nan)
+    if other_K is not None:
+        other_BK = part.gain_nBU[row][:, other_K]
+        decoy_score, decoy_gain = _beats(other_BK, random_RBU[:, :, other_K]), other_BK.mean()
     halvings = part.halvings_nBU[row][:, own_K].mean() - random_rank_RBU[:, :, own_K].mean()
     return torch.stack(
         [
             _beats(gain_BK, noise_RBK),
-            _beats(other_BK, random_RBU[:, :, other_K]),
+            decoy_score,
             gain_BK.mean(),
             noise_RBK.mean(),
-            other_BK.mean(),
+            decoy_gain,
             halvings,
             part.scale_n[row],
             part.kl_n[row],

@@ -34,6 +34,19 @@ def test_output_scores_stand_beside_their_nulls():
     assert flat["output_score/decoy_mean"] == pytest.approx(0.5)
 
 
+def test_a_layer_without_another_neuron_has_no_decoy_and_takes_part_in_the_rest():
+    lone = row(0, 1, score=0.9, decoy_score=None, gain_decoy=None)
+    flat = steering_metrics([lone, row(8, 2, score=0.5, decoy_score=0.3, gain_decoy=0.1)], 9, seed=0)
+    assert (flat["output_score"], flat["output_score/mean"]) == pytest.approx((0.7, 0.7))
+    assert (flat["output_score/decoy"], flat["output_score/decoy_mean"]) == (0.3, 0.3)
+    assert flat["output_score/gain_decoy"] == 0.1
+    assert "output_score/early/decoy" not in flat
+    assert flat["output_score/early"] == 0.9
+    alone = steering_metrics([lone], 9, seed=0)
+    assert alone["output_score"] == 0.9
+    assert not any("decoy" in name for name in alone)
+
+
 def test_nothing_is_said_of_steering_that_never_reached_its_divergence():
     assert steering_metrics([row(0, 1, **dict.fromkeys(STEERED))], 3, seed=0) == {}
 

@@ -114,3 +114,20 @@ def test_shapes_are_checked():
     target = TinyTarget(layers=2, width=32, vocabulary=400).load()
     with pytest.raises(ValueError, match="directions"):
         direction_scores(target, Site("mlp_out", 1), torch.zeros(2, 32), torch.tensor([[9]]), CONTEXT_BT)
+
+
+def test_the_other_side_of_a_neuron_is_not_another_neuron():
+    target = TinyTarget(layers=3, width=32, vocabulary=400).load()
+    promoted = torch.tensor([[9, 11], [20, 21], [33, 12]])
+    settings = SteeringSettings(kl=0.05, random=4)
+
+    def decoys(neurons: list[int], signs: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        found = output_scores(target, 1, neurons, promoted[: len(neurons)], CONTEXT_BT, settings, signs=signs)
+        return found.decoy_n, found.decoy_score_n
+
+    both, alone = decoys([4, 4, 8], [1, -1, 1])[0], decoys([4, 4], [1, -1])
+    apart = decoys([4, 5, 8], [1, -1, 1])[0]
+    assert float(both[0]) == pytest.approx(float(apart[0]), abs=1e-6)  # the third one's tokens either way
+    plus = output_scores(target, 1, [4, 8], promoted[[1, 2]], CONTEXT_BT, settings, signs=[-1, 1])
+    assert float(both[1]) == pytest.approx(float(plus.decoy_n[0]), abs=1e-4)
+    assert all(bool(figures.isnan().all()) for figures in alone)
