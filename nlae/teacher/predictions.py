@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from nlae.functional.batching import token_batches
 from nlae.teacher.words import is_key, same_word
 
 if TYPE_CHECKING:
@@ -31,17 +32,6 @@ class Prediction:
     """Words whose input embedding lies nearest that of the prefix's last token, its own forms left out."""
     before: tuple[str, ...] = ()
     """The same for the whole word before the last token, if one stands within the few tokens before it."""
-
-
-def plan_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Indices grouped into right-padded batches of at most `budget` tokens, longest first."""
-    batches: list[list[int]] = []
-    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= budget:
-            batches[-1].append(index)
-        else:
-            batches.append([index])
-    return batches
 
 
 class Predictor:
@@ -81,7 +71,7 @@ class Predictor:
         model = self.target.model
         decoder = self.target.architecture.decoder(model)
         device = next(model.parameters()).device
-        for batch in plan_batches([len(ids) for ids, _ in documents], self.batch_tokens):
+        for batch in token_batches([len(ids) for ids, _ in documents], self.batch_tokens):
             length = max(len(documents[i][0]) for i in batch)
             ids_BT = torch.zeros(len(batch), length, dtype=torch.long)
             mask_BT = torch.zeros(len(batch), length, dtype=torch.long)

@@ -18,6 +18,7 @@ from nlae.corpus.source import stable_hash
 from nlae.dictionary.scan.folder import ROLES
 from nlae.dictionary.scan.panels import PanelRows, roles
 from nlae.dictionary.scan.settings import ScanSettings
+from nlae.functional.batching import token_batches
 
 Ints = npt.NDArray[np.int64]
 
@@ -69,15 +70,10 @@ def digest(windows: tuple[Window, ...]) -> str:
 
 def _batches(lengths: Mapping[int, int], window_tokens: int) -> Iterator[list[int]]:
     """Passages in windows of at most `window_tokens` tokens, padding counted; one always fits."""
-    batch: list[int] = []
     # among equals by hash: neighbours in the corpus are of one work, and decoys should come from many
-    for document in sorted(lengths, key=lambda d: (-lengths[d], stable_hash("window", d))):
-        if batch and (len(batch) + 1) * lengths[batch[0]] > window_tokens:
-            yield batch
-            batch = []
-        batch.append(document)
-    if batch:
-        yield batch
+    order = sorted(lengths, key=lambda document: stable_hash("window", document))
+    for batch in token_batches([lengths[document] for document in order], window_tokens):
+        yield [order[place] for place in batch]
 
 
 def _window(role: str, batch: list[int], lengths: Mapping[int, int], panel: PanelRows) -> Window:

@@ -14,7 +14,7 @@ from nlae.teacher.context import group_by_document
 from nlae.teacher.describe import describe_contexts
 from nlae.teacher.ending import describe_ending
 from nlae.teacher.form import current_sentence, line_kind, register
-from nlae.teacher.predictions import Prediction, Predictor, next_words, plan_batches
+from nlae.teacher.predictions import Prediction, Predictor, next_words
 from nlae.teacher.words import DocumentFrequencies, pick_distinct, same_word, stem, topic_words, words
 
 PROSE = [
@@ -251,4 +251,3 @@ def test_documents_share_one_forward():
 
     groups = group_by_document([context(0, 1, [1, 2, 3]), context(1, 1, [1]), context(2, 2, [1])])
     assert [[c.row for c in group] for group in groups] == [[1, 0], [2]]
-    assert plan_batches([5, 2, 9, 2], 10) == [[2], [0, 1], [3]]
