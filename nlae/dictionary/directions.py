@@ -119,13 +119,12 @@ class Directions:
         return input_Md.float() @ self.write_nd.T
 
     @classmethod
-    def load(cls, path: Path | str, width: int, site: Site | None = None) -> Directions:
+    def load(cls, path: Path | str, width: int) -> Directions:
         """Read a SAELens folder or a safetensors file.
 
         Args:
             path: the folder, or a file with `directions` (n, d) and perhaps the metadata `site`, e.g. `resid.12`.
             width: entries of an activation at the site: d_model, or d_mlp at `mlp_neurons`.
-            site: where the directions live, if the file does not say; it must agree where it does.
 
         Raises:
             NlaeError: nothing readable there, an unsupported kind, or another model's width.
@@ -139,13 +138,7 @@ class Directions:
             )
         if not bool(torch.isfinite(found.write_nd).all()):
             raise NlaeError(f"{path}: some directions are not finite; export them again")
-        if (
-            site is not None
-            and found.site is not None
-            and (site.kind, site.layer) != (found.site.kind, found.site.layer)
-        ):
-            raise NlaeError(f"{path}: its directions live at {found.site.name}, not at {site.name}; leave the site out")
-        return found if found.site is not None else cls(found.name, site, found.write_nd, found.encoder)
+        return found
 
 
 def named_site(path: Path | str) -> Site | None:
