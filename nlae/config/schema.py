@@ -110,17 +110,3 @@ class RootConfig:
 
 
 ROOT_KEYS = tuple(RootConfig.__dataclass_fields__)
-SERVICE_KEYS = (
-    "file",
-    "text",
-    "messages",
-    "vector",
-    "query",
-    "tokens",
-    "stride",
-    "samples",
-    "generate",
-    "out",
-    "format",
-    "port",
-)

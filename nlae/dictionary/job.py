@@ -25,6 +25,7 @@ from nlae.dictionary.columns import (
 )
 from nlae.dictionary.corpus_view import CorpusView
 from nlae.dictionary.describe.candidates import (
+    COVERED,
     Sample,
     TextPlan,
     origin_names,
@@ -79,7 +80,7 @@ def make_layer(job: Job, layer: int) -> tuple[pl.DataFrame, dict[str, object], l
         job.scan,
         layer,
         job.corpus.token_counts,
-        count=max(settings.cluster_top, 8),
+        count=max(settings.cluster_top, COVERED),
         quantile=settings.active_quantile,
         rotated=settings.rotated,
         seed=settings.seed,
@@ -109,7 +110,7 @@ def make_layer(job: Job, layer: int) -> tuple[pl.DataFrame, dict[str, object], l
         generator=generator(settings.seed, "shuffled", layer),
     )
     facts = _facts(job, data, exemplars[REAL], sample, *_readable(job, data, plan, written))
-    entries = frame(facts, scores, words, origin_names(texts.context - OWN.index("context")))
+    entries = frame(facts, scores, words, origin_names(texts.candidates[REAL].shape[-1] - len(OWN)))
     sampled = _to_be_judged(data, sample, scores, words)
     return entries, summary(facts, scores, entries, settings.seed), sampled
 

@@ -126,7 +126,7 @@ def texts(
     # its own texts first: they were written for the entry
     columns = [count + i for i, kind in enumerate(OWN) if kind != "context"] + list(range(count))
     compared = equal_numbers(candidates[REAL][..., columns], samples[REAL], beside, words, job.settings.candidates)
-    return Texts(reading_CD, neutral_D, candidates, compared, count + OWN.index("context")), words
+    return Texts(reading_CD, neutral_D, candidates, compared), words
 
 
 def _key_words(job: Job, exemplars: Exemplars, sign: Tensor, column: Tensor, count: int) -> list[str]:

@@ -58,14 +58,12 @@ class Texts:
         candidates: group -> texts that each entry may choose among, int64 (2, n, K), −1 for none.
         compared: `verbalized` and `context_only`, as many texts of the neurons' sampled entries in one as in the other,
             int64 (2, n, k), −1 for none; see `describe.comparison`.
-        context: column of the context-only candidate.
     """
 
     reading_CD: Tensor
     neutral_D: Tensor
     candidates: Pairs
     compared: Pairs
-    context: int
 
 
 def score_layer(

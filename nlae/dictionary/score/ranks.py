@@ -79,11 +79,6 @@ def spearman(rank_EM: Tensor, rank_CM: Tensor) -> Tensor:
     return _standard(rank_EM) @ _standard(rank_CM).T
 
 
-def spearman_own(rank_EM: Tensor, other_EM: Tensor) -> Tensor:
-    """As `spearman` where every entry has one prediction of its own, float32 (E,)."""
-    return (_standard(rank_EM) * _standard(other_EM)).sum(-1)
-
-
 def _standard(rank_CM: Tensor) -> Tensor:
     centred_CM = rank_CM - rank_CM.mean(-1, keepdim=True)
     norm_C1 = centred_CM.norm(dim=-1, keepdim=True)

@@ -65,7 +65,7 @@ def texts(flip=False):
         candidates = {name: candidate.flip(0) for name, candidate in candidates.items()}
     own = candidates[REAL][..., SHARED:]
     compared = {"verbalized": own[..., :2], "context_only": own[..., 2:]}
-    return Texts(reading_CD, F.normalize(random(D, seed=7), dim=0), candidates, compared, SHARED + 3)
+    return Texts(reading_CD, F.normalize(random(D, seed=7), dim=0), candidates, compared)
 
 
 def score(data, said, seed=0):
