@@ -36,7 +36,7 @@ NEVER_HASHED = frozenset(
         "retry_failed",
         "key_env",
         "checkpoint_every",
-        "directions",
+        "directions",  # a path; the content is hashed with what comes from outside
         "usd_per_million_input",
         "usd_per_million_output",
     }

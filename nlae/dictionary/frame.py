@@ -140,6 +140,7 @@ def summary(facts: LayerFacts, scores: LayerScores, entries: pl.DataFrame, seed:
     passes_n = scores.verdict.passes.view(shape)[:signs].float().mean(0)
     low, high = _interval(passes_n[draw_Rn].mean(1))
     median_R = scores.report[:signs, draw_Rn].permute(1, 0, 2).flatten(1).nanmedian(1).values
+    median_low, median_high = _interval(median_R)
     # directions have both signs even where the neurons have one
     passed = {
         name: passed if name == ROTATED else passed.view(2, -1)[:signs].flatten()
@@ -166,8 +167,8 @@ def summary(facts: LayerFacts, scores: LayerScores, entries: pl.DataFrame, seed:
         "pass_rate_rotated": nulls.get(ROTATED),
         "rotated": len(passed.get(ROTATED, ())),
         **middle,
-        "prediction_low": _finite(_interval(median_R)[0]),
-        "prediction_high": _finite(_interval(median_R)[1]),
+        "prediction_low": _finite(median_low),
+        "prediction_high": _finite(median_high),
         "specialised": float(facts.specialised[:signs].float().mean()),
         "specialised_decoy": facts.specialised_decoy,
         "verbalized_sample": _median(paired, "verbalized"),

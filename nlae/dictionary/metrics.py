@@ -46,7 +46,7 @@ def metrics(dictionary: Dictionary, seed: int) -> dict[str, float]:
         },
         **{f"prediction/{name}": _median(scored, name) for name in ("skyline", "last_token", "token_list", "shuffled")},
         "prediction/decoy": _median(scored, "prediction_null"),
-        "sample/entries": _mean(table, "sampled", total=True),
+        "sample/entries": float(table["sampled"].sum()),
         "sample/verbalized": _median(sampled, "verbalized"),
         "sample/context_only": _median(sampled, "context_only"),
         **{name: _median(table, name) for name in ("r2", "r2_ceiling")},
@@ -91,8 +91,8 @@ def upper_end(successes: int, trials: int) -> float:
     return 1.0 if successes == trials else float(betaincinv(successes + 1, trials - successes, 0.975))
 
 
-def _mean(table: pl.DataFrame, name: str, total: bool = False) -> float | None:
-    value: Any = table[name].sum() if total else table[name].mean()
+def _mean(table: pl.DataFrame, name: str) -> float | None:
+    value: Any = table[name].mean()
     return None if value is None else float(value)
 
 

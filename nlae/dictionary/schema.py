@@ -76,7 +76,8 @@ class Entry:
         description: what it stands for, or "no description found" when the entry does not pass.
         candidate: the best candidate, passing or not; empty when there was none.
         origin: where that came from, one of `ORIGINS`; empty when there was none.
-        passes: q ≤ 0.05, AUROC ≥ 0.7 and 0.05 above the last-token table, all on the split `decide`.
+        passes: q, AUROC and its distance above the last-token table reach the dictionary's thresholds (by default 0.05,
+            0.7 and 0.05), all on the split `decide`.
         reason: why it does not pass: empty, or the first of `REASONS` that applies.
         fdr: q-value by target–decoy competition within its layer.
         prediction: AUROC of the description on the split `report`, active against random contexts.

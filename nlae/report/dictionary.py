@@ -9,17 +9,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from nlae.dictionary.summary import Table, percent, tables
+from nlae.dictionary.summary import NULLS, Table, percent, tables
 from nlae.page.environment import number
 from nlae.report.gather import StageFiles
 
 PAGE = "dictionary.html"
-RATES = (
-    ("pass_rate", "Entries"),
-    ("pass_rate/decoy", "Decoys that set no rule"),
-    ("pass_rate/shuffled", "Another entry's description"),
-    ("pass_rate/rotated", "Random directions"),
-)
+RATES = (("pass_rate", "Entries"), *((f"pass_rate/{name}", label) for name, label in NULLS))
 MEDIANS = (
     ("prediction", "The words"),
     ("prediction/skyline", "Skyline: the mean exemplar, without words"),
