@@ -26,6 +26,7 @@ from nlae.errors import NlaeError
 from nlae.functional.recompute import recompute
 from nlae.target import Site, Target, Trunk
 from nlae.target.linear import speed_up
+from nlae.target.lora import lean
 from nlae.target.quantization import is_quantized
 
 VERBALIZER, REFERENCE, RECONSTRUCTOR = "verbalizer", "reference", "reconstructor"
@@ -269,6 +270,7 @@ class Backbone(nn.Module):
             warnings.filterwarnings("ignore", message="Already found a `peft_config`")
             inject_adapter_in_model(self.adapter_config(settings, modules), self.model, adapter_name=role)
         speed_up(self.model)
+        lean(self.model)
         self.adapters[role] = settings
         for _, layer in self._lora_layers():
             # outside `use` the shared weights are the bare target, whatever peft has just made active

@@ -1,0 +1,33 @@
+"""Adapters that cost no more than they must.
+
+peft brings what enters an adapter to float32, and autocast brings it back to bfloat16, once for each map: queries, keys
+and values then each keep a copy of one input for the backward. It also multiplies the whole output by the scale.
+Adapters on quantised maps are left to peft.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from peft.tuners import lora
+from torch import Tensor, nn
+
+
+class LeanLora(lora.Linear):
+    """A map with adapters, of which none is merged and none drops out."""
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Base map plus scale · B A x of the active ones, in the type that autocast or the weights say."""
+        result: Tensor = self.base_layer(x, *args, **kwargs)
+        for name in self.active_adapters:
+            if name in self.lora_A:
+                # scaled while it is narrow
+                result = result + self.lora_B[name](self.lora_A[name](x) * self.scaling[name])
+        return result
+
+
+def lean(model: nn.Module) -> None:
+    """Let every adapted plain map of `model` run so; weights and names stay."""
+    for module in model.modules():
+        if type(module) is lora.Linear:
+            module.__class__ = LeanLora
