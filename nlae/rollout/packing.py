@@ -113,7 +113,10 @@ def shell(module: nn.Module, role: str, *, packed: bool) -> Any:
         return copied
     together = _together(module, role) if packed else {}
     for name, child in module.named_children():
-        copied._modules[name] = together.get(name) or shell(child, role, packed=packed)
+        made = copied._modules[name] = together.get(name) or shell(child, role, packed=packed)
+        if isinstance(made, PackedLinear | PackedSibling):
+            # found before the registry, and called without a module's ceremony: tens of thousands of times a rollout
+            copied.__dict__[name] = made.forward
     return copied
 
 
