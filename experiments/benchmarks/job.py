@@ -28,6 +28,7 @@ class Sizes:
         activations, samples: of an RL step; rows = activations × samples.
         micro_batch: explanations per backward of a peer's RL step; ours goes by its default budget of tokens.
         rank: of every adapter.
+        graphs: 1 lets ours decode by CUDA graphs.
     """
 
     documents: int = 32
@@ -44,6 +45,7 @@ class Sizes:
     samples: int = 8
     micro_batch: int = 32
     rank: int = 16
+    graphs: int = 0
 
     def with_overrides(self, overrides: list[str]) -> Sizes:
         """Replace fields by `name=number` items.

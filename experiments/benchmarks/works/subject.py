@@ -58,7 +58,7 @@ def pair(job: Job) -> Autoencoder:
         site(job).resolve(loaded.n_layers),
         statistics,
         settings,
-        engine=LocalRollout(batch_size=max(64, job.n_rows)),
+        engine=LocalRollout(batch_size=max(64, job.n_rows), graphs=bool(job.sizes.graphs)),
     )
     never_closing(made)
     return made
