@@ -48,7 +48,6 @@ class Decoder:
         self._shape = LogitShape.of(model)
         self.n_prefix = len(verbalizer.ids.prefix_ids)
         self.n_tail = 1 + len(verbalizer.ids.suffix_ids)
-
         self._is_packed = any(isinstance(m, PackedLinear) for m in (self._head, *self._shell.modules()))
         self._prefix = DynamicCache()
         self._prefix_of: list[int] | None = None
