@@ -75,7 +75,8 @@ class _Again:
 
     def arguments(self, moving: tuple[Any, ...]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Positional and named arguments of the next run."""
-        cache, self._first = self._first or self._before(), None
+        # a cache without layers is false
+        cache, self._first = self._before() if self._first is None else self._first, None
         given = tuple(cache if i == self._place else value for i, value in enumerate(moving))
         return given, self._kwargs if self._name is None else {**self._kwargs, self._name: cache}
 

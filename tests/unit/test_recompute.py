@@ -5,13 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
+from transformers import DynamicCache
 
 from nlae.autoencoder import Autoencoder
 from nlae.backbone import RECONSTRUCTOR, VERBALIZER, AdapterSettings
+from nlae.functional.recompute import recompute
 from nlae.functional.scaling import unit
 from nlae.objective import Objective, Schedule
 from nlae.objective.micro import responses
 from nlae.rollout import LocalRollout
+from nlae.target import TinyTarget
 
 TEXTS = ["a red cat", "the dog"]
 FAMILIES = ("gemma3", "gpt2", "gpt_neox", "llama")
@@ -117,3 +120,22 @@ def test_rollouts_and_writing_into_a_block_are_what_they_were(make_pair, activat
     assert torch.equal(before.token_BT, after.token_BT)
     assert torch.equal(before.logp_BT, after.logp_BT)
     assert float(losses(pair, activations)[0].detach()) == pytest.approx(wanted, rel=1e-6)
+
+
+def test_a_cache_without_layers_is_written_to_once():
+    target = TinyTarget(layers=3, width=32, vocabulary=400).load()
+    ids_BT = torch.randint(5, 300, (2, 6), generator=torch.Generator().manual_seed(0))
+    decoder = target.architecture.decoder(target.model)
+    embedded_BTD = target.architecture.embedding(target.model)(ids_BT).detach().requires_grad_()
+    gradients = []
+    for again in (False, True):
+        if again:
+            for index, block in enumerate(target.architecture.blocks(decoder)):
+                recompute(block, index, lambda: torch.enable_grad)
+        cache = DynamicCache()
+        assert not cache
+        hidden_BTD = decoder(inputs_embeds=embedded_BTD, past_key_values=cache, use_cache=True).last_hidden_state
+        assert [layer.keys.shape[2] for layer in cache.layers] == [6, 6, 6]
+        gradients += torch.autograd.grad(hidden_BTD.square().sum(), embedded_BTD)
+        assert cache.get_seq_length() == 6
+    assert torch.allclose(gradients[0], gradients[1], rtol=1e-5, atol=1e-6)
