@@ -23,11 +23,11 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from nlae.errors import NlaeError
-from nlae.functional.recompute import recompute
 from nlae.target import Site, Target, Trunk
 from nlae.target.linear import speed_up
 from nlae.target.lora import lean
 from nlae.target.quantization import is_quantized
+from nlae.target.recompute import recompute
 
 VERBALIZER, REFERENCE, RECONSTRUCTOR = "verbalizer", "reference", "reconstructor"
 PRECISIONS = ("fp32", "bf16-mixed", "bf16-base")

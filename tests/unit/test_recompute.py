@@ -9,12 +9,12 @@ from transformers import DynamicCache
 
 from nlae.autoencoder import Autoencoder
 from nlae.backbone import RECONSTRUCTOR, VERBALIZER, AdapterSettings
-from nlae.functional.recompute import recompute
 from nlae.functional.scaling import unit
 from nlae.objective import Objective, Schedule
 from nlae.objective.micro import responses
 from nlae.rollout import LocalRollout
 from nlae.target import TinyTarget
+from nlae.target.recompute import recompute
 
 TEXTS = ["a red cat", "the dog"]
 FAMILIES = ("gemma3", "gpt2", "gpt_neox", "llama")
