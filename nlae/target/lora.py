@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from peft.tuners import lora
 from torch import Tensor, nn
 
@@ -17,12 +18,14 @@ class LeanLora(lora.Linear):
     """A map with adapters, of which none is merged and none drops out."""
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Base map plus scale · B A x of the active ones, in the type that autocast or the weights say."""
+        """Base map plus scale · B A x of the active ones, in the base's type."""
         result: Tensor = self.base_layer(x, *args, **kwargs)
         for name in self.active_adapters:
             if name in self.lora_A:
+                down, up = self.lora_A[name], self.lora_B[name]
+                given = x if torch.is_autocast_enabled(x.device.type) else x.to(down.weight.dtype)
                 # scaled while it is narrow
-                result = result + self.lora_B[name](self.lora_A[name](x) * self.scaling[name])
+                result = result + up(down(given) * self.scaling[name]).to(result.dtype)
         return result
 
 
