@@ -43,9 +43,14 @@ class Endings:
         self._tokenizer = verbalizer.tokenizer
         self._last_of_tag = _spelling(verbalizer.tokenizer, CLOSE_TAG[-1])
 
-    def length(self, row: Sequence[int]) -> int | None:
-        """Tokens of `row` up to its first closing tag or end of turn, that one included; None if it has neither."""
-        for place, token in enumerate(row):
+    def length(self, row: Sequence[int], start: int = 0) -> int | None:
+        """Tokens of `row` up to its first closing tag or end of turn, that one included; None if it has neither.
+
+        Args:
+            row: ids.
+            start: where to look from, when it did not end before.
+        """
+        for place, token in enumerate(row[start:], start):
             if token in self.stops:
                 return place + 1
             if token in self._last_of_tag:

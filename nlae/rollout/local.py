@@ -45,7 +45,6 @@ class LocalRollout:
         self.graphs = graphs
         self._decoder: Decoder | None = None
 
-    @torch.no_grad()
     def __call__(
         self,
         verbalizer: Verbalizer,
@@ -61,13 +60,15 @@ class LocalRollout:
         heat = self.temperature if temperature is None else temperature
         on_cpu = activation_BD.device.type == "cpu"
         every, size = self.sync_every or (1 if on_cpu else 8), self.batch_size or (64 if on_cpu else 512)
-        with verbalizer.backbone.use(role):
+        with verbalizer.backbone.use(role), torch.inference_mode():
             if self._decoder is None or not self._decoder.fits(verbalizer, role):
                 self._decoder = None  # two packed copies at once would be one too many
                 self._decoder = Decoder(verbalizer, role, packed=self.packed, graphs=self.graphs)
             rows = min(size, len(activation_BD))
             run = _Run(self._decoder, activation_BD, uniforms(list(seeds), verbalizer.prompt.max_tokens), heat, rows)
-            return run.all(inject, every, progress)
+            run.all(inject, every, progress)
+        # outside: what was made in inference mode may not enter a backward
+        return run.result()
 
 
 class _Run:
@@ -91,7 +92,8 @@ class _Run:
         self.written: list[int] = []
         self._copy_counts()
 
-    def all(self, inject: bool, every: int, progress: Callable[[int], None] | None) -> Rollouts:
+    def all(self, inject: bool, every: int, progress: Callable[[int], None] | None) -> None:
+        """Write every row to its end."""
         count = len(self.activation_BD)
         token_B = torch.zeros(0, dtype=torch.long, device=self.device)
         steps = 0
@@ -105,10 +107,9 @@ class _Run:
                 steps += 1
             if steps % every == 0 or max(self.written) == self.cap:
                 before = len(self.item)
-                token_B = token_B[self._leave()]
+                token_B = token_B[self._leave(every + 1)]
                 if progress is not None and before > len(self.item):
                     progress(before - len(self.item))
-        return self._result()
 
     def _join(self, count: int, inject: bool) -> Tensor:
         """Read the prompts of the next activations, and draw their first tokens."""
@@ -135,10 +136,15 @@ class _Run:
         self.item_B = torch.tensor(self.item, dtype=torch.long, device=self.device)
         self.written_B = torch.tensor(self.written, dtype=torch.long, device=self.device)
 
-    def _leave(self) -> list[int]:
-        """Let finished rows go and close the gaps; returns, for the rows that stay, where each was."""
+    def _leave(self, unseen: int) -> list[int]:
+        """Let rows that ended in their last `unseen` tokens go, and close the gaps.
+
+        Returns:
+            For the rows that stay, where each was.
+        """
         texts = self.token_BT[self.item].tolist()
-        lengths = [self.endings.length(row[:n]) for row, n in zip(texts, self.written, strict=True)]
+        rows = zip(texts, self.written, strict=True)
+        lengths = [self.endings.length(row[:n], max(0, n - unseen)) for row, n in rows]
         done = [end is not None or n == self.cap for end, n in zip(lengths, self.written, strict=True)]
         for item, end, n in zip(self.item, lengths, self.written, strict=True):
             self.length_B[item] = n if end is None else end
@@ -155,7 +161,8 @@ class _Run:
             self._copy_counts()
         return order
 
-    def _result(self) -> Rollouts:
+    def result(self) -> Rollouts:
+        """What was written."""
         width = int(self.length_B.max())
         length_B = self.length_B.to(self.device)
         mask_BT = (torch.arange(width, device=self.device) < length_B[:, None]).float()

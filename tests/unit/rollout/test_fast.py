@@ -144,6 +144,14 @@ def test_the_prompts_prefix_is_run_once_for_all_calls_until_weights_change(make_
     same(changed, PlainRollout()(pair.verbalizer, activations, SEEDS))
 
 
+def test_what_was_sampled_may_enter_a_backward(make_pair, activations):
+    pair = make_pair("llama")
+    found = LocalRollout()(pair.verbalizer, activations, SEEDS)
+    assert not any(tensor.is_inference() for tensor in (found.token_BT, found.mask_BT, found.logp_BT))
+    (pair.verbalizer.logprobs(activations, found.token_BT) * found.logp_BT).sum().backward()
+    assert any(float(weight.grad.abs().max()) > 0 for weight in pair.verbalizer.trainable() if weight.grad is not None)
+
+
 def test_a_reference_that_is_frozen_anew_is_packed_anew(make_pair, activations):
     pair, engine = learned(make_pair("llama")), LocalRollout()
     pair.verbalizer.freeze_reference()
