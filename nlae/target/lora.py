@@ -22,10 +22,10 @@ class LeanLora(lora.Linear):
         result: Tensor = self.base_layer(x, *args, **kwargs)
         for name in self.active_adapters:
             if name in self.lora_A:
-                down, up = self.lora_A[name], self.lora_B[name]
+                down: Any = self.lora_A[name]
                 given = x if torch.is_autocast_enabled(x.device.type) else x.to(down.weight.dtype)
                 # scaled while it is narrow
-                result = result + up(down(given) * self.scaling[name]).to(result.dtype)
+                result = result + self.lora_B[name](down(given) * self.scaling[name]).to(result.dtype)
         return result
 
 
