@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from nlae.dictionary.scan.panels import roles
 from nlae.dictionary.schema import SCHEMA, SIGNS
 from nlae.dictionary.settings import DictionarySettings
 from nlae.dictionary.steering import output_scores
+from nlae.dictionary.steering_settings import SteeringSettings
 from nlae.functional.bootstrap import ClusterBootstrap
 from nlae.functional.randomness import derive_seed
 from nlae.progress import Bar
@@ -121,7 +122,7 @@ def _judge(sample: _Sample, judge: Judge) -> dict[str, float]:
     )
     rows = {place: (texts[place], entries.row(place, named=True)) for place in chosen}
     subjects = [subject for text, row in rows.values() for subject in _subjects(text, row, windows)]
-    judging = settings.judging or JudgeSettings()
+    judging = replace(settings.judging or JudgeSettings(), seed=settings.seed)
     with Bar("questions answered", None) as bar:
         said = judge_entries(judge, subjects, windows, judging, cache=sample.folder / "answers", progress=bar.advance)
     for place, (text, _) in rows.items():
@@ -164,6 +165,7 @@ def _subjects(text: dict[str, Any], row: dict[str, Any], windows: Windows) -> li
 
 def _steer(sample: _Sample) -> dict[str, float]:
     target, entries, settings = sample.target, sample.entries, sample.settings
+    steering = replace(settings.steering or SteeringSettings(), seed=settings.seed)
     chosen = sample.draw(settings.steered)
     ids = sorted(map(sample.corpus.input_ids, sample.report), key=len, reverse=True)[:CONTEXTS]
     length = min(LENGTH, len(ids[-1]))
@@ -178,7 +180,7 @@ def _steer(sample: _Sample) -> dict[str, float]:
             written, _ = promoted(target, layer, max(1, settings.promoted))
             tokens = torch.stack([written[0 if s > 0 else 1, 0, n] for n, s in zip(neurons, signs, strict=True)])
             found = output_scores(
-                target, layer, neurons, tokens, context_BT, settings.steering, signs=signs, progress=bar.advance
+                target, layer, neurons, tokens, context_BT, steering, signs=signs, progress=bar.advance
             )
             named = {name: getattr(found, name).tolist() for name in STEERED.values()}
             for number, place in enumerate(places):

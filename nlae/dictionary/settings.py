@@ -50,7 +50,7 @@ class DictionarySettings:
         judging: settings of the judging.
         steered: sampled entries that are steered with; 0 leaves output scores out.
         steering: settings of the steering.
-        seed: of samples, nulls, decoys and bootstrap.
+        seed: of samples, nulls, decoys, judging, steering and bootstrap.
     """
 
     autoencoder: str = "mixture"

@@ -13,7 +13,7 @@ class SteeringSettings:
         kl: divergence in nats that every direction is brought to, mean over contexts, steered against unsteered.
         random: number of random directions.
         rows: contexts × directions read at a time.
-        seed: of the random directions.
+        seed: of the random directions; a dictionary puts its own here.
     """
 
     kl: float = 0.5

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from nlae.dictionary.scan import Scan
     from nlae.dictionary.settings import DictionarySettings
 
-VERSION = 5
+VERSION = 6
 
 
 def check(config: Mapping[str, Any]) -> None:

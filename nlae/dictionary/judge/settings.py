@@ -20,7 +20,7 @@ class JudgeSettings:
         control: number of planted detectors; with 30 or more, what they score has an interval.
         control_least: balanced accuracy that the positive control must reach.
         control_margin: and by how much it must exceed the same descriptions shuffled.
-        seed: of windows and resamples.
+        seed: of windows and resamples; a dictionary puts its own here.
         resamples: of the bootstrap.
     """
 

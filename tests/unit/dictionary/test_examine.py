@@ -67,12 +67,33 @@ class Judge:
     """Always as sure that a description fits."""
 
     name = "sure"
+    calibrated = False
+    told_half = False
 
     def identity(self) -> dict[str, Any]:
         return {"judge": self.name}
 
     def choose(self, questions: Sequence[Any], options: Sequence[str], **_: Any) -> torch.Tensor:
         return torch.tensor([[0.9, 0.1]]).expand(len(questions), 2)
+
+
+def test_the_dictionarys_seed_reaches_the_judge_and_steering(tmp_path, scanned, monkeypatch):
+    entries = pl.DataFrame([(0, 3, "+")], schema=["layer", "neuron", "sign"], orient="row").with_columns(
+        frequency=pl.lit(0.1), tokens=pl.lit(["a"]), passes=pl.lit(True)
+    )
+    texts = [{"layer": 0, "neuron": 3, "sign": "+", "threshold": 0.0, **dict.fromkeys(GROUPS, "a")}]
+    seeds: list[int] = []
+
+    def stop(*given: Any, **_: Any) -> None:
+        seeds.append(next(item.seed for item in given if isinstance(item, JudgeSettings | SteeringSettings)))
+        raise InterruptedError
+
+    monkeypatch.setattr("nlae.dictionary.examine.judge_entries", stop)
+    monkeypatch.setattr("nlae.dictionary.examine.output_scores", stop)
+    for chosen in ({"judge": Judge(), "judged": 1}, {"steered": 1}):
+        with pytest.raises(InterruptedError):
+            examine(scanned.target, scanned.corpus, entries, texts, DictionarySettings(seed=7, **chosen), tmp_path)
+    assert seeds == [7, 7]
 
 
 def test_a_failing_judge_leaves_its_reason_and_no_score(tmp_path, scanned):
