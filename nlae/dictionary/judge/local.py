@@ -49,7 +49,7 @@ class LocalJudge:
         if batch_size < 1:
             raise NlaeError(f"dictionary.judge.batch_size={batch_size} must be at least 1")
         self.source, self.device, self.dtype, self.batch_size = model, device, dtype, batch_size
-        self.calibrated, self.chat = calibrated, chat
+        self.calibrated, self.told_half, self.chat = calibrated, False, chat
 
     def identity(self) -> dict[str, Any]:
         """Model, its data type, and how it is asked."""

@@ -43,9 +43,17 @@ class Question:
 
 
 class Judge(Protocol):
-    """Spreads belief over a few short options."""
+    """Spreads belief over a few short options.
+
+    Attributes:
+        name: of its kind.
+        calibrated: whether its odds count only beyond those of the same text under a neutral description.
+        told_half: whether it is told how many of an entry's windows are active, and gives its yes to as many.
+    """
 
     name: str
+    calibrated: bool
+    told_half: bool
 
     def identity(self) -> dict[str, Any]:
         """What the answers depend on, as plain data; never holds a secret."""

@@ -32,6 +32,9 @@ class _RemoteJudge(ApiTeacher):
     node: ClassVar[str] = "dictionary.judge"
     instead: ClassVar[str] = "dictionary/judge=none"
 
+    calibrated = False  # belief that is all or nothing has no leaning to subtract
+    told_half = False
+
     max_tokens: int = 8
     _options: tuple[str, ...] = field(default=(), init=False, repr=False)
 

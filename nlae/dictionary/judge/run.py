@@ -86,12 +86,11 @@ def log_odds(
     models lean to one word or to some texts whatever they are asked.
     """
     asked = list(dict.fromkeys(pairs))
-    calibrated = bool(getattr(judge, "calibrated", False))
-    neutral = list(dict.fromkeys((NEUTRAL, text) for _, text in asked)) if calibrated else []
+    neutral = list(dict.fromkeys((NEUTRAL, text) for _, text in asked)) if judge.calibrated else []
     questions = [question(description, text, task) for description, text in [*asked, *neutral]]
     belief = judge.choose(questions, OPTIONS, cache=cache, progress=progress).double().clamp_min(1e-30).log()
     odds = dict(zip([*asked, *neutral], (belief[:, 0] - belief[:, 1]).tolist(), strict=True))
-    shift = {text: odds[NEUTRAL, text] for _, text in asked} if calibrated else {}
+    shift = {text: odds[NEUTRAL, text] for _, text in asked} if judge.calibrated else {}
     return torch.tensor([odds[pair] - shift.get(pair[1], 0.0) for pair in pairs])
 
 
@@ -130,7 +129,7 @@ def _judge_task(
     answers = _Answers(windows, settings)
     for subject, trials in shown:
         own, odds = odds[: len(trials)], odds[len(trials) :]
-        answers.add(subject, trials, own, half=bool(getattr(judge, "told_half", False)))
+        answers.add(subject, trials, own, half=judge.told_half)
     planted_ones = any(subject.group == PLANTED for subject, _ in shown)
     answers.summarise(task, result, result.control if planted_ones else result.groups, entries=not planted_ones)
 

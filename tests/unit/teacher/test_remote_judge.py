@@ -7,6 +7,7 @@ import torch
 
 from nlae.dictionary.judge import AnthropicJudge, OpenAIJudge
 from nlae.dictionary.judge.prompts import question
+from nlae.dictionary.judge.run import log_odds
 from nlae.errors import NlaeError
 
 FAST: dict[str, Any] = {"backoff": 0.01, "max_wait": 0.05, "timeout": 5.0, "yes": True}
@@ -50,6 +51,13 @@ def test_nothing_is_asked_twice(server, helpers, tmp_path):
     both = judge(server).choose(ASKED, ("yes", "no"), cache=tmp_path / "judge.jsonl")
     assert len(server.requests) == 4
     assert torch.equal(both[:2], first[:2])
+
+
+def test_nobody_pays_for_questions_about_a_neutral_description(server, helpers):
+    server.script = knows(helpers)
+    odds = log_odds(judge(server), [("the word “harbour”", text) for text in TEXTS], "detection")
+    assert (odds > 0).tolist() == [True, False, False, True]
+    assert len(server.requests) == len(TEXTS)
 
 
 def test_an_answer_without_an_option_is_missing_not_guessed(server, helpers):

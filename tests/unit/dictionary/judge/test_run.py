@@ -40,6 +40,8 @@ class KnownJudge:
     """Says yes where the described word occurs (or is marked), with a given share of flipped answers."""
 
     name = "known"
+    calibrated = False
+    told_half = False
 
     def __init__(self, flips: float = 0.0, silent: float = 0.0, always: float | None = None) -> None:
         self.flips, self.silent, self.always = flips, silent, always
