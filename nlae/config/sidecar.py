@@ -6,6 +6,7 @@ disagreement with a typed key stops the run.
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from nlae.fingerprint import pick
 
 # What a checkpoint remembers without being bound to it: a typed value is taken.
 FREE = ("site.min_position",)
+HERE = "cache_dir"  # of a target: a place on this machine, which no checkpoint says
 MIXTURE = "mixture"  # role of a checkpoint of several sites
 SHOWN = 3  # disagreements that are spelled out
 
@@ -40,9 +42,11 @@ def adopt_checkpoint(config: dict[str, Any], typed: Sequence[str]) -> tuple[dict
     said = said_by(meta)
     if "target" in said:
         # data from elsewhere: no class but a target's own, and never remote code
-        source_from_description(said["target"])
-        _check_target(config, typed, said["target"])
-        config["target"] = said.pop("target")
+        known = signature(type(source_from_description(said["target"]))).parameters
+        # what an older sidecar does not say was what is now the default
+        _check_target(config, typed, {name: known[name].default for name in known} | said["target"])
+        here = {HERE: config["target"][HERE]} if HERE in known and f"target.{HERE}" in typed else {}
+        config["target"] = said.pop("target") | here
     if meta.get("role") == MIXTURE:
         _adopt_sites(config, typed, meta)
     elif _depth_to_layer(config, typed):
@@ -105,12 +109,14 @@ def is_typed(path: str, typed: Sequence[str]) -> bool:
 
 
 def _check_target(config: Mapping[str, Any], typed: Sequence[str], target: Mapping[str, Any]) -> None:
-    mine = config["target"]
-    for key, value in target.items():
-        current = mine.get(key)
-        if key != "name" and current is not None and current != value and is_typed(f"target.{key}", typed):
+    """Raises: NlaeError, when a typed key of the target is not what the checkpoint was trained on."""
+    for key, current in config["target"].items():
+        path, value = f"target.{key}", target.get(key)
+        # an option of the group leaves null what it does not say; a key that was typed says it
+        said = path in typed or (current is not None and is_typed(path, typed))
+        if said and current != value and key != "name" and not (key == HERE and key in target):
             raise NlaeError(
-                f"checkpoint={config['checkpoint']} disagrees with the command line: target.{key}={_short(current)}, "
+                f"checkpoint={config['checkpoint']} disagrees with the command line: {path}={_short(current)}, "
                 f"but it was trained on {target.get('name')} with {_short(value)}; leave target out"
             )
 

@@ -183,6 +183,37 @@ def test_a_typed_key_that_agrees_is_none(tmp_path, override):
     assert config["site"]["layer"] == 2
 
 
+def of_a_hub(folder, **more):
+    target = {"_target_": "nlae.target.hub.HubTarget", "name": "small", "model": "a/b", **more}
+    return sidecar(folder, target=target)
+
+
+@pytest.mark.parametrize(
+    ("override", "more", "named"),
+    [
+        ("target.quantization=4bit", {}, "target.quantization='4bit', but it was trained on small with 'None'"),
+        ("target.quantization=null", {"quantization": "8bit"}, "target.quantization='None'"),
+        ("+target.trust_remote_code=true", {}, "target.trust_remote_code='True'"),
+        ("+target.cache_dir=here", {}, "target.cache_dir='here'"),
+    ],
+)
+def test_a_typed_key_of_the_target_is_never_dropped(tmp_path, override, more, named):
+    with pytest.raises(NlaeError) as failure:
+        adopt(of_a_hub(tmp_path / "pair", **more), override)
+    assert named in str(failure.value)
+
+
+def test_what_an_older_sidecar_leaves_out_may_be_typed_as_it_was(tmp_path):
+    config, _ = adopt(of_a_hub(tmp_path / "pair"), "target.quantization=null", "+target.trust_remote_code=false")
+    assert config["target"] == {"_target_": "nlae.target.hub.HubTarget", "name": "small", "model": "a/b"}
+
+
+def test_a_checkpoint_does_not_say_where_this_machine_keeps_its_target(tmp_path):
+    wheel = {"_target_": "nlae.target.wheel.WheelTarget", "name": "w", "package": "p", "version": "1"}
+    folder = sidecar(tmp_path / "pair", target={**wheel, "file": "f", "sha256": "0" * 64})
+    assert adopt(folder, "+target.cache_dir=here")[0]["target"]["cache_dir"] == "here"
+
+
 def test_a_reference_sidecar_names_its_model_and_layer():
     said = said_by({"base_checkpoint": "Qwen/Qwen2.5-7B-Instruct", "extraction_layer_index": 20, "role": "av"})
     assert said["target"]["model"] == "Qwen/Qwen2.5-7B-Instruct"
