@@ -47,8 +47,8 @@ test: $(VENV)/.dev browser
 browser: $(VENV)/.dev
 	@sh tools/get-chromium "$(BIN)/python" || echo "no Chromium could be had: browser tests will be skipped"
 
-$(VENV)/.bench: $(VENV)/.model experiments/benchmarks/requirements.txt
-	$(BIN)/python -m pip install --quiet -r experiments/benchmarks/requirements.txt
+$(VENV)/.bench: $(VENV)/.model pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable ".[studies]"
 	@touch $@
 
 bench: $(VENV)/.bench

@@ -3,6 +3,8 @@
 Reads only; a dictionary of other layers or budgets is described as what it is.
 
     python experiments/dictionary/collect.py DICTIONARY [TRAINED …]
+
+The figure needs the extra `studies` and is the only thing here that does.
 """
 
 from __future__ import annotations
@@ -13,11 +15,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import polars as pl
-
-matplotlib.use("svg")
-import matplotlib.pyplot as plt
 
 HERE = Path(__file__).parent
 BASELINES = (
@@ -90,6 +88,11 @@ def gather(folder: Path, trained: list[Path]) -> dict[str, Any]:
 
 def figure(results: dict[str, Any], path: Path) -> None:
     """Per layer: how well each thing predicts held-out activations, and how specialised neurons are."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    import matplotlib.pyplot as plt
+
     layers = results["layers"]
     x = [layer["layer"] for layer in layers]
     plt.rcParams |= {"svg.hashsalt": "nlae", "font.size": 9}

@@ -13,13 +13,9 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import yaml
 
 from nlae.evaluation import compare
-
-matplotlib.use("svg")
-import matplotlib.pyplot as plt
 
 logger = logging.getLogger("collect")
 HERE = Path(__file__).parent
@@ -83,6 +79,11 @@ def curves(trained: dict[str, Path]) -> dict[str, list[dict[str, float]]]:
 
 def draw(results: dict[str, Any], path: Path) -> None:
     """Learning curves on the left, the frontier on the right."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    import matplotlib.pyplot as plt
+
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), constrained_layout=True)
     start = max((p["update"] for p in results["curves"].get("warmstart", [])), default=0)
     for name, points in results["curves"].items():
