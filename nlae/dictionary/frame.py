@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -228,9 +228,3 @@ def _interval(value_R: Tensor) -> tuple[float, float]:
 
 def _finite(value: float) -> float | None:
     return value if np.isfinite(value) else None
-
-
-def pooled(layers: Sequence[Mapping[str, Any]], name: str, weight: str = "entries") -> float | None:
-    """Mean of a layer's number over layers, weighted; None where no layer has it."""
-    rows = [(row[name], row[weight]) for row in layers if row.get(name) is not None and row[weight]]
-    return sum(value * w for value, w in rows) / sum(w for _, w in rows) if rows else None

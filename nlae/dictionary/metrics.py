@@ -16,7 +16,7 @@ import torch
 from scipy.special import betaincinv
 
 from nlae.dictionary.entries import Dictionary
-from nlae.dictionary.frame import pooled
+from nlae.dictionary.summary import pooled
 from nlae.functional.bootstrap import ClusterBootstrap
 from nlae.functional.randomness import derive_seed
 

@@ -7,8 +7,9 @@ out: curves and single entries, which are the overview's own.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from nlae.page.environment import number
 
@@ -63,6 +64,12 @@ def percent(value: float) -> str:
     size = abs(100 * value)
     digits = 0 if not size else 1 if size >= 1 else 1 - math.floor(math.log10(size))
     return f"{100 * value:.{digits}f}\N{NO-BREAK SPACE}%"
+
+
+def pooled(layers: Sequence[Mapping[str, Any]], name: str, of: str = "entries") -> float | None:
+    """Mean of a rate over layers, weighted by what it is a rate of; None where no layer has both."""
+    rows = [(row[name], row[of]) for row in layers if row.get(name) is not None and row.get(of)]
+    return sum(rate * count for rate, count in rows) / sum(count for _, count in rows) if rows else None
 
 
 def tables(metrics: Metrics) -> list[Table]:

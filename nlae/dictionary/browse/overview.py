@@ -17,7 +17,7 @@ import polars as pl
 
 from nlae.dictionary.entries import Dictionary
 from nlae.dictionary.schema import SIGNS
-from nlae.dictionary.summary import percent
+from nlae.dictionary.summary import percent, pooled
 from nlae.page import Series, line_chart
 from nlae.page.environment import number
 
@@ -49,8 +49,8 @@ def headlines(dictionary: Dictionary) -> list[Headline]:
             f"{passing:,} of {total:,} ({'both signs of ' if total > neurons else ''}{neurons:,} {kind})",
         )
     ]
-    decoys = _pooled(dictionary.layers, "pass_rate_decoy", "null")
-    shuffled = _pooled(dictionary.layers, "pass_rate_shuffled")
+    decoys = pooled(dictionary.layers, "pass_rate_decoy", "null")
+    shuffled = pooled(dictionary.layers, "pass_rate_shuffled")
     if decoys is not None:
         under = "that set no rule pass in the entries' place" + (
             f"; other entries' words, drawn anew: {share(shuffled)}" if shuffled is not None else ""
@@ -71,7 +71,7 @@ def headlines(dictionary: Dictionary) -> list[Headline]:
     if total:
         special = frame["specialised"].mean()
         assert isinstance(special, float)
-        null = _pooled(dictionary.layers, "specialised_decoy")
+        null = pooled(dictionary.layers, "specialised_decoy")
         under = "one cluster holds at least half of the strongest contexts" + (
             f"; decoys {share(null)}" if null is not None else ""
         )
@@ -84,13 +84,6 @@ def share(value: float | None) -> str:
     if value is None:
         return "–"
     return percent(value) if value < 0.0995 else f"{100 * value:.0f}\N{NO-BREAK SPACE}%"
-
-
-def _pooled(layers: Sequence[dict[str, Any]], name: str, of: str = "entries") -> float | None:
-    """Mean of a rate over layers, weighted by what it is a rate of."""
-    known = [(float(row[name]), float(row[of])) for row in layers if row.get(name) is not None and row.get(of)]
-    weight = sum(count for _, count in known)
-    return sum(rate * count for rate, count in known) / weight if weight else None
 
 
 def drawings(dictionary: Dictionary) -> list[dict[str, Any]]:

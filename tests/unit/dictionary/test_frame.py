@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from nlae.dictionary.columns import NULL, ROTATED
-from nlae.dictionary.frame import LayerFacts, frame, histogram, pooled, summary
+from nlae.dictionary.frame import LayerFacts, frame, histogram, summary
 from nlae.dictionary.schema import BINS, NO_DESCRIPTION, SCHEMA
 from nlae.dictionary.score.layer import LayerScores
 from nlae.dictionary.score.passing import Verdict
@@ -144,12 +144,6 @@ def test_one_sign_alone(entries):
 def test_without_nulls_there_is_no_rate(entries):
     line = summary(facts(), scores(nulls=False), entries, seed=0)
     assert (line["pass_rate_decoy"], line["null"], line["pass_rate_rotated"], line["rotated"]) == (None, 0, None, 0)
-
-
-def test_pooled_by_what_each_is_a_rate_of():
-    lines = [{"rate": 0.5, "of": 10}, {"rate": 0.0, "of": 30}, {"rate": None, "of": 5}, {"rate": 0.9, "of": 0}]
-    assert pooled(lines, "rate", "of") == pytest.approx(0.125)
-    assert pooled(lines[2:], "rate", "of") is None
 
 
 def test_the_histogram_is_in_standard_deviations_and_turns_with_the_sign():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nlae.dictionary.summary import percent, tables
+from nlae.dictionary.summary import percent, pooled, tables
 
 SPACE = "\N{NO-BREAK SPACE}"
 
@@ -21,6 +21,13 @@ SPACE = "\N{NO-BREAK SPACE}"
 )
 def test_only_zero_reads_zero(value, shown):
     assert percent(value) == f"{shown}{SPACE}%"
+
+
+def test_pooled_by_what_each_is_a_rate_of():
+    lines = [{"rate": 0.5, "of": 10}, {"rate": 0.0, "of": 30}, {"rate": None, "of": 5}, {"rate": 0.9, "of": 0}]
+    assert pooled(lines, "rate", "of") == pytest.approx(0.125)
+    assert pooled(lines[2:], "rate", "of") is None
+    assert pooled([{"rate": 0.5}], "rate", "of") is None
 
 
 def named(metrics):
