@@ -28,6 +28,7 @@ from nlae.dictionary.browse.view import PAGE, DictionaryView
 from nlae.dictionary.entries import Dictionary
 from nlae.dictionary.query import ORDERS, named
 from nlae.dictionary.schema import Entry
+from nlae.dictionary.settings import DictionarySettings
 from nlae.dictionary.summary import percent
 from nlae.errors import NlaeError
 from nlae.page import render
@@ -53,7 +54,8 @@ STATIC: dict[str, tuple[str, tuple[str, ...]]] = {
     "icon.svg": ("image/svg+xml", ("dictionary/icon.svg",)),
 }
 LONGEST = 300  # characters of a query
-RULES = {"fdr": 0.05, "min_auroc": 0.7, "min_margin": 0.05}  # of a dictionary that does not say its own
+# of a dictionary that does not say its own
+RULES = {name: getattr(DictionarySettings, name) for name in ("fdr", "min_auroc", "min_margin")}
 Handler = Callable[[Request], Response]
 
 
