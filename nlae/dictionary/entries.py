@@ -27,7 +27,7 @@ from nlae.store.arrow import read_table, replacing, write_table, write_text
 __all__ = ["CONTEXTS", "FACTS", "FILE", "LAYERS", "Context", "Dictionary", "Entry", "write_dictionary"]
 
 FILE, CONTEXTS, LAYERS, FACTS = "dictionary.parquet", "contexts.arrow", "layers.json", "dictionary.json"
-METRICS = "metrics.json"
+METRICS, OVERVIEW = "metrics.json", "dictionary.html"
 ROW_GROUP = 1024
 _REBUILD = "run `nlae dictionary` again with the same overrides"
 

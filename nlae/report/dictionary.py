@@ -6,14 +6,16 @@ Nothing is read but its metrics; the overview and the pages of single neurons ar
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from nlae.dictionary.entries import METRICS, OVERVIEW
 from nlae.dictionary.summary import NULLS, Table, percent, tables
 from nlae.page.environment import number
 from nlae.report.gather import StageFiles
 
-PAGE = "dictionary.html"
+COUNTS = ("entries", "scored", "passing")
 RATES = (("pass_rate", "Entries"), *((f"pass_rate/{name}", label) for name, label in NULLS))
 MEDIANS = (
     ("prediction", "The words"),
@@ -50,13 +52,20 @@ def summarise(stage: StageFiles | None, folder: Path) -> Summary | None:
     """The summary of a dictionary for a page in `folder`; None where there is no dictionary."""
     if stage is None:
         return None
-    metrics, page = stage.metrics, stage.folder / PAGE
-    entries, scored, passing = (number(int(metrics.get(key, 0))) for key in ("entries", "scored", "passing"))
+    metrics, page = stage.metrics, stage.folder / OVERVIEW
     return Summary(
-        f"{entries} entries, {scored} of them fire often enough to be scored, {passing} pass.",
+        _counts(metrics),
         [(label, percent(metrics[key])) for key, label in RATES if key in metrics],
         [(label, number(metrics[key])) for key, label in MEDIANS if key in metrics],
         tables(metrics),
         Path(stage.folder.parent.name, stage.folder.name).as_posix(),
         Path(os.path.relpath(page, folder)).as_posix() if page.is_file() else None,
     )
+
+
+def _counts(metrics: Mapping[str, float]) -> str:
+    lacking = [key for key in COUNTS if key not in metrics]
+    if lacking:
+        return f"How many entries it has is not known: its {METRICS} lacks {', '.join(lacking)}."
+    entries, scored, passing = (number(int(metrics[key])) for key in COUNTS)
+    return f"{entries} entries, {scored} of them fire often enough to be scored, {passing} pass."

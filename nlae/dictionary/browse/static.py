@@ -7,10 +7,8 @@ from pathlib import Path
 
 from nlae.dictionary.browse.overview import map_data
 from nlae.dictionary.browse.view import DictionaryView
-from nlae.dictionary.entries import Dictionary
+from nlae.dictionary.entries import OVERVIEW, Dictionary
 from nlae.page import render, write
-
-OVERVIEW = "dictionary.html"
 
 
 def write_overview(

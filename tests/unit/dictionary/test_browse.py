@@ -10,12 +10,13 @@ import pytest
 from starlette.testclient import TestClient
 
 from nlae.dictionary import Dictionary, write_dictionary
-from nlae.dictionary.browse import OVERVIEW, listen, make_app, write_overview
+from nlae.dictionary.browse import listen, make_app, write_overview
 from nlae.dictionary.browse.app import HEADERS, STATIC
 from nlae.dictionary.browse.columns import COLUMNS
 from nlae.dictionary.browse.neuron import WHY, exemplars, histogram, piece, score_chart
 from nlae.dictionary.browse.overview import NONE, SCALE, headlines, map_data
 from nlae.dictionary.browse.server import LOOPBACK, address
+from nlae.dictionary.entries import OVERVIEW
 from nlae.dictionary.made_up import make_up_dictionary
 from nlae.dictionary.schema import REASONS, SCHEMA
 from nlae.errors import NlaeError

@@ -225,6 +225,15 @@ def test_a_dictionary_is_summarised_and_linked(stages, tmp_path: Path) -> None:
     assert "Random directions" not in page, "a null that was not measured is not shown"
 
 
+def test_a_count_that_is_missing_is_called_missing(stages, tmp_path: Path) -> None:
+    folder = make_dictionary(stages["evaluate"].parent.parent, {})
+    metrics = json.loads((folder / "metrics.json").read_text())
+    (folder / "metrics.json").write_text(json.dumps({key: metrics[key] for key in ("scored", "pass_rate")}))
+    page = page_of({**stages, "dictionary": folder}, tmp_path)
+    assert "How many entries it has is not known: its metrics.json lacks entries, passing." in page
+    assert "0 entries" not in page
+
+
 def test_without_a_dictionary_the_page_has_no_place_for_one(stages, tmp_path: Path) -> None:
     page = page_of(stages, tmp_path)
     assert "Its dictionary" not in page
