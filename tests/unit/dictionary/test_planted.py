@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,13 +10,11 @@ import polars as pl
 import pytest
 from scipy.stats import binom
 
+import planted
 from nlae.dictionary import Dictionary
 from nlae.dictionary.build import build_dictionary
 from nlae.dictionary.settings import DictionarySettings
 from nlae.errors import NlaeError
-
-sys.path.insert(0, str(Path(__file__).parent))
-import planted
 
 POLYSEMANTIC, THEMES = planted.POLYSEMANTIC, planted.THEMES
 pytestmark = pytest.mark.slow

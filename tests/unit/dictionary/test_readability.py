@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
+import planted
 from nlae.dictionary.columns import read_layer
 from nlae.dictionary.corpus_view import CorpusView
 from nlae.dictionary.describe.candidates import Sample, plan_texts
@@ -19,9 +17,6 @@ from nlae.dictionary.score.readability import ceiling, raw
 from nlae.dictionary.settings import DictionarySettings
 from nlae.evaluation.neurons import linear_ceiling
 from nlae.target import TinyTarget
-
-sys.path.insert(0, str(Path(__file__).parent))
-import planted
 
 LAYER = 1
 

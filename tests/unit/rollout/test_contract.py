@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from collections.abc import Callable
@@ -11,34 +12,27 @@ import pytest
 import torch
 from safetensors import safe_open
 
+import fake_vllm
+import rollouts
 from nlae.autoencoder import Autoencoder
 from nlae.backbone import AdapterSettings
 from nlae.errors import NlaeError
 from nlae.prompt import CLOSE_TAG
-from nlae.rollout import LocalRollout, RolloutEngine, Rollouts, VllmRollout
+from nlae.rollout import LocalRollout, RolloutEngine, VllmRollout
 from nlae.rollout import vllm as engine_module
 from nlae.rollout.vllm import Api
 
 SEEDS = list(range(50, 62))
 ENGINES = ("local", "vllm")
-
-
-@pytest.fixture(scope="module")
-def fake():
-    here = str(Path(__file__).parent)
-    sys.path.insert(0, here)
-    import fake_vllm
-
-    yield fake_vllm
-    sys.path.remove(here)
+same = functools.partial(rollouts.same, atol=2e-4)
 
 
 @pytest.fixture
-def make_engine(fake) -> Callable[..., RolloutEngine]:
+def make_engine() -> Callable[..., RolloutEngine]:
     def make(name: str, batch_size: int = 64, **how: object) -> RolloutEngine:
         if name == "local":
             return LocalRollout(batch_size=batch_size)
-        api = Api(fake.LLM, fake.SamplingParams, fake.LoRARequest)
+        api = Api(fake_vllm.LLM, fake_vllm.SamplingParams, fake_vllm.LoRARequest)
         return VllmRollout(batch_size=batch_size, api=api, **how)
 
     return make
@@ -61,14 +55,6 @@ def teach(pair: Autoencoder, text: str, activation_BD: torch.Tensor) -> None:
         loss.mean().backward()
         optimizer.step()
     raise AssertionError("the text was not learned by heart")
-
-
-def same(one: Rollouts, other: Rollouts) -> None:
-    assert one.text == other.text
-    assert torch.equal(one.token_BT, other.token_BT)
-    assert torch.equal(one.mask_BT, other.mask_BT)
-    assert torch.equal(one.closed, other.closed)
-    assert torch.allclose(one.logp_BT, other.logp_BT, atol=2e-4)
 
 
 @pytest.mark.parametrize("name", ENGINES)
@@ -233,7 +219,7 @@ def test_every_change_of_weights_is_a_new_adapter_and_an_empty_cache(make_pair, 
     assert not root.exists(), "nothing stays behind in memory"
 
 
-def test_what_vllm_cannot_serve_is_one_line(make_pair, make_engine, activations, fake, monkeypatch):
+def test_what_vllm_cannot_serve_is_one_line(make_pair, make_engine, activations, monkeypatch):
     with pytest.raises(NlaeError, match="injects at the embedding only, not after block 1"):
         make_engine("vllm")(make_pair("llama", point=1).verbalizer, activations, SEEDS)
     with pytest.raises(NlaeError, match="serves adapters only and the verbalizer has none"):
@@ -242,22 +228,22 @@ def test_what_vllm_cannot_serve_is_one_line(make_pair, make_engine, activations,
     engine(make_pair("llama").verbalizer, activations[:1], SEEDS[:1])
     with pytest.raises(NlaeError, match="the weights of one pair"):
         engine(make_pair("llama").verbalizer, activations[:1], SEEDS[:1])
-    monkeypatch.setattr(fake.LLM, "reset", False)
+    monkeypatch.setattr(fake_vllm.LLM, "reset", False)
     pair, engine = make_pair("llama"), make_engine("vllm")
     for _ in range(2):  # what failed once does not count as done
         with pytest.raises(NlaeError, match="prefix cache was not reset"):
             engine(pair.verbalizer, activations[:1], SEEDS[:1])
 
 
-def test_a_row_without_logprobs_is_refused(make_pair, make_engine, activations, fake, monkeypatch):
-    plain = fake.LLM._complete
+def test_a_row_without_logprobs_is_refused(make_pair, make_engine, activations, monkeypatch):
+    plain = fake_vllm.LLM._complete
 
     def silent(self, prompt, params):
         output = plain(self, prompt, params)
         output.outputs[0].logprobs = None
         return output
 
-    monkeypatch.setattr(fake.LLM, "_complete", silent)
+    monkeypatch.setattr(fake_vllm.LLM, "_complete", silent)
     with pytest.raises(NlaeError, match="row 0 came back without"):
         make_engine("vllm")(make_pair("llama").verbalizer, activations[:1], SEEDS[:1])
 

@@ -10,29 +10,16 @@ from torch import nn
 
 from nlae.autoencoder import Autoencoder, PairSettings
 from nlae.functional.linear import available
-from nlae.rollout import LocalRollout, PlainRollout, Rollouts, ending, local, plain
+from nlae.rollout import LocalRollout, PlainRollout, local
 from nlae.rollout.attention import Past, shared_prefix_attention
 from nlae.rollout.decoder import Decoder
 from nlae.rollout.packing import PackedLinear, PackedSibling, shell
 from nlae.target import Site, TinyTarget
 from nlae.verbalizer import InjectionSettings
+from rollouts import same
 
 SEEDS = list(range(100, 112))
 FAMILIES = ["cohere", "gemma2", "gemma3", "gpt2", "gpt_neox", "granite", "llama", "mistral", "qwen2", "qwen3"]
-
-
-@pytest.fixture
-def many_stops(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sixth of the vocabulary ends a row, so that rows finish at different times."""
-    for module in (ending, plain):
-        monkeypatch.setattr(module, "stop_ids", lambda verbalizer, role: set(range(0, 400, 6)))
-
-
-def same(one: Rollouts, other: Rollouts) -> None:
-    assert one.text == other.text
-    assert torch.equal(one.token_BT, other.token_BT)
-    assert torch.equal(one.mask_BT, other.mask_BT)
-    assert torch.allclose(one.logp_BT, other.logp_BT, atol=1e-4)
 
 
 def learned(pair: Autoencoder) -> Autoencoder:

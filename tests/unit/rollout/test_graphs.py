@@ -11,8 +11,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from nlae.errors import NlaeError
-from nlae.rollout import LocalRollout, PlainRollout, ending, graphs, plain
+from nlae.rollout import LocalRollout, PlainRollout, graphs
 from nlae.rollout.graphs import GraphedSteps, rounded_places, rounded_rows
+from rollouts import same
 
 SEEDS = list(range(100, 112))
 FORBIDDEN = ("_local_scalar_dense", "lift_fresh", "nonzero", "masked_select", "unique", "is_nonzero", "equal")
@@ -62,12 +63,6 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[Recording]:
     return found
 
 
-@pytest.fixture
-def many_stops(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (ending, plain):
-        monkeypatch.setattr(module, "stop_ids", lambda verbalizer, role: set(range(0, 400, 6)))
-
-
 @pytest.mark.usefixtures("many_stops")
 @pytest.mark.parametrize("family", ["cohere", "gemma2", "gemma3", "gpt2", "gpt_neox", "llama", "mistral", "qwen3"])
 @pytest.mark.parametrize("size", [12, 5])
@@ -78,10 +73,7 @@ def test_replayed_steps_write_the_plain_engines_tokens(make_pair, activations, r
     expected = PlainRollout()(pair.verbalizer, activations, SEEDS)
     engine = LocalRollout(batch_size=size, sync_every=3, packed=False, graphs=True)
     for _ in range(2):
-        found = engine(pair.verbalizer, activations, SEEDS)
-        assert found.text == expected.text
-        assert torch.equal(found.token_BT, expected.token_BT)
-        assert torch.allclose(found.logp_BT, expected.logp_BT, atol=1e-4)
+        same(engine(pair.verbalizer, activations, SEEDS), expected)
     assert len(recorded) > 2, "rows leave and texts grow, so there is more than one shape"
 
 

@@ -11,10 +11,11 @@ from nlae.autoencoder import Autoencoder, PairSettings
 from nlae.functional import randomness
 from nlae.functional.randomness import uniforms
 from nlae.prompt import CLOSE_TAG
-from nlae.rollout import LocalRollout, PlainRollout, Rollouts, ending, local, plain
+from nlae.rollout import LocalRollout, PlainRollout, Rollouts, local, plain
 from nlae.rollout.decoder import Decoder
 from nlae.target import Site, TinyTarget
 from nlae.verbalizer import InjectionSettings, Verbalizer
+from rollouts import same
 
 SEEDS = list(range(100, 112))
 
@@ -31,21 +32,6 @@ def write(request):
 
     run.engine = request.param
     return run
-
-
-def same(one: Rollouts, other: Rollouts) -> None:
-    assert one.text == other.text
-    assert torch.equal(one.token_BT, other.token_BT)
-    assert torch.equal(one.mask_BT, other.mask_BT)
-    assert torch.equal(one.closed, other.closed)
-    assert torch.allclose(one.logp_BT, other.logp_BT, atol=1e-4)
-
-
-@pytest.fixture
-def many_stops(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sixth of the vocabulary ends a row, so that rows finish at different times."""
-    for module in (ending, plain):
-        monkeypatch.setattr(module, "stop_ids", lambda verbalizer, role: set(range(0, 400, 6)))
 
 
 def count_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
