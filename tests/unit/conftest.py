@@ -13,7 +13,7 @@ from nlae.autoencoder import Autoencoder, PairSettings
 from nlae.backbone import AdapterSettings
 from nlae.functional.scaling import SiteStatistics, unit
 from nlae.prompt import Prompt
-from nlae.target import Site, TinyTarget
+from nlae.target import HubTarget, Site, TinyTarget
 from nlae.target.trunk import site_width
 from nlae.verbalizer import InjectionSettings
 
@@ -35,7 +35,7 @@ def prompt() -> Prompt:
 
 @pytest.fixture(scope="session")
 def make_pair(prompt: Prompt) -> MakePair:
-    """A pair on a tiny random model; `learned` moves every adapter away from its start."""
+    """A pair on a tiny random model, or on that of `source`; `learned` moves every adapter away from its start."""
 
     def make(
         family: str = "llama",
@@ -49,9 +49,10 @@ def make_pair(prompt: Prompt) -> MakePair:
         point: str | int = "embedding",
         map: str = "down_projection",
         learned: bool = True,
+        source: HubTarget | None = None,
         **settings: Any,
     ) -> Autoencoder:
-        source = TinyTarget(family=family, layers=layers, width=WIDTH, vocabulary=400)
+        source = source or TinyTarget(family=family, layers=layers, width=WIDTH, vocabulary=400)
         target = source.load(dtype="bfloat16" if settings.get("precision") == "bf16-base" else dtype)
         site = Site(kind=kind, layer=layer).resolve(layers)
         pair = Autoencoder(

@@ -1,6 +1,5 @@
 """What is stored is what the full model computes, however it was batched and however often it was killed."""
 
-import dataclasses
 import os
 import signal
 import subprocess
@@ -11,28 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from invented import Invented
 from nlae import extraction
-from nlae.corpus import Corpus, CorpusSource, Document, build_corpus
+from nlae.corpus import Corpus, build_corpus
 from nlae.corpus.plan import make_plan
 from nlae.errors import NlaeError
 from nlae.extraction import extract
 from nlae.store import ActivationStore
 from nlae.target import Site, SiteMixture, TinyTarget, capture, read_sites
-
-WORDS = ["river", "stone", "cloud", "lamp", "garden", "letter", "window", "engine"]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Invented(CorpusSource):
-    near_duplicates: float | None = None
-
-    def documents(self):
-        for work in range(10):
-            lines = [f"The {WORDS[(work * k + k) % 8]} met {k * work} of {WORDS[k % 8]}." for k in range(4 + 2 * work)]
-            yield Document(f"doc{work}", " ".join(lines), f"work{work}")
-
-    def fingerprint(self):
-        return "invented"
 
 
 @pytest.fixture(scope="module")

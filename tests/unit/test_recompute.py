@@ -7,23 +7,15 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from nlae.autoencoder import Autoencoder
 from nlae.backbone import RECONSTRUCTOR, VERBALIZER, AdapterSettings
-from nlae.functional.scaling import unit
 from nlae.objective import Objective, Schedule
 from nlae.objective.micro import responses
 from nlae.rollout import LocalRollout
 from nlae.target import TinyTarget
 from nlae.target.recompute import recompute
+from pairs import losses
 
-TEXTS = ["a red cat", "the dog"]
 FAMILIES = ("gemma3", "gpt2", "gpt_neox", "llama")
-
-
-def losses(pair: Autoencoder, activation_BD: Tensor) -> tuple[Tensor, Tensor]:
-    token_BT, mask_BT = pair.verbalizer.encode_responses(TEXTS)
-    written = -(pair.verbalizer.logprobs(activation_BD[:2], token_BT) * mask_BT).sum()
-    return written, (pair.reconstructor(TEXTS)[0] - unit(activation_BD[:2])).pow(2).sum()
 
 
 def agree(found: list[Tensor], wanted: list[Tensor]) -> None:

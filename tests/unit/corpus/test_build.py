@@ -5,29 +5,19 @@ from collections import Counter
 
 import pytest
 
-from nlae.corpus import Corpus, CorpusSource, Document, StdlibCorpus, build_corpus
+from invented import WORDS, Invented
+from nlae.corpus import Corpus, StdlibCorpus, build_corpus
 from nlae.errors import NlaeError
 from nlae.target import TinyTarget
 
-WORDS = ["river", "stone", "cloud", "lamp", "garden", "letter", "window", "engine"]
+SIZES = {"works": 12, "sentences": 30, "longer": 0}
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Invented(CorpusSource):
-    works: int = 12
-    sentences: int = 30
-    near_duplicates: float | None = None
+class Placed(Invented):
+    """Twelve works of thirty sentences, no two of them alike."""
 
-    def documents(self):
-        for work in range(self.works):
-            lines = [
-                f"The {WORDS[(work + k) % 8]} of place {work} met the {WORDS[(3 * k) % 8]} number {k}."
-                for k in range(self.sentences)
-            ]
-            yield Document(f"doc{work}", " ".join(lines), f"work{work}")
-
-    def fingerprint(self):
-        return "invented"
+    def sentence(self, work, k):
+        return f"The {WORDS[(work + k) % 8]} of place {work} met the {WORDS[(3 * k) % 8]} number {k}."
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +26,7 @@ def tokenizer():
 
 
 def build(tmp_path, tokenizer, name="c", **settings):
-    source = Invented(**{"max_tokens": 64, "min_tokens": 8, **settings})
+    source = Placed(**{**SIZES, "max_tokens": 64, "min_tokens": 8, **settings})
     metrics = build_corpus(source, tokenizer, tmp_path / name)
     return Corpus.open(tmp_path / name), metrics
 
@@ -104,7 +94,7 @@ def test_short_documents_are_counted_or_an_error(tmp_path, tokenizer):
 
 def test_copies_are_dropped_and_near_duplicates_kept_together(tmp_path, tokenizer):
     @dataclasses.dataclass(frozen=True, kw_only=True)
-    class Twins(Invented):
+    class Twins(Placed):
         def documents(self):
             for document in super().documents():
                 yield document
@@ -112,7 +102,7 @@ def test_copies_are_dropped_and_near_duplicates_kept_together(tmp_path, tokenize
                 near = document.text.replace("number 7.", "number seven.")
                 yield dataclasses.replace(document, id=document.id + "near", source=document.source + "near", text=near)
 
-    source = Twins(max_tokens=256, min_tokens=8, sentences=10, near_duplicates=0.5)
+    source = Twins(**{**SIZES, "sentences": 10}, max_tokens=256, min_tokens=8, near_duplicates=0.5)
     metrics = build_corpus(source, tokenizer, tmp_path)
     corpus = Corpus.open(tmp_path)
     split_of = dict(zip(corpus.source, corpus.split, strict=True))

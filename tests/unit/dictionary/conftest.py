@@ -4,37 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import polars as pl
 import pytest
 import torch
 
-from nlae.corpus import Corpus, CorpusSource, Document, build_corpus
+from invented import Invented
+from nlae.corpus import Corpus, build_corpus
 from nlae.dictionary import Context, Dictionary, write_dictionary
 from nlae.dictionary.made_up import make_up_dictionary
 from nlae.dictionary.scan import Scan, ScanSettings, scan
 from nlae.target import Target, TinyTarget
-
-WORDS = ["river", "stone", "cloud", "lamp", "garden", "letter", "window", "engine"]
-WORKS = 40
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Invented(CorpusSource):
-    """Forty works of six sentences and more, with eight nouns and many numbers."""
-
-    near_duplicates: float | None = None
-
-    def documents(self) -> Iterator[Document]:
-        for work in range(WORKS):
-            lines = [f"The {WORDS[(work * k + k) % 8]} met {k * work} of {WORDS[k % 8]}." for k in range(6 + work)]
-            yield Document(f"doc{work}", " ".join(lines), f"work{work}")
-
-    def fingerprint(self) -> str:
-        return "invented"
-
 
 SETTINGS = ScanSettings(
     top=5,
@@ -62,7 +44,7 @@ def invented(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     """The invented corpus in the tiny target's tokens."""
     folder = tmp_path_factory.mktemp("invented")
     tokenizer: Any = TinyTarget(layers=3).load_tokenizer()
-    build_corpus(Invented(max_tokens=64, min_tokens=8), tokenizer, folder)
+    build_corpus(Invented(works=40, sentences=6, longer=1, max_tokens=64, min_tokens=8), tokenizer, folder)
     return Corpus.open(folder)
 
 

@@ -10,29 +10,20 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nlae.autoencoder import Autoencoder, PairSettings
-from nlae.backbone import RECONSTRUCTOR, VERBALIZER, AdapterSettings
+from nlae.autoencoder import Autoencoder
+from nlae.backbone import RECONSTRUCTOR, VERBALIZER
 from nlae.errors import NlaeError
 from nlae.functional.linear import available
-from nlae.functional.scaling import SiteStatistics, unit
-from nlae.prompt import Prompt
 from nlae.rollout import LocalRollout
 from nlae.target import HubTarget, Site, TinyTarget, source_from_description
 from nlae.target.linear import OneDnnLinear
 from nlae.target.quantization import KINDS, is_quantized, plain_weight
 from nlae.target.selfcheck import self_check
 from nlae.target.trunk import Trunk, site_width
-from nlae.verbalizer import InjectionSettings
+from pairs import TEXTS, losses
 
-WIDTH, TEXTS = 64, ["a red cat", "the dog"]
+WIDTH = 64
 needed = pytest.mark.skipif(importlib.util.find_spec("bitsandbytes") is None, reason="needs nlae[quantize]")
-PROMPT = Prompt(
-    name="test",
-    verbalizer="What does this say about the text? <concept>{slot}</concept> Be short.",
-    reconstructor="Text: {explanation}\nMeaning:",
-    text="",
-    max_tokens=6,
-)
 
 
 def save(path: Any, family: str) -> str:
@@ -47,30 +38,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     return save(tmp_path_factory.mktemp("model"), "llama")
 
 
-def make_pair(folder: str, kind: str | None, precision: str = "fp32", site_kind: str = "resid") -> Autoencoder:
-    source = HubTarget("small", folder, quantization=kind)
-    target = source.load(dtype="bfloat16" if precision == "bf16-base" else "float32")
-    site = Site(kind=site_kind, layer=1).resolve(3)
-    width = site_width(target.model, site)
-    mean_D = 0.3 * unit(torch.randn(width, generator=torch.Generator().manual_seed(1)))
-    settings = PairSettings(
-        prompt=PROMPT,
-        injection=InjectionSettings(),
-        verbalizer_adapter=AdapterSettings(4, 8.0),
-        reconstructor_adapter=AdapterSettings(4, 8.0),
-        max_tokens=64,
-        precision=precision,
-    )
-    statistics = SiteStatistics(mean_D=mean_D, variance=0.91, alpha=6.0, norm_median=5.0, count=100)
-    return Autoencoder(
-        target, site, statistics, settings, meta={"target": source.describe(), "base_checkpoint": "small"}
-    )
+@pytest.fixture
+def make_on(make_pair):
+    """A pair on the saved model, quantised or not, whose adapters are as they start."""
 
+    def make(folder: str, quantization: str | None, **settings: Any) -> Autoencoder:
+        return make_pair(source=HubTarget("small", folder, quantization=quantization), **{"learned": False, **settings})
 
-def losses(pair: Autoencoder, activation_BD: Tensor) -> tuple[Tensor, Tensor]:
-    token_BT, mask_BT = pair.verbalizer.encode_responses(TEXTS)
-    first = -(pair.verbalizer.logprobs(activation_BD, token_BT) * mask_BT).sum()
-    return first, (pair.reconstructor(TEXTS)[0] - unit(activation_BD)).pow(2).sum()
+    return make
 
 
 @pytest.fixture
@@ -114,8 +89,10 @@ def test_the_down_projection_can_be_read_as_numbers(folder, kind):
 @needed
 @pytest.mark.parametrize("precision", ["bf16-base", "fp32"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_adapters_learn_through_a_quantised_base_even_after_it_was_only_read(folder, kind, precision, activations):
-    pair = make_pair(folder, kind, precision)
+def test_adapters_learn_through_a_quantised_base_even_after_it_was_only_read(
+    folder, kind, precision, activations, make_on
+):
+    pair = make_on(folder, kind, precision=precision)
     assert pair.target.model.training is False
     pair.reconstruct(TEXTS)  # without gradient, in eval mode: where weights could be repacked
     pair.verbalizer.freeze_reference()
@@ -137,9 +114,9 @@ def test_adapters_learn_through_a_quantised_base_even_after_it_was_only_read(fol
 
 
 @needed
-def test_gradients_in_4_bits_are_those_of_the_numbers_it_stands_for(folder, activations):
+def test_gradients_in_4_bits_are_those_of_the_numbers_it_stands_for(folder, activations, make_on):
     """The same weights, dequantised into a plain model, give the same losses and gradients."""
-    pair, plain = make_pair(folder, "4bit"), make_pair(folder, None)
+    pair, plain = make_on(folder, "4bit"), make_on(folder, None)
     with torch.no_grad():
         for name, module in plain.target.model.named_modules():
             if name.endswith("base_layer"):
@@ -162,8 +139,8 @@ def test_gradients_in_4_bits_are_those_of_the_numbers_it_stands_for(folder, acti
 
 
 @needed
-def test_what_is_sampled_in_4_bits_is_what_is_trained(folder, activations):
-    pair = make_pair(folder, "4bit")
+def test_what_is_sampled_in_4_bits_is_what_is_trained(folder, activations, make_on):
+    pair = make_on(folder, "4bit")
     pair.backbone.train()
     rollouts = LocalRollout()(pair.verbalizer, activations, [1, 2])
     with torch.no_grad():
@@ -174,8 +151,8 @@ def test_what_is_sampled_in_4_bits_is_what_is_trained(folder, activations):
 
 @needed
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_checkpoint_remembers_and_neurons_enter(folder, kind, tmp_path):
-    pair = make_pair(folder, kind, site_kind="mlp_neurons")
+def test_a_checkpoint_remembers_and_neurons_enter(folder, kind, tmp_path, make_on):
+    pair = make_on(folder, kind, kind="mlp_neurons")
     width = site_width(pair.target.model, pair.site)
     activation_BN = torch.randn(2, width, generator=torch.Generator().manual_seed(3))
     before = [e.text for e in pair.verbalize(activation_BN, seeds=[1, 2])]
@@ -187,8 +164,8 @@ def test_a_checkpoint_remembers_and_neurons_enter(folder, kind, tmp_path):
 
 @needed
 @pytest.mark.parametrize("family", ["gemma3", "gpt2", "gpt_neox"])
-def test_other_families(family, tmp_path, activations):
-    pair = make_pair(save(tmp_path, family), "4bit")
+def test_other_families(family, tmp_path, activations, make_on):
+    pair = make_on(save(tmp_path, family), "4bit")
     self_check(pair.target, pair.site)
     pair.backbone.train()
     sum(losses(pair, activations)).backward()
@@ -198,8 +175,8 @@ def test_other_families(family, tmp_path, activations):
 
 @needed
 @pytest.mark.parametrize("role", [VERBALIZER, RECONSTRUCTOR])
-def test_nothing_whole_is_trained_or_written(folder, role):
-    pair = make_pair(folder, "4bit")
+def test_nothing_whole_is_trained_or_written(folder, role, make_on):
+    pair = make_on(folder, "4bit")
     with pytest.raises(NlaeError, match=r"quantised base cannot take adapters in.*target\.quantization=null"):
         pair.backbone.clean_copy(role)
     settings = dataclasses.replace(pair.settings, **{f"{role}_adapter": None})
