@@ -9,8 +9,8 @@ from nlae.dictionary.judge import AnthropicJudge, OpenAIJudge
 from nlae.dictionary.judge.prompts import question
 from nlae.dictionary.judge.run import log_odds
 from nlae.errors import NlaeError
+from remote_teacher import FAST
 
-FAST: dict[str, Any] = {"backoff": 0.01, "max_wait": 0.05, "timeout": 5.0, "yes": True}
 TEXTS = ["boats in the harbour", "a hill", "rain over the sea", "a harbour"]
 ASKED = [question("the word “harbour”", text, "detection") for text in TEXTS]
 
