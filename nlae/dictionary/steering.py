@@ -12,7 +12,6 @@ Shape suffixes: n directions, B contexts, T tokens, D model width, V vocabulary,
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from transformers import DynamicCache
 
 from nlae.dictionary.steering_settings import SteeringSettings
 from nlae.functional.randomness import generator
+from nlae.target.cache import fork
 from nlae.target.hooks import first
 from nlae.target.model import Target
 from nlae.target.site import Site
@@ -188,9 +188,7 @@ class _Steering:
 
     def _step(self, repeats: int) -> Tensor:
         """Logits of the last token's step, (repeats, B, V); the cache of the contexts stays as it is."""
-        cache = copy.copy(self.prefix)
-        # a step puts new tensors in place of a layer's old ones, so that shallow copies are enough
-        cache.layers = [copy.copy(layer) for layer in self.prefix.layers]
+        cache = fork(self.prefix)
         if repeats > 1:
             cache.batch_repeat_interleave(repeats)
         last_B1 = self.context_BT[:, -1:].repeat_interleave(repeats, 0)

@@ -8,7 +8,6 @@ template has none, and the long one's is a tenth of its rows.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -20,6 +19,7 @@ from transformers import DynamicCache
 from nlae.backbone import REFERENCE, VERBALIZER
 from nlae.functional.batching import token_batches
 from nlae.reconstructor import Reconstructor
+from nlae.target.cache import fork
 from nlae.verbalizer import Verbalizer
 
 
@@ -75,11 +75,10 @@ class SharedPrompt:
             torch.autograd.backward([tensor for tensor, _ in reached], [grad for _, grad in reached])
 
     def _rows(self, group_B: Tensor) -> DynamicCache:
-        cache = copy.copy(self._cache)
-        layers: list[Any] = [copy.copy(layer) for layer in cache.layers]
+        cache = fork(self._cache)
+        layers: list[Any] = cache.layers
         for number, keys, values in zip(self._kept, self._leaves[1::2], self._leaves[2::2], strict=True):
             layers[number].keys, layers[number].values = keys[group_B], values[group_B]
-        cache.layers = layers
         return cache
 
 

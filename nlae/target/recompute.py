@@ -18,6 +18,8 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import Cache
 
+from nlae.target.cache import fork
+
 Enter = Callable[[], Callable[[], AbstractContextManager[None]] | None]
 
 
@@ -59,15 +61,14 @@ class _Again:
 
     def __init__(self, index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         caches = [value for value in (*args, *kwargs.values()) if isinstance(value, Cache)]
-        self._index, self._first = index, caches[0] if caches else None
+        self._first = caches[0] if caches else None
         # the cache itself must not be held: it holds what all blocks have written
         self._shell: Any = copy.copy(self._first)
-        self._layer: Any = None
         if self._shell is not None:
             layers = self._shell.layers
-            self._layer = copy.copy(layers[index]) if index < len(layers) else None
+            # of other blocks' layers nothing but their places
             blank: list[Any] = [None] * min(index, len(layers))
-            self._shell.layers = blank
+            self._shell.layers = blank + [copy.copy(one) for one in layers[index:][:1]]
         self.moving = tuple(None if isinstance(value, Cache) else value for value in args)
         self._place = next((i for i, value in enumerate(args) if isinstance(value, Cache)), None)
         self._kwargs = {name: None if isinstance(value, Cache) else value for name, value in kwargs.items()}
@@ -81,8 +82,4 @@ class _Again:
         return given, self._kwargs if self._name is None else {**self._kwargs, self._name: cache}
 
     def _before(self) -> Any:
-        if self._shell is None:
-            return None
-        cache = copy.copy(self._shell)
-        cache.layers = [*self._shell.layers, *([] if self._layer is None else [copy.copy(self._layer)])]
-        return cache
+        return None if self._shell is None else fork(self._shell)

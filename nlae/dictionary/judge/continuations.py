@@ -9,13 +9,13 @@ Shape suffixes: B rows, T tokens of the text, S tokens of the continuation, K pi
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from nlae.target.cache import fork
 from nlae.target.model import Target, pad_right
 
 Ids = tuple[int, ...]
@@ -75,9 +75,7 @@ def _alike(texts: Iterable[Ids], size: int) -> Iterator[list[Ids]]:
 
 def _picked(cache: DynamicCache, which_B: Tensor) -> DynamicCache:
     """Rows of a cache, which itself stays as it is."""
-    picked = copy.copy(cache)
-    # picking puts new tensors in place of a layer's old ones, so that shallow copies are enough
-    picked.layers = [copy.copy(layer) for layer in cache.layers]
+    picked = fork(cache)
     picked.batch_select_indices(which_B)
     return picked
 
