@@ -121,8 +121,102 @@ def frontier_points(metrics: dict[str, float]) -> dict[str, Any] | None:
     }
 
 
+ROWS = {
+    "rl": "after RL (`grpo`)",
+    "frozen": "same updates, verbalizer frozen",
+    "supervised": "same updates, supervised on the teacher's text",
+    "warmstart": "warm start",
+}
+PAIRED = {
+    "rl_minus_frozen": "**RL − frozen verbalizer: the effect of RL**",
+    "rl_minus_supervised": "RL − more supervised training",
+    "frozen_minus_warmstart": "frozen verbalizer − warm start: what the moving reader alone gains",
+    "rl_minus_warmstart": "RL − warm start (claims nothing)",
+}
+CONTROLS = ("mean", "shuffled", "no_injection", "last_token", "pca_1", "pca_4", "pca_16", "pca_64", "teacher")
+TAILS = {"warmstart": "`tail=described`", "warmstart_verbatim": "`tail=verbatim`"}
+
+
+def number(value: float) -> str:
+    """Three digits, with a real minus."""
+    return f"{value:.3f}".replace("-", "−")
+
+
+def interval(values: dict[str, float], name: str = "") -> str:
+    """The 95 % interval of a metric."""
+    return " … ".join(number(values[f"{name}_{end}" if name else end]) for end in ("low", "high"))
+
+
+def table(heading: str, rows: list[str]) -> str:
+    """Markdown of rows under a heading."""
+    return "\n".join([heading, "|---" * (heading.count("|") - 1) + "|", *rows])
+
+
+def tables(results: dict[str, Any]) -> str:
+    """Markdown of subjects, paired differences, controls and frontier; what was not evaluated is left out."""
+    metrics, paired = results["metrics"], results["comparisons"]
+    rl, frontier = metrics["rl"], results["frontier"]
+    subjects = [
+        f"| {label} | {number(of['fve'])} | {interval(of, 'fve')} | {number(of['control/shuffled'])} |"
+        for name, label in ROWS.items()
+        if (of := metrics.get(name))
+    ]
+    differences = [
+        f"| {label} | {number(of['delta'])} | {interval(of)} |"
+        for name, label in PAIRED.items()
+        if (of := paired.get(name))
+    ]
+    controls = [
+        f"| {name} | {number(rl[f'control/{name}'])} | {interval(rl, f'control/{name}')} |"
+        for name in CONTROLS
+        if f"control/{name}" in rl
+    ]
+    counts = f"{rl['rows']:.0f} test rows, {rl['clusters']:.0f} works"
+    parts = [
+        table(f"| subject ({counts}) | FVE | 95 % interval | shuffled pairing |", subjects),
+        table("| paired difference in FVE | | 95 % interval |", differences),
+        table("| control, on the rows of RL | FVE | 95 % interval |", controls),
+    ]
+    if frontier:
+        quotes = [
+            f"| {ours['n']} | {number(ours['fve'])} | {number(plain['fve'])} |"
+            for ours, plain in zip(frontier["trained"], frontier["frozen"], strict=True)
+        ]
+        heading = (
+            f"| tokens quoted ({rl['frontier/rows']:.0f} rows with long contexts; round trip there "
+            f"{number(frontier['fve'])}, {frontier['tokens']:.0f} tokens) "
+            "| our architecture, trained on quotes | untrained target |"
+        )
+        parts.append(table(heading, quotes))
+    return "\n\n".join(parts)
+
+
+def tails(results: dict[str, Any]) -> str:
+    """Markdown of the two teachers' tails, side by side."""
+    rows = [
+        f"| {label} | {number(of['fve'])} | {interval(of, 'fve')} | {number(of['control/shuffled'])} "
+        f"| {number(of['control/teacher'])} |"
+        for name, label in TAILS.items()
+        if (of := results["metrics"].get(name))
+    ]
+    difference = results["comparisons"].get("warmstart_verbatim_minus_warmstart")
+    if difference:
+        rows.append(f"| verbatim − described, paired | {number(difference['delta'])} | {interval(difference)} | | |")
+    return table("| teacher | round trip | 95 % interval | shuffled | its own text, read by its reconstructor |", rows)
+
+
+def write_tables(results: dict[str, Any], readme: Path) -> None:
+    """Replace what stands between the README's markers."""
+    text = readme.read_text(encoding="utf-8")
+    for name, block in (("results", tables(results)), ("tails", tails(results))):
+        before, _, rest = text.partition(f"<!-- {name} -->\n")
+        _, end, after = rest.partition(f"<!-- end of {name} -->")
+        text = f"{before}<!-- {name} -->\n{block}\n{end}{after}"
+    readme.write_text(text, encoding="utf-8")
+
+
 def main() -> None:
-    """Write results and figure beside this file."""
+    """Write results, figure and tables beside this file."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("artifacts", type=Path)
@@ -146,6 +240,7 @@ def main() -> None:
     (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     draw(results, HERE / "figure.svg")
     if "rl" in evaluated:
+        write_tables(results, HERE / "README.md")
         samples = json.loads((evaluated["rl"] / "samples.json").read_text())
         (HERE / "samples.json").write_text(json.dumps(samples, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     for name, values in metrics.items():

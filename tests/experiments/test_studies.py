@@ -12,14 +12,15 @@ import pytest
 
 from experiments.benchmarks import results, run
 from experiments.dictionary import collect
+from experiments.reference import collect as reference
 
 STUDIES = Path(__file__).parents[2] / "experiments"
 
 
-def written(readme: Path) -> str:
+def written(readme: Path, name: str = "results") -> str:
     """What stands between the markers."""
-    _, _, rest = readme.read_text(encoding="utf-8").partition(f"{results.START}\n")
-    block, end, _ = rest.partition(f"\n{results.END}")
+    _, _, rest = readme.read_text(encoding="utf-8").partition(f"<!-- {name} -->\n")
+    block, end, _ = rest.partition(f"\n<!-- end of {name} -->")
     assert end, f"{readme} lacks a marker"
     return block
 
@@ -27,6 +28,17 @@ def written(readme: Path) -> str:
 def test_the_dictionary_studys_tables_are_those_of_its_results() -> None:
     held = json.loads((STUDIES / "dictionary" / "results.json").read_text(encoding="utf-8"))
     assert written(STUDIES / "dictionary" / "README.md") == collect.tables(held)
+
+
+def test_the_reference_studys_tables_are_those_of_its_results(tmp_path: Path) -> None:
+    readme = STUDIES / "reference" / "README.md"
+    held = json.loads((readme.parent / "results.json").read_text(encoding="utf-8"))
+    assert written(readme) == reference.tables(held)
+    assert written(readme, "tails") == reference.tails(held)
+    spoilt = readme.read_text(encoding="utf-8").replace("| 0.", "| 9.")
+    (tmp_path / "README.md").write_text(spoilt, encoding="utf-8")
+    reference.write_tables(held, tmp_path / "README.md")
+    assert (tmp_path / "README.md").read_text(encoding="utf-8") == readme.read_text(encoding="utf-8")
 
 
 def test_the_benchmarks_tables_are_those_of_their_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
