@@ -89,8 +89,8 @@ def _null_counts(lines: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
 def upper_end(successes: int, trials: int) -> float:
     """Upper end of the exact 95 % interval of a share, two-sided (Clopper and Pearson); rows count as independent.
 
-    Not `functional.bootstrap.wilson`, which covers 95 % only on average: of nulls hardly any pass, often none, and there
-    the upper end has to be one that is guaranteed.
+    Not `functional.bootstrap.wilson`, which covers 95 % only on average: of nulls hardly any pass, often none, and
+    there the upper end has to be one that is guaranteed.
     """
     return 1.0 if successes == trials else float(betaincinv(successes + 1, trials - successes, 0.975))
 
