@@ -8,6 +8,7 @@ compile, and the median ratio of times, interleaved. Shapes that change, as ours
 from __future__ import annotations
 
 import argparse
+import contextlib
 import statistics
 import time
 from collections.abc import Callable
@@ -49,10 +50,10 @@ def _backward(ctx: Any, gradient_BO: Tensor) -> tuple[Tensor | None, Tensor | No
 opaque.register_autograd(_backward, setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs))
 
 
-def decoder(path: Any, *, compiled: bool) -> Any:
-    """The first blocks of a pair's decoder, as the verbalizer runs them."""
+def decoder(path: Any, stack: contextlib.ExitStack, *, compiled: bool) -> Any:
+    """The first blocks of a pair's decoder, as the verbalizer runs them until `stack` is left."""
     pair = subject.pair(Job.load(path))
-    pair.backbone.use("verbalizer").__enter__()  # for the life of this process
+    stack.enter_context(pair.backbone.use("verbalizer"))
     found = pair.target.model.get_decoder()
     found.layers = found.layers[:BLOCKS]
     if not compiled:
@@ -71,7 +72,8 @@ def main() -> int:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     path = prepare("smollm2_135m", Sizes(), BENCH / "jobs", device="cpu", dtype="float32", threads=given.threads)
-    sides = {"eager": decoder(path, compiled=False), "compiled": decoder(path, compiled=True)}
+    stack = contextlib.ExitStack()
+    sides = {name: decoder(path, stack, compiled=name == "compiled") for name in ("eager", "compiled")}
     x_BTD = torch.randn(ROWS, LENGTH, 576)
 
     def train(side: Any) -> None:
