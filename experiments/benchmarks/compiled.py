@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from torch import Tensor
+from torch import Tensor, library
 
 from experiments.benchmarks.environments import BENCH
 from experiments.benchmarks.job import Job, Sizes
@@ -28,7 +28,7 @@ console = Console()
 ROWS, LENGTH, BLOCKS = 8, 64, 12
 
 
-@torch.library.custom_op("nlae_bench::product", mutates_args=())
+@library.custom_op("nlae_bench::product", mutates_args=())
 def opaque(x_BI: Tensor, weight_OI: Tensor) -> Tensor:
     """X Wᵀ by oneDNN."""
     return product(x_BI, weight_OI)
