@@ -25,7 +25,7 @@ from nlae.mixture import Mixture
 from nlae.prompt import Prompt
 from nlae.target import Site, Target, TinyTarget
 
-WIDTH, HEAD, WORKS, THEMES = 128, 64, 960, 16
+WIDTH, HEAD, WORKS, THEMES = 128, 64, 1440, 16
 POLYSEMANTIC = 3 * THEMES  # the neuron behind the detectors, three for each theme, fires on either of two themes
 PROMPT = Prompt(
     name="planted",
@@ -96,7 +96,7 @@ SCAN = ScanSettings(
     top=12,
     min_position=12,
     window_tokens=4096,
-    panels={"train": 1536, "select": 768, "decide": 768, "report": 768},
+    panels={"train": 2304, "select": 1152, "decide": 1152, "report": 1152},
     per_passage=4,
 )
 
@@ -125,6 +125,13 @@ def speaker(target: Target, found: Scan) -> MixtureSpeaker:
     adapter = AdapterSettings(4, 8.0)
     settings = PairSettings(prompt=PROMPT, verbalizer_adapter=adapter, reconstructor_adapter=adapter, max_tokens=64)
     return MixtureSpeaker(Mixture(target, sites, statistics, settings), found.layers, 0.0, 64)
+
+
+def neutral(speaker: MixtureSpeaker, found: Scan) -> str:
+    """What the speaker says of a layer's mean input: nothing in particular."""
+    (layer,) = found.layers
+    (text,) = speaker.write(layer, found.panel("train").inputs(layer).mean(0, keepdim=True), [0], "mlp_in")
+    return text
 
 
 def writes(target: Target) -> Any:

@@ -29,19 +29,25 @@ SETTINGS = DictionarySettings(
     min_passages=5,
     candidates=2,
     batch_size=8,
-    neutral="namesau its",  # what this untrained verbalizer says of nearly everything
+    neutral=None,
 )
 
 
-def make(target, corpus, scan, folder, speaker=None, settings=SETTINGS):
+def against_neutral(speaker, scan, **changes):
+    """Settings in which "nothing in particular" is what the speaker says of the mean."""
+    return replace(SETTINGS, neutral=planted.neutral(speaker, scan), **changes)
+
+
+def make(target, corpus, scan, folder, speaker=None, settings=None):
+    speaker = speaker or planted.speaker(target, scan)
     metrics = build_dictionary(
         scan,
         corpus,
-        speaker or planted.speaker(target, scan),
+        speaker,
         target.tokenizer,
         planted.writes(target),
         folder,
-        settings=settings,
+        settings=settings or against_neutral(speaker, scan),
         layers=[0],
         max_tokens=planted.PROMPT.max_tokens,
         target="planted",
@@ -127,8 +133,9 @@ class Mortal:
 
 
 def test_a_killed_dictionary_goes_on_and_ends_the_same(wired, tmp_path):
-    settings = replace(SETTINGS, sample=6, own=("with", "without", "write", "context"), readable_rows=8)
     speaker = planted.speaker(wired[0], wired[2])
+    own = ("with", "without", "write", "context")
+    settings = against_neutral(speaker, wired[2], sample=6, own=own, readable_rows=8)
     whole = Mortal(speaker, -1)
     metrics, dictionary = make(*wired, tmp_path / "whole", whole, settings)
     with pytest.raises(KilledError):
@@ -152,7 +159,7 @@ def test_a_killed_dictionary_goes_on_and_ends_the_same(wired, tmp_path):
 
 
 def test_the_mean_reading_of_the_shared_texts_can_stand_for_nothing_in_particular(wired, found, tmp_path):
-    said, _ = make(*wired, tmp_path, settings=replace(SETTINGS, neutral=None))
+    said, _ = make(*wired, tmp_path, settings=SETTINGS)
     assert said["scored"] == found[0]["scored"]
     # nearly all shared texts are one text here, so their mean is what it says
     assert said["prediction"] == pytest.approx(found[0]["prediction"], abs=0.05)
