@@ -1,17 +1,20 @@
 """Goal `dictionary`: what every neuron of the layers stands for, with scores beside their nulls, or an honest "no"."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nlae.errors import NlaeError
 from nlae.stages.context import StageContext
 
 if TYPE_CHECKING:
+    from nlae.autoencoder import Autoencoder
     from nlae.corpus import Corpus
     from nlae.dictionary.build import Examine
     from nlae.dictionary.direction_scan import DirectionScan
     from nlae.dictionary.scan import Scan
     from nlae.dictionary.settings import DictionarySettings
+    from nlae.mixture import Mixture
 
 VERSION = 6
 
@@ -82,7 +85,9 @@ def run(context: StageContext) -> dict[str, float]:
         max_tokens=int(context.config["prompt"]["max_tokens"]),
         target=str(context.config["target"].get("name") or "the target"),
         run=context.run,
-        examine=_examine(context, settings, corpus) if settings.judge is not None or settings.steered else None,
+        examine=_examine(pair, settings, corpus, context.folder)
+        if settings.judge is not None or settings.steered
+        else None,
     )
     context.run.html("dictionary", write_overview(Dictionary.open(context.folder), metrics=metrics))
     return metrics
@@ -105,13 +110,15 @@ def _directions(
     return DirectionScan.read(scan, directions, target, corpus, token_counts(corpus), settings.seed)
 
 
-def _examine(context: StageContext, settings: "DictionarySettings", corpus: "Corpus") -> "Examine":
-    """Judging and steering, on the target as it is, without the autoencoder's adapters."""
+def _examine(
+    trained: "Autoencoder | Mixture", settings: "DictionarySettings", corpus: "Corpus", folder: Path
+) -> "Examine":
+    """Judging and steering, on the target as it is: the autoencoder's own copy, its adapters aside."""
     from nlae.dictionary.examine import examine
 
     def with_target(entries: Any, texts: list[dict[str, Any]]) -> Any:
-        target = context.build("target").load(dtype=context.dtype, device=context.device)
-        return examine(target, corpus, entries, texts, settings, context.folder)
+        with trained.backbone.use(None):
+            return examine(trained.target, corpus, entries, texts, settings, folder)
 
     return with_target
 

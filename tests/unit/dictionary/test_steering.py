@@ -131,3 +131,17 @@ def test_the_other_side_of_a_neuron_is_not_another_neuron():
     plus = output_scores(target, 1, [4, 8], promoted[[1, 2]], CONTEXT_BT, settings, signs=[-1, 1])
     assert float(both[1]) == pytest.approx(float(plus.decoy_n[0]), abs=1e-4)
     assert all(bool(figures.isnan().all()) for figures in alone)
+
+
+def test_a_pairs_own_target_with_its_adapters_aside_is_the_target(make_pair):
+    """What lets a dictionary judge and steer without loading the model a second time."""
+    pair = make_pair("llama")
+    fresh = TinyTarget(layers=3, width=32, vocabulary=400).load()
+    promoted, settings = torch.arange(12).view(3, 4), SteeringSettings(kl=0.05, random=4)
+    wanted = output_scores(fresh, 1, [4, 5, 8], promoted, CONTEXT_BT, settings)
+    with pair.backbone.use(None):
+        found = output_scores(pair.target, 1, [4, 5, 8], promoted, CONTEXT_BT, settings)
+    with pair.backbone.use("verbalizer"):
+        other = output_scores(pair.target, 1, [4, 5, 8], promoted, CONTEXT_BT, settings)
+    assert torch.equal(found.gain_n, wanted.gain_n)
+    assert not torch.allclose(other.gain_n, wanted.gain_n)
