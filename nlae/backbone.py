@@ -269,8 +269,7 @@ class Backbone(nn.Module):
             # peft warns of a second adapter on one model, which is the very point here
             warnings.filterwarnings("ignore", message="Already found a `peft_config`")
             inject_adapter_in_model(self.adapter_config(settings, modules), self.model, adapter_name=role)
-        speed_up(self.model)
-        lean(self.model)
+        lean(speed_up(self.model))
         self.adapters[role] = settings
         for _, layer in self._lora_layers():
             # outside `use` the shared weights are the bare target, whatever peft has just made active
