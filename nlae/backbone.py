@@ -25,7 +25,7 @@ from transformers.pytorch_utils import Conv1D
 from nlae.errors import NlaeError
 from nlae.target import Site, Target, Trunk
 from nlae.target.linear import speed_up
-from nlae.target.lora import lean
+from nlae.target.lora import adaptable, lean
 from nlae.target.quantization import is_quantized
 from nlae.target.recompute import recompute
 
@@ -106,7 +106,7 @@ class Backbone(nn.Module):
         if verbalizer_adapter is None:
             self.full_verbalizer = self.clean_copy("target").requires_grad_(True)
         else:
-            self._add_adapter(VERBALIZER, verbalizer_adapter, self._linear_names(target.n_layers))
+            self._add_adapter(VERBALIZER, verbalizer_adapter, adaptable(target, target.n_layers))
         self.add_reader(RECONSTRUCTOR, reconstructor_adapter)
 
     def add_reader(self, role: str, adapter: AdapterSettings | None, seed: int | None = None) -> None:
@@ -114,14 +114,14 @@ class Backbone(nn.Module):
         if adapter is None:
             self.full_trunks[role] = Trunk(self.clean_copy("target"), self.site).requires_grad_(True)
         else:
-            self._add_adapter(role, adapter, self._linear_names(self.site.index + 1), seed)
+            self._add_adapter(role, adapter, adaptable(self.target, self.site.index + 1), seed)
 
     def add_reference(self) -> None:
         """Freeze a copy of everything the verbalizer's weights have learned so far, under the role `reference`."""
         if self.full_verbalizer is not None:
             self.full_reference = copy.deepcopy(self.full_verbalizer).requires_grad_(False)
             return
-        self._add_adapter(REFERENCE, self.adapters[VERBALIZER], self._linear_names(self.target.n_layers))
+        self._add_adapter(REFERENCE, self.adapters[VERBALIZER], adaptable(self.target, self.target.n_layers))
         self.load_state(REFERENCE, self.state(VERBALIZER))
         for parameter in self.parameters_of(REFERENCE):
             parameter.requires_grad_(False)
@@ -281,13 +281,6 @@ class Backbone(nn.Module):
                     # the base may be bf16; an adapter in bf16 would not move
                     parameter.data = parameter.data.float().to(self.target.device)
                     parameter.requires_grad_(True)
-
-    def _linear_names(self, n_blocks: int) -> list[str]:
-        """Dotted names of the adaptable linear maps of the first `n_blocks` blocks."""
-        blocks = self.target.architecture.blocks(self.target.model)
-        inside = {id(module) for block in blocks[:n_blocks] for module in block.modules()}
-        wanted = tuple(f".{leaf}" for leaf in self.target.architecture.lora_modules)
-        return [n for n, m in self.target.model.named_modules() if id(m) in inside and n.endswith(wanted)]
 
     def _decoder_name(self) -> str:
         """Dotted name of the decoder inside the causal LM, with its final dot; empty when it is the model itself."""

@@ -13,6 +13,8 @@ import torch
 from peft.tuners import lora
 from torch import Tensor, nn
 
+from nlae.target.model import Target
+
 
 class LeanLora(lora.Linear):
     """A map with adapters, of which none is merged and none drops out."""
@@ -27,6 +29,14 @@ class LeanLora(lora.Linear):
                 # scaled while it is narrow
                 result = result + self.lora_B[name](down(given) * self.scaling[name]).to(result.dtype)
         return result
+
+
+def adaptable(target: Target, n_blocks: int) -> list[str]:
+    """Dotted names of the adaptable linear maps of the first `n_blocks` blocks."""
+    blocks = target.architecture.blocks(target.model)
+    inside = {id(module) for block in blocks[:n_blocks] for module in block.modules()}
+    wanted = tuple(f".{leaf}" for leaf in target.architecture.lora_modules)
+    return [n for n, m in target.model.named_modules() if id(m) in inside and n.endswith(wanted)]
 
 
 def lean(model: nn.Module) -> None:
