@@ -69,6 +69,7 @@ def run(context: StageContext) -> dict[str, float]:
         kinds = (NEURONS, INPUT)
     else:
         layers, kinds = list(given.layers), (given.site.kind, given.site.kind)
+    asked = settings.judge is not None or settings.steered
     metrics = build_dictionary(
         scan if given is None else given,
         corpus,
@@ -85,9 +86,7 @@ def run(context: StageContext) -> dict[str, float]:
         max_tokens=int(context.config["prompt"]["max_tokens"]),
         target=str(context.config["target"].get("name") or "the target"),
         run=context.run,
-        examine=_examine(pair, settings, corpus, context.folder)
-        if settings.judge is not None or settings.steered
-        else None,
+        examine=_examine(pair, settings, corpus, context.folder) if asked else None,
     )
     context.run.html("dictionary", write_overview(Dictionary.open(context.folder), metrics=metrics))
     return metrics
