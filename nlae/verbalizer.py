@@ -24,6 +24,7 @@ from nlae.functional.injection import MODES, inject, to_scale
 from nlae.functional.likelihood import token_logprobs
 from nlae.prompt import Prompt, VerbalizerPrompt
 from nlae.target import Site
+from nlae.target.cache import read_on
 from nlae.target.model import pad_right
 from nlae.target.scales import LogitShape, embedding_multiplier, output_logits
 
@@ -165,7 +166,7 @@ class Verbalizer(nn.Module):
         """As `logprobs`, after a prompt that has been read, row by row; inside `use(role)`."""
         hidden_BTD = last_BD[:, None]
         if token_BT.shape[1] > 1:
-            output = self._decoder(role)(input_ids=token_BT[:, :-1], past_key_values=cache, use_cache=True)
+            output = read_on(self._decoder(role), cache, input_ids=token_BT[:, :-1])
             hidden_BTD = torch.cat([hidden_BTD, output.last_hidden_state], 1)
         if mask_BT is None:
             return self._token_logprobs(hidden_BTD.flatten(0, 1), token_BT.flatten(), role).view_as(token_BT)
@@ -181,7 +182,7 @@ class Verbalizer(nn.Module):
     def step(self, token_B: Tensor, cache: DynamicCache, role: str) -> Tensor:
         """One decoding step: logits (B, V) of the next token; inside `use(role)`."""
         decoder = self._decoder(role)
-        hidden_B1D = decoder(input_ids=token_B[:, None], past_key_values=cache, use_cache=True).last_hidden_state
+        hidden_B1D = read_on(decoder, cache, input_ids=token_B[:, None]).last_hidden_state
         return self.head(hidden_B1D[:, -1], role)
 
     def prefix_cache(self, role: str, batch: int) -> DynamicCache:
@@ -190,7 +191,7 @@ class Verbalizer(nn.Module):
         cache = DynamicCache(config=model.config)
         if self.ids.prefix_ids:
             ids_1P = torch.tensor([self.ids.prefix_ids], device=self.backbone.target.device)
-            self._decoder(role)(input_ids=ids_1P, past_key_values=cache, use_cache=True)
+            read_on(self._decoder(role), cache, input_ids=ids_1P)
             cache.batch_repeat_interleave(batch)
         return cache
 
@@ -230,7 +231,7 @@ class Verbalizer(nn.Module):
             times = embedding_multiplier(model)
             embedded_BTD = writer(embedded_BTD * times) / times if times != 1 else writer(embedded_BTD)
         with self._after_block(decoder, writer):
-            output = decoder(inputs_embeds=embedded_BTD, past_key_values=cache, use_cache=True, **given)
+            output = read_on(decoder, cache, inputs_embeds=embedded_BTD, **given)
         if isinstance(writer, _Writer) and writer.calls != 1:
             raise NlaeError(f"the activation was injected {writer.calls} times instead of once: unsupported decoder")
         hidden_BTD: Tensor = output.last_hidden_state

@@ -23,7 +23,7 @@ from transformers import DynamicCache
 
 from nlae.dictionary.steering_settings import SteeringSettings
 from nlae.functional.randomness import generator
-from nlae.target.cache import fork
+from nlae.target.cache import fork, read_on
 from nlae.target.hooks import first
 from nlae.target.model import Target
 from nlae.target.site import Site
@@ -178,7 +178,7 @@ class _Steering:
         self.decoder = target.architecture.decoder(target.model)
         self.context_BT = context_BT.to(target.device)
         self.prefix = DynamicCache(config=self.decoder.config)
-        self.decoder(input_ids=self.context_BT[:, :-1], past_key_values=self.prefix, use_cache=True)
+        read_on(self.decoder, self.prefix, input_ids=self.context_BT[:, :-1])
         module, _ = target.architecture.hooked(target.model, site.kind, site.index)
         self.module: nn.Module = module
         self.norms: list[Tensor] = []
@@ -192,7 +192,7 @@ class _Steering:
         if repeats > 1:
             cache.batch_repeat_interleave(repeats)
         last_B1 = self.context_BT[:, -1:].repeat_interleave(repeats, 0)
-        out = self.decoder(input_ids=last_B1, past_key_values=cache, use_cache=True)
+        out = read_on(self.decoder, cache, input_ids=last_B1)
         logits_XV = self.target.logits(out.last_hidden_state[:, -1])
         return logits_XV.view(len(self.context_BT), repeats, -1).transpose(0, 1)
 

@@ -19,6 +19,7 @@ from nlae.rollout.attention import NAME
 from nlae.rollout.cache import SharedPrefixCache
 from nlae.rollout.graphs import GraphedSteps
 from nlae.rollout.packing import PackedLinear, packable, shell
+from nlae.target.cache import read_on
 from nlae.target.scales import LogitShape
 from nlae.verbalizer import Verbalizer
 
@@ -80,7 +81,7 @@ class Decoder:
             return
         fresh = DynamicCache()
         ids_1P = torch.tensor([self.verbalizer.ids.prefix_ids], device=self.verbalizer.backbone.target.device)
-        self._plain(input_ids=ids_1P, past_key_values=fresh, use_cache=True)
+        read_on(self._plain, fresh, input_ids=ids_1P)
         if self._prefix_of is None:
             self._prefix = fresh
         else:
@@ -126,10 +127,10 @@ class Decoder:
     ) -> Tensor:
         position_B1 = (self.n_prefix + self.n_tail - 1 + written_B)[:, None]
         mask_B1ST = cache.aim(0, len(token_B), position_B1, width, start)
-        output = self._shell(
+        output = read_on(
+            self._shell,
+            cache,
             input_ids=token_B[:, None],
-            past_key_values=cache,
-            use_cache=True,
             position_ids=position_B1,
             attention_mask=mask_B1ST,
         )

@@ -12,6 +12,7 @@ from nlae.objective import Objective, Schedule
 from nlae.objective.micro import responses
 from nlae.rollout import LocalRollout
 from nlae.target import TinyTarget
+from nlae.target.cache import read_on
 from nlae.target.recompute import recompute
 from pairs import losses
 
@@ -126,7 +127,7 @@ def test_a_cache_without_layers_is_written_to_once():
                 recompute(block, index, lambda: torch.enable_grad)
         cache = DynamicCache()
         assert not cache
-        hidden_BTD = decoder(inputs_embeds=embedded_BTD, past_key_values=cache, use_cache=True).last_hidden_state
+        hidden_BTD = read_on(decoder, cache, inputs_embeds=embedded_BTD).last_hidden_state
         assert [layer.keys.shape[2] for layer in cache.layers] == [6, 6, 6]
         gradients += torch.autograd.grad(hidden_BTD.square().sum(), embedded_BTD)
         assert cache.get_seq_length() == 6

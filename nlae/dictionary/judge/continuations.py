@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from nlae.target.cache import fork
+from nlae.target.cache import fork, read_on
 from nlae.target.model import Target, pad_right
 
 Ids = tuple[int, ...]
@@ -44,7 +44,7 @@ def log_likelihood(
     decoder = target.architecture.decoder(target.model)
     for texts in _alike(by_text, batch_size):
         cache = DynamicCache(config=decoder.config)
-        out = decoder(input_ids=torch.tensor(texts, device=target.device), past_key_values=cache, use_cache=True)
+        out = read_on(decoder, cache, input_ids=torch.tensor(texts, device=target.device))
         first_BV = target.logits(out.last_hidden_state[:, -1]).log_softmax(-1).cpu()
         place = {row: number for number, text in enumerate(texts) for row in by_text[text]}
         # like lengths together: what is padded is read in vain
@@ -86,12 +86,12 @@ def _rest(target: Target, cache: DynamicCache, length: int, said: Sequence[list[
     asked_BS, _ = pad_right([ids[1:] for ids in said], target.pad_id)
     position_BS = torch.arange(length, length + read_BS.shape[1]).expand_as(read_BS)
     seen_BX = torch.cat([mask_BS.new_ones(len(said), length), mask_BS], dim=1)
-    out = target.architecture.decoder(target.model)(
+    out = read_on(
+        target.architecture.decoder(target.model),
+        cache,
         input_ids=read_BS.to(target.device),
         attention_mask=seen_BX.to(target.device),
         position_ids=position_BS.to(target.device),
-        past_key_values=cache,
-        use_cache=True,
     )
     row_K, step_K = torch.nonzero(mask_BS, as_tuple=True)
     hidden_KD = out.last_hidden_state[row_K.to(target.device), step_K.to(target.device)]

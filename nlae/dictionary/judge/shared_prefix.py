@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from nlae.target.cache import read_on
 from nlae.target.model import Target, pad_right
 from nlae.target.trunk import read_last
 
@@ -31,17 +32,17 @@ def next_token_logits(target: Target, rows: Sequence[Sequence[int]]) -> Tensor:
     decoder = target.architecture.decoder(target.model)
     cache = DynamicCache(config=decoder.config)
     prefix_1P = torch.tensor([list(rows[0][:shared])], device=target.device)
-    decoder(input_ids=prefix_1P, past_key_values=cache, use_cache=True)
+    read_on(decoder, cache, input_ids=prefix_1P)
     cache.batch_repeat_interleave(len(rows))
     ids_BT, mask_BT = pad_right([row[shared:] for row in rows], target.pad_id)
     ids_BT, mask_BT = ids_BT.to(target.device), mask_BT.to(target.device)
     whole_BS = torch.cat([mask_BT.new_ones(len(rows), shared), mask_BT], dim=1)
-    out = decoder(
+    out = read_on(
+        decoder,
+        cache,
         input_ids=ids_BT,
         attention_mask=whole_BS,
         position_ids=(whole_BS.cumsum(-1) - 1)[:, shared:].clamp(min=0),
-        past_key_values=cache,
-        use_cache=True,
     )
     return target.logits(read_last(out.last_hidden_state, mask_BT))
 
