@@ -30,8 +30,10 @@ from torch import Tensor
 from nlae.autoencoder import Autoencoder, PairSettings
 from nlae.backbone import RECONSTRUCTOR, VERBALIZER, AdapterSettings
 from nlae.errors import NlaeError
+from nlae.foreign import read_yaml
 from nlae.functional.scaling import SiteStatistics
 from nlae.prompt import Prompt
+from nlae.sidecar import checked
 from nlae.target import Site, source_from_description
 from nlae.target.selfcheck import check_probe, probe
 from nlae.verbalizer import InjectionSettings
@@ -39,6 +41,7 @@ from nlae.verbalizer import InjectionSettings
 META = "nla_meta.yaml"
 PEFT_PREFIX = "base_model.model."
 HEADS, STATISTICS, DISTRACTORS = "heads.safetensors", "statistics.safetensors", "distractors.safetensors"
+DATA = ("*.yaml", "*.json", "*.safetensors", "*.jinja", "*.model", "*.txt")  # all that is fetched: no code, no pickle
 CONTENT = (META, HEADS, STATISTICS, DISTRACTORS, "tokenizer", VERBALIZER, RECONSTRUCTOR)
 
 
@@ -141,27 +144,28 @@ def locate(path: str | Path) -> Path:
 
     name, _, revision = str(path).partition("@")
     try:
-        return Path(
-            snapshot_download(name, revision=revision or None, ignore_patterns=["*.bin", "*.pt", "*.pkl", "*.py"])
-        )
+        return Path(snapshot_download(name, revision=revision or None, allow_patterns=list(DATA)))
     except Exception as error:
         raise NlaeError(f"checkpoint={path}: neither a folder here nor to be had from the hub ({error})") from error
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
-    """The sidecar of a checkpoint folder.
+    """The sidecar of a checkpoint folder: the keys that `nlae.sidecar` lists, checked.
 
     Raises:
-        NlaeError: missing, not YAML, or not of this kind.
+        NlaeError: missing, not YAML, not of this kind, or a value that does not fit.
     """
     try:
-        meta = yaml.safe_load((folder / META).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        meta = read_yaml(folder / META)
+    except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise NlaeError(f"{folder / META} cannot be read ({reason}); copy the checkpoint again") from error
     if not isinstance(meta, dict) or meta.get("kind") != "nla_model":
         raise NlaeError(f"{folder / META} does not describe a natural language autoencoder (kind is not nla_model)")
-    return meta
+    try:
+        return checked(meta)
+    except ValueError as error:
+        raise NlaeError(f"{folder / META} says what no checkpoint may say: {error}; nothing of it was used") from error
 
 
 def describe(pair: Autoencoder) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from nlae.fingerprint import pick
 
 # What a checkpoint remembers without being bound to it: a typed value is taken.
 FREE = ("site.min_position",)
-HERE = "cache_dir"  # of a target: a place on this machine, which no checkpoint says
+HERE = ("cache_dir", "fetch")  # of a target: about this machine and its user, which no checkpoint says
 MIXTURE = "mixture"  # role of a checkpoint of several sites
 SHOWN = 3  # disagreements that are spelled out
 
@@ -34,19 +34,22 @@ def adopt_checkpoint(config: dict[str, Any], typed: Sequence[str]) -> tuple[dict
         NlaeError: no such checkpoint, or a typed key disagrees with it.
     """
     from nlae.checkpoint import locate, read_meta
-    from nlae.target import source_from_description
+    from nlae.config.build import locate as locate_class
+    from nlae.target.description import described
 
     folder = locate(config["checkpoint"])
     meta = read_meta(folder / "av" if (folder / "av").is_dir() else folder)
     config, typed = deepcopy(config), list(typed)
     said = said_by(meta)
     if "target" in said:
-        # data from elsewhere: no class but a target's own, and never remote code
-        known = signature(type(source_from_description(said["target"]))).parameters
+        node = described(said.pop("target"))  # data from elsewhere: checked before anything is built of it
+        known = signature(locate_class(node["_target_"], "target")).parameters
         # what an older sidecar does not say was what is now the default
-        _check_target(config, typed, {name: known[name].default for name in known} | said["target"])
-        here = {HERE: config["target"][HERE]} if HERE in known and f"target.{HERE}" in typed else {}
-        config["target"] = said.pop("target") | here
+        _check_target(config, typed, {name: known[name].default for name in known} | node)
+        here = {key: config["target"][key] for key in HERE if key in known and f"target.{key}" in typed}
+        if "target" in typed:
+            node.pop("fetch", None)  # the user named it, so it may be fetched
+        config["target"] = node | here
     if meta.get("role") == MIXTURE:
         _adopt_sites(config, typed, meta)
     elif _depth_to_layer(config, typed):
@@ -98,7 +101,6 @@ def said_by(meta: Mapping[str, Any]) -> dict[str, Any]:
         said |= {f"{role}.adapter.{key}": value for key, value in (adapter or {}).items()}
         if adapter is None:  # whole weights, as the reference layout always holds
             said[f"{role}.adapter"] = None
-    said = {path: value for path, value in said.items() if not path.endswith("_target_")}
     nullable = {"prompt.marker", "prompt.raw_verbalizer", "verbalizer.adapter", "reconstructor.adapter"}
     return {path: value for path, value in said.items() if value is not None or path in nullable}
 
@@ -114,7 +116,7 @@ def _check_target(config: Mapping[str, Any], typed: Sequence[str], target: Mappi
         path, value = f"target.{key}", target.get(key)
         # an option of the group leaves null what it does not say; a key that was typed says it
         said = path in typed or (current is not None and is_typed(path, typed))
-        if said and current != value and key != "name" and not (key == HERE and key in target):
+        if said and current != value and key != "name" and not (key in HERE and key in target):
             raise NlaeError(
                 f"checkpoint={config['checkpoint']} disagrees with the command line: {path}={_short(current)}, "
                 f"but it was trained on {target.get('name')} with {_short(value)}; leave target out"

@@ -166,6 +166,7 @@ class _Served:
             tensor_parallel_size=settings.devices,
             gpu_memory_utilization=settings.memory_share,
             max_model_len=len(verbalizer.ids.input_ids) + verbalizer.prompt.max_tokens,
+            trust_remote_code=False,
             enable_prompt_embeds=True,
             enable_prefix_caching=True,
             enable_lora=True,

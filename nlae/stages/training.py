@@ -60,7 +60,7 @@ def begin_pair(context: StageContext) -> Trained:
         )
     sites = resolved_sites(context.build("site"), target.n_layers)
     statistics = {name: store.statistics for name, store in stores.items()}
-    return Mixture(target, sites, statistics, settings, meta=meta | {"site": context.config["site"]}, distractors=known)
+    return Mixture(target, sites, statistics, settings, meta=meta | {"site": context.node("site")}, distractors=known)
 
 
 def is_mixture(context: StageContext) -> bool:

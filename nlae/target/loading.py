@@ -13,7 +13,9 @@ from nlae.progress import track
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-FAILURES = (OSError, ValueError, KeyError, ImportError, SafetensorError)
+FAILURES = (OSError, ValueError, KeyError, ImportError, SafetensorError, RecursionError)
+# said at every call: where nothing is said, transformers asks on the terminal whether to run the code that it found
+CLOSED = {"trust_remote_code": False}
 
 
 def load_config(model: str, **options: Any) -> "PretrainedConfig":
@@ -21,7 +23,8 @@ def load_config(model: str, **options: Any) -> "PretrainedConfig":
     from transformers import AutoConfig
 
     with readable(model):
-        config: PretrainedConfig = AutoConfig.from_pretrained(model, **options)
+        config: PretrainedConfig = AutoConfig.from_pretrained(model, **CLOSED | options)
+        _check_kernels(config)
     return config.get_text_config()
 
 
@@ -30,7 +33,7 @@ def load_tokenizer(model: str, **options: Any) -> "PreTrainedTokenizerBase":
     from transformers import AutoTokenizer
 
     with readable(model):
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model, **options)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model, **CLOSED | options)
     return tokenizer
 
 
@@ -47,10 +50,12 @@ def load_model(
         quantization: `8bit`, `4bit` or None; see `quantization`.
         options: for transformers.
     """
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     from nlae.target.model import torch_dtype
     from nlae.target.quantization import quantizer, settle
+
+    options = CLOSED | options
 
     if quantization is not None:
         options["quantization_config"] = quantizer(quantization, dtype)
@@ -61,14 +66,32 @@ def load_model(
         # torch's fused attention has no fast bf16 path on CPUs: plain matmuls take a quarter off a training step
         options["attn_implementation"] = "eager"
     with readable(model), quiet_bars(), quiet_report() if trunk_only else nullcontext():
+        named = {key: options[key] for key in ("revision", "trust_remote_code") if key in options}
+        _check_kernels(AutoConfig.from_pretrained(model, **named))
         found: Any = AutoModelForCausalLM.from_pretrained(
             model, dtype=torch_dtype(dtype), use_safetensors=True, output_loading_info=True, **options
         )
     loaded, info = found
+    if getattr(loaded, "_hf_peft_config_loaded", False):
+        raise missing(model, ValueError("an adapter, whose base would be fetched from wherever it says; merge the two"))
     if trunk_only:
         _check_trunk(loaded, set(info["missing_keys"]), model)
     settle(loaded)
     return loaded if placed else loaded.to(device)
+
+
+def _check_kernels(config: "PretrainedConfig") -> None:
+    """A config may name a repository whose compiled attention is fetched and run.
+
+    Raises:
+        ValueError: this one does.
+    """
+    parts = [config, *(getattr(config, name, None) for name in (getattr(config, "sub_configs", None) or ()))]
+    for part in parts:
+        for key in ("_attn_implementation", "_experts_implementation"):
+            named = getattr(part, key, None)
+            if isinstance(named, str) and "/" in named:
+                raise ValueError(f"its config asks for code from elsewhere ({key.lstrip('_')}: {named})")
 
 
 def _check_trunk(loaded: Any, missing_names: set[str], model: str) -> None:

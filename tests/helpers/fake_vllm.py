@@ -19,6 +19,7 @@ from nlae.functional.randomness import sample_inverse_cdf, uniforms
 ENGINE_ARGUMENTS = {
     "model", "dtype", "seed", "tensor_parallel_size", "gpu_memory_utilization", "max_model_len",
     "enable_prompt_embeds", "enable_prefix_caching", "enable_lora", "max_loras", "max_lora_rank", "logprobs_mode",
+    "trust_remote_code",
 }  # fmt: skip
 
 

