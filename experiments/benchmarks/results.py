@@ -129,7 +129,7 @@ def _key(one: Mapping[str, Any]) -> tuple[str, ...]:
     return str(one["work"]), str(one["peer"]), str(one.get("model")), str(one.get("dtype"))
 
 
-HEADINGS = ("work", "peer", "ours", "theirs", "unit", "ratio", "target", "of the roof", "peak ours / theirs")
+HEADINGS = ("work", "peer", "in", "ours", "theirs", "unit", "ratio", "target", "of the roof", "peak ours / theirs")
 
 
 def cells(one: Mapping[str, Any]) -> list[str]:
@@ -141,6 +141,7 @@ def cells(one: Mapping[str, Any]) -> list[str]:
     return [
         str(one["work"]),
         str(one["peer"]),
+        f"{short(one.get('dtype'))} / {short(one.get('peer_dtype') or one.get('dtype'))}",
         _number(one["ours"]),
         _number(one["theirs"]),
         str(one["unit"]),
@@ -149,6 +150,11 @@ def cells(one: Mapping[str, Any]) -> list[str]:
         "–" if one["roof_share"] is None else f"{one['roof_share']:.0%}",
         f"{_gigabytes(one['peak_bytes'])} / {_gigabytes(one['peer_peak_bytes'])}",
     ]
+
+
+def short(dtype: object) -> str:
+    """A type's name for tables."""
+    return {"float32": "fp32", "bfloat16": "bf16", "None": "–"}.get(str(dtype), str(dtype))
 
 
 def _number(value: float | None) -> str:

@@ -2,7 +2,8 @@
 
 Every contender is a process of its own, loaded once, commanded one repetition at a time over a pipe. A round is one
 repetition of each, in an order that turns from round to round, then one of the roofs: a machine that slows down slows
-everyone. The first round warms up and is not counted. On a GPU contenders come in pairs, since they would not all fit.
+everyone. The first round warms up and is not counted. On a GPU, or in several types at once, ours and one peer at a
+time, since they would not all fit. A peer that ran in several types is compared by its fastest.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ import importlib.util
 import logging
 import re
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -31,6 +32,7 @@ from experiments.benchmarks.results import LEFT_OUT, Measured
 
 log = logging.getLogger("bench")
 console = Console(stderr=True)
+DTYPES = ("float32", "bfloat16")
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
@@ -46,7 +48,11 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
         "--tiny", action="store_true", help="a tiny model and tiny counts: tests the chain, measures nothing"
     )
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--dtype", help="float32 or bfloat16 (default: float32 on a CPU, bfloat16 on a GPU)")
+    parser.add_argument(
+        "--dtype",
+        help="float32, bfloat16 or both with a comma (default: float32 on a CPU, bfloat16 on a GPU); of both, ours has "
+        "a row for each, beside the peer's faster one",
+    )
     parser.add_argument("--threads", type=int, help="default: all cores")
     parser.add_argument("--set", dest="sizes", action="append", default=[], metavar="NAME=NUMBER", help="see job.Sizes")
     parser.add_argument(
@@ -58,6 +64,19 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(given)
 
 
+def dtypes_of(given: str) -> list[str]:
+    """The types that were asked for.
+
+    Raises:
+        SystemExit: one that is not measured here.
+    """
+    wanted = list(dict.fromkeys(name.strip() for name in given.split(",") if name.strip()))
+    unknown = [name for name in wanted if name not in DTYPES]
+    if unknown or not wanted:
+        raise SystemExit(f"--dtype {given}: choose from {', '.join(DTYPES)}, or both with a comma")
+    return wanted
+
+
 def kind(device: str) -> str:
     """Name of this machine's kind: `cpu-2core`, or the GPU's."""
     if device.startswith("cuda"):
@@ -67,6 +86,18 @@ def kind(device: str) -> str:
     return f"cpu-{cores()}core"
 
 
+def processor() -> str:
+    """The processor's name, and the units it multiplies bfloat16 with."""
+    import platform
+
+    from nlae.pipeline.hardware import BF16_UNITS
+
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
+    found = dict(line.replace("\t", "").split(":", 1) for line in lines if ":" in line)
+    units = [unit for unit in BF16_UNITS if unit in found.get("flags", "").split()]
+    return f"{found.get('model name', platform.processor()).strip()}, {' and '.join(units) or 'no bf16 units'}"
+
+
 def cores() -> int:
     """Cores that this process may use."""
     import os
@@ -74,26 +105,48 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+class Contender(NamedTuple):
+    """Who does a work, and in which type."""
+
+    name: str
+    dtype: str
+
+    def __str__(self) -> str:
+        return f"{self.name} · {self.dtype}"
+
+
+def fastest(peer: str, measured: Mapping[Contender, Measured]) -> tuple[Measured, str | None]:
+    """What was measured of a peer in the type that suits it best, and that type."""
+    mine = {who.dtype: found for who, found in measured.items() if who.name == peer}
+    if not mine:
+        return Measured(problem=LEFT_OUT), None
+    ran = {dtype: found for dtype, found in mine.items() if found.problem is None and found.seconds}
+    dtype = max(ran, key=lambda dtype: ran[dtype].rate) if ran else next(iter(mine))
+    return mine[dtype], dtype
+
+
 class Bench:
     """One run over several works.
 
     Args:
         options: the command line.
-        path: of the job.
+        paths: of the job in each type, by its name.
     """
 
-    def __init__(self, options: argparse.Namespace, path: Path) -> None:
-        self.options, self.path, self.job = options, path, Job.load(path)
+    def __init__(self, options: argparse.Namespace, paths: Mapping[str, Path]) -> None:
+        self.options, self.paths = options, paths
+        self.jobs = {dtype: Job.load(path) for dtype, path in paths.items()}
+        self.job = next(iter(self.jobs.values()))
         self.wanted = None if options.peers is None else {name.strip() for name in options.peers.split(",")}
-        self.roofs: list[dict[str, float]] = []
+        self.roofs: dict[str, list[dict[str, float]]] = {dtype: [] for dtype in paths}
 
-    def link(self, work: str, name: str, python: Path, entry: str) -> Link:
+    def link(self, work: str, who: Contender, python: Path, entry: str) -> Link:
         """Start a worker."""
         return Link(
             python,
-            self.path,
+            self.paths[who.dtype],
             entry,
-            BENCH / "logs" / f"{work}-{name}.log",
+            BENCH / "logs" / f"{work}-{who.name}-{who.dtype}.log",
             root=ROOT,
             threads=self.job.threads,
             limit=self.options.limit,
@@ -102,64 +155,91 @@ class Bench:
     def run(self, work: Work) -> list[dict[str, Any]]:
         """All rows of one work."""
         if work.needs is not None and importlib.util.find_spec(f"{PACKAGE}.works.{work.name}") is None:
-            problem = f"{work.needs} has no public scan to call yet"
-            return [self._row(work, peer, Measured(problem=problem), Measured()) for peer in work.peers]
-        left_out = Measured(problem=LEFT_OUT)
+            problem = Measured(problem=f"{work.needs} has no public scan to call yet")
+            return [self._row(work, peer, dtype, problem, {}) for dtype in self.paths for peer in work.peers]
         peers = [peer for peer in work.peers if self.wanted is None or peer.name in self.wanted]
-        together = [peers] if self.job.device == "cpu" else [[peer] for peer in peers]
-        found: dict[str, dict[str, Any]] = {}
-        for group in together or [[]]:
-            ours, theirs = self._measure(work, group)
-            found |= {peer.name: self._row(work, peer, ours, theirs[peer.name]) for peer in group}
-            last = ours
-        return [found.get(peer.name) or self._row(work, peer, last, left_out) for peer in work.peers]
+        at_once = self.job.device == "cpu" and len(self.paths) == 1
+        rows: list[dict[str, Any]] = []
+        last: dict[Contender, Measured] = {}
+        for group in ([peers] if at_once else [[peer] for peer in peers]) or [[]]:
+            last = self._measure(work, group)
+            rows += [
+                self._row(work, peer, dtype, last[Contender(OURS, dtype)], last) for peer, dtype in self._all(group)
+            ]
+        left_out = [peer for peer in work.peers if peer not in peers]
+        return rows + [
+            self._row(work, peer, dtype, last[Contender(OURS, dtype)], {}) for peer, dtype in self._all(left_out)
+        ]
 
-    def _measure(self, work: Work, peers: Sequence[Peer]) -> tuple[Measured, dict[str, Measured]]:
-        """Rounds of ours and of some peers."""
-        measured = {OURS: Measured(), **{peer.name: Measured() for peer in peers}}
-        entries = {OURS: (OURS, f"{PACKAGE}.works.{work.name}:ours")}
-        entries |= {peer.name: (peer.environment, f"{PACKAGE}.peers.{peer.entry}") for peer in peers}
+    def _all(self, peers: Sequence[Peer]) -> list[tuple[Peer, str]]:
+        return [(peer, dtype) for dtype in self.paths for peer in peers]
+
+    def _measure(self, work: Work, peers: Sequence[Peer]) -> dict[Contender, Measured]:
+        """Rounds of ours and of some peers, in every type."""
+        entries = {Contender(OURS, dtype): (OURS, f"{PACKAGE}.works.{work.name}:ours") for dtype in self.paths}
+        for peer, dtype in self._all(peers):
+            entries[Contender(peer.name, dtype)] = (peer.environment, f"{PACKAGE}.peers.{peer.entry}")
+        measured = {who: Measured() for who in entries}
         with contextlib.ExitStack() as stack:
-            roof = stack.enter_context(
-                self.link(work.name, "roofs", interpreter(OURS), f"{PACKAGE}.roofs:measure")
-            ).ready()
-            links: dict[str, Link] = {}
-            for name, (environment, entry) in entries.items():
-                self._say(work, name, "loading")
-                with self._guard(work, name, measured[name]):
+            roofs = {
+                dtype: stack.enter_context(
+                    self.link(work.name, Contender("roofs", dtype), interpreter(OURS), f"{PACKAGE}.roofs:measure")
+                ).ready()
+                for dtype in self.paths
+            }
+            links: dict[Contender, Link] = {}
+            for who, (environment, entry) in entries.items():
+                self._say(work, who, "loading")
+                with self._guard(work, who, measured[who]):
                     python = interpreter(environment, shared=self.options.shared)
-                    links[name] = stack.enter_context(self.link(work.name, name, python, entry)).ready()
-                    measured[name].versions = links[name].versions
-                    measured[name].check = links[name].ask("check")["check"]
+                    links[who] = stack.enter_context(self.link(work.name, who, python, entry)).ready()
+                    measured[who].versions = links[who].versions
+                    measured[who].check = links[who].ask("check")["check"]
             for number in range(self.options.rounds + 1):
-                for name in _turned(list(links), number):
-                    if measured[name].problem is None:
-                        self._say(work, name, f"round {number} of {self.options.rounds}" if number else "warm-up")
-                        with self._guard(work, name, measured[name]):
-                            answer = links[name].ask("run")
+                for who in _turned(list(links), number):
+                    if measured[who].problem is None:
+                        self._say(work, who, f"round {number} of {self.options.rounds}" if number else "warm-up")
+                        with self._guard(work, who, measured[who]):
+                            answer = links[who].ask("run")
                             if number:
-                                measured[name].add(answer)
-                answer = roof.ask("run")
-                if number:
-                    self.roofs.append(answer)
-            if self.options.profile and measured[OURS].problem is None:
-                path = (BENCH if self.options.tiny else HERE) / "profiles" / f"{self.name}-{work.name}.txt"
-                with self._guard(work, OURS, measured[OURS]):
-                    self._say(work, OURS, f"profile in {links[OURS].ask('profile', path=str(path))['profile']}")
-        return measured.pop(OURS), measured
+                                measured[who].add(answer)
+                for dtype, roof in roofs.items():
+                    answer = roof.ask("run")
+                    if number:
+                        self.roofs[dtype].append(answer)
+            if self.options.profile:
+                self._profile(work, links, measured)
+        return measured
+
+    def _profile(self, work: Work, links: Mapping[Contender, Link], measured: Mapping[Contender, Measured]) -> None:
+        for dtype in self.paths:
+            who = Contender(OURS, dtype)
+            if measured[who].problem is None:
+                kept = f"{self.name}-{work.name}" + ("" if dtype == "float32" else f"-{dtype}")
+                path = (BENCH if self.options.tiny else HERE) / "profiles" / f"{kept}.txt"
+                with self._guard(work, who, measured[who]):
+                    self._say(work, who, f"profile in {links[who].ask('profile', path=str(path))['profile']}")
 
     @property
     def name(self) -> str:
         """Prefix of files: machine kind and model."""
         return f"{kind(self.job.device)}-{self.job.model}"
 
-    def _row(self, work: Work, peer: Peer, ours: Measured, theirs: Measured) -> dict[str, Any]:
-        about: dict[str, Any] = {"model": self.job.model, "dtype": self.job.dtype, "threads": self.job.threads}
-        about |= {"date": datetime.date.today().isoformat(), "note": peer.note}
-        if self.roofs:
-            about |= {f"roof_{what}": statistics.median(r[what] for r in self.roofs) for what in ("flops", "copy")}
+    def _row(
+        self, work: Work, peer: Peer, dtype: str, ours: Measured, measured: Mapping[Contender, Measured]
+    ) -> dict[str, Any]:
+        theirs, peer_dtype = fastest(peer.name, measured)
+        about: dict[str, Any] = {"model": self.job.model, "dtype": dtype, "peer_dtype": peer_dtype}
+        about |= {
+            "cpu": processor(),
+            "threads": self.job.threads,
+            "date": datetime.date.today().isoformat(),
+            "note": peer.note,
+        }
+        if found := self.roofs[dtype]:
+            about |= {f"roof_{what}": statistics.median(r[what] for r in found) for what in ("flops", "copy")}
         # bf16 rounds differently on every path: there the numbers are recorded and nothing is refused
-        tolerance = work.tolerance if self.job.dtype == "float32" else None
+        tolerance = work.tolerance if dtype == peer_dtype == "float32" else None
         return results.row(
             work.name,
             peer.name,
@@ -174,22 +254,22 @@ class Bench:
         )
 
     @contextlib.contextmanager
-    def _guard(self, work: Work, name: str, measured: Measured) -> Any:
+    def _guard(self, work: Work, who: Contender, measured: Measured) -> Any:
         try:
             yield
         except ContenderError as failure:
             measured.problem = str(failure)
-            self._say(work, name, f"[red]not run:[/] {failure}")
+            self._say(work, who, f"[red]not run:[/] {failure}")
 
     @staticmethod
-    def _say(work: Work, name: str, what: str) -> None:
-        console.print(f"[dim]{datetime.datetime.now():%H:%M:%S}[/] {work.name} · {name} · {what}", highlight=False)
+    def _say(work: Work, who: Contender, what: str) -> None:
+        console.print(f"[dim]{datetime.datetime.now():%H:%M:%S}[/] {work.name} · {who} · {what}", highlight=False)
 
 
-def _turned(names: list[str], by: int) -> list[str]:
+def _turned(contenders: list[Contender], by: int) -> list[Contender]:
     """The same circle, begun elsewhere."""
-    by %= max(1, len(names))
-    return names[by:] + names[:by]
+    by %= max(1, len(contenders))
+    return contenders[by:] + contenders[:by]
 
 
 def show(rows: Sequence[dict[str, Any]]) -> None:
@@ -208,12 +288,16 @@ def main(given: Sequence[str] | None = None) -> int:
 
     model = "tiny" if options.tiny else options.model
     sizes = (TINY if options.tiny else Sizes()).with_overrides(options.sizes)
-    dtype = options.dtype or ("float32" if options.device == "cpu" else "bfloat16")
-    path = prepare(model, sizes, BENCH / "jobs", device=options.device, dtype=dtype, threads=options.threads or cores())
+    dtypes = dtypes_of(options.dtype or ("float32" if options.device == "cpu" else "bfloat16"))
+    threads = options.threads or cores()
+    paths = {
+        dtype: prepare(model, sizes, BENCH / "jobs" / dtype, device=options.device, dtype=dtype, threads=threads)
+        for dtype in dtypes
+    }
     out = options.out or (BENCH / "tiny.json" if options.tiny else HERE / f"{kind(options.device)}.json")
     made: list[dict[str, Any]] = []
     for work in works:
-        bench = Bench(options, path)
+        bench = Bench(options, paths)
         made += bench.run(work)
         results.merge(out, made)
     show(made)

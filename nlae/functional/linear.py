@@ -2,8 +2,9 @@
 
 torch multiplies float32 matrices with MKL, which leaves more than half of a processor idle unless Intel made it;
 oneDNN, which torch carries for its other types, does not. Which kernel runs depends on type and machine architecture
-alone, never on a timing, so that a run repeats itself bit for bit. Everything but float32 on an x86 CPU (other types,
-autocast, GPUs) is left to torch; a second derivative is an error, since nothing here takes one.
+alone, never on a timing, so that a run repeats itself bit for bit. With a gradient everything but float32 on an x86 CPU
+(other types, autocast, GPUs) is left to torch; a second derivative is an error, since nothing here takes one. Packed
+matrices, which have no gradient, may be bfloat16 too.
 """
 
 from __future__ import annotations
@@ -19,9 +20,19 @@ from torch.nn import functional as F
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 
 
-def available() -> bool:
-    """Whether this build of torch on this machine has the kernel."""
-    return X86 and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+def available(dtype: torch.dtype = torch.float32) -> bool:
+    """Whether this build of torch on this machine has the kernel; of other types than float32, for packed matrices."""
+    if not (X86 and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
+        return False
+    if dtype is torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return dtype is torch.float32
+
+
+def pack(weight_OI: Tensor) -> Tensor:
+    """The matrix in the layout that `product` multiplies few rows with fastest; a copy that only `product` can read."""
+    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight_OI, None)
+    return packed
 
 
 def linear(x_BI: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
@@ -32,7 +43,7 @@ def linear(x_BI: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Ten
 
 
 def product(x_BI: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
-    """`F.linear` by oneDNN, without a gradient: x Wᵀ + b for float32 CPU tensors of any strides; shape (…, O)."""
+    """`F.linear` by oneDNN, without a gradient: x Wᵀ + b for CPU tensors of one type, any strides; shape (…, O)."""
     return torch.ops.mkldnn._linear_pointwise(x_BI, weight_OI, bias_O, "none", [], "")
 
 

@@ -41,11 +41,10 @@ class Decoder:
         self._weights = verbalizer.backbone.parameters_of(role)
         model: Any = verbalizer.backbone.language_model(role)
         self._plain = verbalizer.backbone.target.architecture.decoder(model)
-        # under autocast training multiplies in bfloat16, and what is sampled must be what is trained
-        packed = packed and not torch.is_autocast_enabled(verbalizer.backbone.target.device.type)
-        self._shell = _own_attention(shell(self._plain, role, packed=packed))
         head = model.get_output_embeddings()
-        self._head = shell(head, role, packed=packed) if packable(head) else head
+        dtype = _computed_in(head.weight) if packed else None
+        self._shell = _own_attention(shell(self._plain, role, dtype=dtype))
+        self._head = shell(head, role, dtype=dtype) if dtype is not None and packable(head, dtype) else head
         self._shape = LogitShape.of(model)
         self.n_prefix = len(verbalizer.ids.prefix_ids)
         self.n_tail = 1 + len(verbalizer.ids.suffix_ids)
@@ -138,6 +137,12 @@ class Decoder:
 
     def _logits(self, hidden_BD: Tensor) -> Tensor:
         return self._shape(self._head(hidden_BD))
+
+
+def _computed_in(weight: Tensor) -> torch.dtype:
+    """The type that training multiplies this weight in: what is sampled must be what is trained."""
+    kind = weight.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
 
 
 def _own_attention(decoder: Any) -> Any:

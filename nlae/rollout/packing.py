@@ -1,15 +1,17 @@
-"""A decoder for reading only: the same modules in a tree of its own, its linear maps merged and packed.
+"""A decoder for reading only: the same modules in a tree of its own, its linear maps packed.
 
-On x86 CPUs in float32 every adapted map becomes one matrix, W + αBA/r, in the layout that oneDNN multiplies few rows
-with: two to three times the rate of the plain one at 32 rows, for a second copy of the weights. In any other type or
-place the maps stay what they are: a merged bfloat16 matrix would round the adapter away. Maps of one module that read
-the same input (queries, keys and values; gate and up) become one product: few rows are multiplied at the speed at which
-weights are read, and one long read is a tenth faster than three.
+On x86 CPUs every map lies in the layout that oneDNN multiplies few rows with: in float32 two to three times the rate of
+the plain one at 32 rows, for a second copy of the weights. In float32 an adapter is merged into its map, W + αBA/r. A
+merged bfloat16 matrix would round the adapter away: there A lies below W in one matrix, and what B makes of A's answer
+is added, as training has it. Maps of one module that read the same input (queries, keys and values; gate and up) become
+one product: few rows are multiplied at the speed at which weights are read, and one long read is a tenth faster than
+three. In any other type or place the maps stay what they are.
 """
 
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,39 +19,81 @@ import torch
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
-from nlae.functional.linear import available, product
+from nlae.functional.linear import available, pack, product
 
 SIBLINGS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))  # by their usual names; others stay apart
 
 
-class PackedLinear(nn.Module):
-    """x Wᵀ + b with a packed W.
+@dataclasses.dataclass(frozen=True)
+class Terms:
+    """x Wᵀ + b + (x Aᵀ) Bᵀ: a linear map as one role runs it, all in the type that it is computed in.
 
-    Args:
-        weight_OI: the matrix, float32 on the CPU.
-        bias_O: or None.
+    Attributes:
+        weight_OI: W; in float32 with the adapter merged.
+        bias_O: b, or None.
+        down_RI: A, or None where nothing is kept apart.
+        up_OR: B times the adapter's scale, or None.
     """
 
-    def __init__(self, weight_OI: Tensor, bias_O: Tensor | None) -> None:
+    weight_OI: Tensor
+    bias_O: Tensor | None
+    down_RI: Tensor | None = None
+    up_OR: Tensor | None = None
+
+    @classmethod
+    def of(cls, module: Any, role: str, dtype: torch.dtype) -> Terms:
+        """Those of a linear map, adapted or not."""
+        base: Any = module.base_layer if isinstance(module, LoraLayer) else module
+        weight_OI = base.weight.detach()
+        bias_O = None if base.bias is None else base.bias.detach().to(dtype)
+        if base is module or role not in module.lora_A:
+            return cls(weight_OI.to(dtype), bias_O)
+        if dtype is torch.float32:
+            return cls(weight_OI + module.get_delta_weight(role).detach(), bias_O)
+        down_RI, up_OR = module.lora_A[role].weight.detach(), module.lora_B[role].weight.detach()
+        return cls(weight_OI.to(dtype), bias_O, down_RI.to(dtype), (up_OR * module.scaling[role]).to(dtype))
+
+
+class PackedLinear(nn.Module):
+    """Linear maps of one input, packed into one; their results lie side by side.
+
+    Args:
+        terms: of each map, all of one type, which what enters is brought to (as autocast would).
+    """
+
+    def __init__(self, *terms: Terms) -> None:
         super().__init__()
-        self._packed: Any = torch.ops.mkldnn._reorder_linear_weight(weight_OI, None)
-        self._bias_O = bias_O
+        self._width = sum(len(one.weight_OI) for one in terms)
+        self._dtype = terms[0].weight_OI.dtype
+        downs = [one.down_RI for one in terms if one.down_RI is not None]
+        self._packed = pack(torch.cat([*(one.weight_OI for one in terms), *downs]))
+        self._bias_O: Tensor | None = None
+        self._up_RO: Tensor | None = None
+        if any(one.bias_O is not None for one in terms):
+            biases = [
+                one.weight_OI.new_zeros(len(one.weight_OI)) if one.bias_O is None else one.bias_O for one in terms
+            ]
+            self._bias_O = torch.cat([*biases, *(down_RI.new_zeros(len(down_RI)) for down_RI in downs)])
+        if downs:
+            ups = [one.weight_OI.new_zeros(len(one.weight_OI), 0) if one.up_OR is None else one.up_OR for one in terms]
+            self._up_RO = torch.block_diag(*ups).t()
 
     def forward(self, x_BI: Tensor) -> Tensor:
         """Shape (…, O)."""
-        return product(x_BI, self._packed, self._bias_O)
+        made_BX = product(x_BI.to(self._dtype), self._packed, self._bias_O)
+        if self._up_RO is None:
+            return made_BX
+        rows_NX = made_BX.flatten(0, -2)
+        added_NO = torch.addmm(rows_NX[:, : self._width], rows_NX[:, self._width :].contiguous(), self._up_RO)
+        return added_NO.view(*made_BX.shape[:-1], self._width)
 
 
 class _Siblings:
     """One product for maps that read the same input; the first to be asked computes it for all."""
 
-    def __init__(self, weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> None:
-        self._widths = [len(weight_OI) for weight_OI in weights]
-        pairs = list(zip(weights, biases, strict=True))
-        bias_O = None
-        if any(bias is not None for bias in biases):
-            bias_O = torch.cat([weight.new_zeros(len(weight)) if bias is None else bias for weight, bias in pairs])
-        self._map = PackedLinear(torch.cat(list(weights)), bias_O)
+    def __init__(self, terms: Sequence[Terms]) -> None:
+        self._widths = [len(one.weight_OI) for one in terms]
+        self._map = PackedLinear(*terms)
         self._input: Tensor | None = None
         self._parts: list[Tensor | None] = []
 
@@ -82,51 +126,46 @@ class PackedSibling(nn.Module):
         return self._siblings.part(x_BI, self._number)
 
 
-def packable(module: nn.Module) -> bool:
-    """Whether this linear map gains from packing, and loses nothing by merging."""
+def packable(module: nn.Module, dtype: torch.dtype) -> bool:
+    """Whether this linear map gains from packing when it is computed in `dtype`, and loses nothing by it."""
     base: Any = module.base_layer if isinstance(module, LoraLayer) else module
-    if not isinstance(base, nn.Linear):
+    if not isinstance(base, nn.Linear) or base.weight.device.type != "cpu":
         return False
-    return available() and base.weight.dtype is torch.float32 and base.weight.device.type == "cpu"
+    # quantised maps are linear by class, and hold whole numbers
+    return available(dtype) and base.weight.dtype in (dtype, torch.float32)
 
 
-def merged(module: Any, role: str) -> tuple[Tensor, Tensor | None]:
-    """Matrix and bias of the linear map as `role` runs it."""
-    if not isinstance(module, LoraLayer):
-        return module.weight.detach(), module.bias
-    adapted: Any = module
-    weight_OI = adapted.base_layer.weight.detach()
-    if role in adapted.lora_A:
-        weight_OI = weight_OI + adapted.get_delta_weight(role).detach()
-    return weight_OI, adapted.base_layer.bias
+def shell(module: nn.Module, role: str, *, dtype: torch.dtype | None) -> Any:
+    """A tree of new modules over the same weights; setting it up changes nothing else.
 
-
-def shell(module: nn.Module, role: str, *, packed: bool) -> Any:
-    """A tree of new modules over the same weights, with packed maps where asked; setting it up changes nothing else."""
-    if packed and packable(module):
-        return PackedLinear(*merged(module, role))
+    Args:
+        module: what is read with.
+        role: whose adapters.
+        dtype: the type that linear maps are computed in, to pack them; None leaves them as they are.
+    """
+    if dtype is not None and packable(module, dtype):
+        return PackedLinear(Terms.of(module, role, dtype))
     copied = copy.copy(module)
     # copy.copy shares the registries: a child set on the copy would appear in the original
     for registry in ("_modules", "_forward_hooks", "_forward_pre_hooks"):
         copied.__dict__[registry] = copy.copy(module.__dict__[registry])
     if isinstance(module, LoraLayer):
         return copied
-    together = _together(module, role) if packed else {}
+    together = _together(module, role, dtype) if dtype is not None else {}
     for name, child in module.named_children():
-        made = copied._modules[name] = together.get(name) or shell(child, role, packed=packed)
+        made = copied._modules[name] = together.get(name) or shell(child, role, dtype=dtype)
         if isinstance(made, PackedLinear | PackedSibling):
             # found before the registry, and called without a module's ceremony: tens of thousands of times a rollout
             copied.__dict__[name] = made.forward
     return copied
 
 
-def _together(module: nn.Module, role: str) -> dict[str, PackedSibling]:
+def _together(module: nn.Module, role: str, dtype: torch.dtype) -> dict[str, PackedSibling]:
     """The maps of this module that one product computes, by name."""
     children = dict(module.named_children())
     found: dict[str, PackedSibling] = {}
     for names in SIBLINGS:
-        if all(name in children and packable(children[name]) for name in names):
-            weights, biases = zip(*(merged(children[name], role) for name in names), strict=True)
-            siblings = _Siblings(weights, biases)
+        if all(name in children and packable(children[name], dtype) for name in names):
+            siblings = _Siblings([Terms.of(children[name], role, dtype) for name in names])
             found |= {name: PackedSibling(siblings, number) for number, name in enumerate(names)}
     return found

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
-from experiments.benchmarks import results
+from experiments.benchmarks import results, roofs
 from experiments.benchmarks.results import Measured
+from experiments.benchmarks.run import Contender, dtypes_of, fastest
+from experiments.benchmarks.session import CommandsEndedError, Session
 
 
 def measured(seconds: list[float], units: int = 100, **how: Any) -> Measured:
@@ -95,4 +99,54 @@ def test_readme_keeps_what_stands_around_the_tables(tmp_path: Path) -> None:
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert "old" not in text
-    assert "| extraction | hf | 100 | 50 | tokens/s | 2.00 | ≥ 1.5 met | 40% | 1.00 GB / 1.00 GB |" in text
+    line = "| extraction | hf | – / – | 100 | 50 | tokens/s | 2.00 | ≥ 1.5 met | 40% | 1.00 GB / 1.00 GB |"
+    assert line in text
+
+
+def test_a_peer_is_compared_by_the_type_that_suits_it() -> None:
+    who = {Contender("hf", "float32"): measured([4.0]), Contender("hf", "bfloat16"): measured([2.0])}
+    assert fastest("hf", who) == (who[Contender("hf", "bfloat16")], "bfloat16")
+    who[Contender("hf", "bfloat16")].problem = "no kernel"
+    assert fastest("hf", who)[1] == "float32"
+    assert fastest("trl", who)[0].problem == results.LEFT_OUT
+
+
+@pytest.mark.parametrize("given", ["float16", "", ","])
+def test_a_type_that_is_not_measured_is_refused(given: str) -> None:
+    with pytest.raises(SystemExit, match="choose from float32, bfloat16"):
+        dtypes_of(given)
+    assert dtypes_of("bfloat16, float32,bfloat16") == ["bfloat16", "float32"]
+
+
+def test_the_roof_is_that_of_the_fastest_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels that agree, one of them slow: the rate that shares are taken of is the fast one's."""
+    left, right = torch.randn(64, 64), torch.randn(64, 64)
+    ways = roofs.kernels(left, right)
+    for made in ways.values():
+        torch.testing.assert_close(made(), left @ (right if made is ways["torch"] else right.T))
+    answers: list[dict[str, float]] = []
+
+    class OneRound(Session):
+        def __init__(self) -> None:
+            self.rounds = 0
+
+        def ready(self) -> None: ...
+
+        def start(self) -> None: ...
+
+        def wait(self) -> dict[str, Any]:
+            self.rounds += 1
+            if self.rounds > 1:
+                raise CommandsEndedError
+            return {"do": "run"}
+
+        def done(self, units: int, **more: float) -> None:
+            answers.append(more)
+
+    seconds = iter([2.0, 1.0, 5.0])
+    monkeypatch.setattr(roofs, "kernels", lambda a, b: {"torch": a.clone, "onednn": a.clone})
+    monkeypatch.setattr(roofs, "best", lambda do, device: next(seconds))
+    with pytest.raises(CommandsEndedError):
+        roofs.measure(SimpleNamespace(device="cpu", dtype="float32"), OneRound())  # type: ignore[arg-type]
+    assert answers[0]["flops"] == answers[0]["flops_onednn"] == 2 * 2048**3
+    assert answers[0]["flops_torch"] == 2048**3

@@ -98,7 +98,7 @@ def test_maps_of_one_input_are_one_product_in_whatever_order_they_are_asked(orde
         owner.add_module(name, nn.Linear(6, 3 + number, bias=number == 1))
     owner.add_module("o_proj", nn.Linear(6, 6))
     plain_maps = list(owner.children())
-    packed = list(shell(owner, "verbalizer", packed=True).children())
+    packed = list(shell(owner, "verbalizer", dtype=torch.float32).children())
     assert [type(module) for module in packed] == [PackedSibling] * 3 + [PackedLinear]
     for rows in (4, 1):
         x_BI = torch.randn(rows, 2, 6)
@@ -107,7 +107,7 @@ def test_maps_of_one_input_are_one_product_in_whatever_order_they_are_asked(orde
     freed = weakref.ref(x_BI)
     del x_BI
     assert freed() is None, "an input outlives its use"
-    assert [type(module) for module in shell(owner, "verbalizer", packed=False).children()] == [nn.Linear] * 4
+    assert [type(module) for module in shell(owner, "verbalizer", dtype=None).children()] == [nn.Linear] * 4
 
 
 def test_the_prompts_prefix_is_run_once_for_all_calls_until_weights_change(make_pair, activations, monkeypatch):
