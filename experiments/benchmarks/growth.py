@@ -24,7 +24,7 @@ from experiments.benchmarks.catalogue import PACKAGE
 from experiments.benchmarks.environments import BENCH, HERE, ROOT
 from experiments.benchmarks.job import TINY, Sizes
 from experiments.benchmarks.link import ContenderError, Link
-from experiments.benchmarks.run import cores, kind
+from experiments.benchmarks.machine import cores, kind
 
 console = Console(stderr=True)
 

@@ -13,7 +13,6 @@ import contextlib
 import datetime
 import importlib.util
 import logging
-import re
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,6 +27,7 @@ from experiments.benchmarks.environments import BENCH, HERE, ROOT, interpreter
 from experiments.benchmarks.floors import FLOORS
 from experiments.benchmarks.job import TINY, Job, Sizes
 from experiments.benchmarks.link import ContenderError, Link
+from experiments.benchmarks.machine import cores, kind, processor
 from experiments.benchmarks.results import LEFT_OUT, Measured
 
 log = logging.getLogger("bench")
@@ -75,34 +75,6 @@ def dtypes_of(given: str) -> list[str]:
     if unknown or not wanted:
         raise SystemExit(f"--dtype {given}: choose from {', '.join(DTYPES)}, or both with a comma")
     return wanted
-
-
-def kind(device: str) -> str:
-    """Name of this machine's kind: `cpu-2core`, or the GPU's."""
-    if device.startswith("cuda"):
-        import torch
-
-        return re.sub(r"[^a-z0-9]+", "-", torch.cuda.get_device_name().lower()).strip("-")
-    return f"cpu-{cores()}core"
-
-
-def processor() -> str:
-    """The processor's name, and the units it multiplies bfloat16 with."""
-    import platform
-
-    from nlae.pipeline.hardware import BF16_UNITS
-
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
-    found = dict(line.replace("\t", "").split(":", 1) for line in lines if ":" in line)
-    units = [unit for unit in BF16_UNITS if unit in found.get("flags", "").split()]
-    return f"{found.get('model name', platform.processor()).strip()}, {' and '.join(units) or 'no bf16 units'}"
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    import os
-
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Contender(NamedTuple):

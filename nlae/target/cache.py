@@ -46,8 +46,8 @@ def read_on(decoder: nn.Module, cache: Any, **inputs: Any) -> Any:
 
 
 @functools.cache
-def cache_name(kind: type[nn.Module]) -> str:
-    """What decoders of this class call the cache: transformers 5.24 gave the argument another name.
+def cache_name(kind: Any) -> str:
+    """What decoders of the class `kind` call the cache: transformers 5.24 gave the argument another name.
 
     Raises:
         NlaeError: they take none.
