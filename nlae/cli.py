@@ -64,9 +64,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit status: 0, 2 for a problem told in one line, 130 when interrupted.
     """
+    from nlae.pipeline.launch import stopped_like_ctrl_c
+
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _dispatch(parse_argv(words))
+        with stopped_like_ctrl_c():
+            return _dispatch(parse_argv(words))
     except NlaeError as error:
         log.debug("where it came from", exc_info=True)
         sys.stderr.write(f"nlae: error: {one_line(error)}\n")
@@ -102,7 +105,10 @@ def _dispatch(line: CommandLine) -> int:
     if "cfg" in line.options:
         sys.stdout.write(compose.as_yaml(overrides, line.options["cfg"], "resolve" in line.options))
         return 0
+    from nlae.pipeline.launch import refuse_many
+
     setup_logging()
+    refuse_many()
     composed = None if "multirun" in line.options else compose.compose_plain(overrides)
     if composed is None or composed.multirun:
         return _sweep(line, overrides)
@@ -145,7 +151,9 @@ def run_one(
     """
     from nlae.config.compose import conf_dir
     from nlae.config.preflight import preflight
+    from nlae.pipeline.launch import refuse_many
 
+    refuse_many()  # a launcher's job starts here
     config: dict[str, Any] = {**composed.config, **verbatim}
     devices = int((config.get("trainer") or {}).get("devices") or 1)
     if devices > 1:

@@ -7,12 +7,14 @@ started by the pipeline as a process group of their own.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
 from nlae.callbacks import HistoryWriter
 from nlae.data import ActivationDataModule
@@ -100,6 +102,10 @@ def fit(
         enable_model_summary=False,
         num_sanity_val_steps=0,
         limit_val_batches=0,
+        # nothing of a cluster is looked for: inside an allocation Lightning would count its tasks and take its signals
+        plugins=[LightningEnvironment()],
+        # where SLURM's variables are set, fit loads the pickled `hpc_ckpt_N.ckpt` of this folder: none can lie here
+        default_root_dir=os.devnull,
         callbacks=[Resuming(folder), HistoryWriter(folder, run), *callbacks, Saving(folder, checkpoint_every)],
     )
     trainer.fit(module, train_dataloaders=data.train_dataloader())
