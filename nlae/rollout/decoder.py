@@ -1,12 +1,14 @@
 """The verbalizer's language model as the local engine runs it: packed, with rows that share one prefix.
 
-A decoder knows rows and tokens; which row is whose, sampling and stopping are the engine's business. What it was built
-from may change only through training, which `fits` notices.
+A decoder knows rows and tokens; which row is whose, sampling and stopping are the engine's business. It believes no
+count of writes to a weight (fused and 8-bit optimizers, and whoever writes through `.data`, leave it alone): the prefix
+is read again at every call, and what was packed is compared by content.
 """
 
 from __future__ import annotations
 
 import copy
+import zlib
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -36,10 +38,11 @@ class Decoder:
 
     def __init__(self, verbalizer: Verbalizer, role: str, *, packed: bool = True, graphs: bool = False) -> None:
         self.verbalizer, self.role, self._graphs = verbalizer, role, graphs
-        self._places, self._versions = _state(verbalizer, role)
-        # held, so that no later weight can lie where one of these was
-        self._weights = verbalizer.backbone.parameters_of(role)
         model: Any = verbalizer.backbone.language_model(role)
+        # held, so that no later weight can lie where one of these was
+        self._base = [weight for name, weight in model.named_parameters() if ".lora_" not in name]
+        self._own = verbalizer.backbone.parameters_of(role)
+        self._places = _places([*self._base, *self._own])
         self._plain = verbalizer.backbone.target.architecture.decoder(model)
         head = model.get_output_embeddings()
         dtype = _computed_in(head.weight) if packed else None
@@ -49,46 +52,50 @@ class Decoder:
         self.n_prefix = len(verbalizer.ids.prefix_ids)
         self.n_tail = 1 + len(verbalizer.ids.suffix_ids)
         self._is_packed = any(isinstance(m, PackedLinear) for m in (self._head, *self._shell.modules()))
-        self._prefix = DynamicCache()
-        self._prefix_of: list[int] | None = None
+        self._packed_of = self._contents(self._own) if self._is_packed else None
+        self._prefix: DynamicCache | None = None
         self._kept: SharedPrefixCache | None = None
         self._graphed: GraphedSteps | None = None
 
     def fits(self, verbalizer: Verbalizer, role: str) -> bool:
-        """Whether this still runs that verbalizer: the same weights, untouched since where they were packed."""
+        """Whether this still runs that verbalizer: weights where they were and, where packed, as they were."""
         if self.verbalizer is not verbalizer or self.role != role:
             return False
-        places, versions = _state(verbalizer, role)
-        return self._places == places and (self._versions == versions or not self._is_packed)
+        own = verbalizer.backbone.parameters_of(role)
+        if self._places != _places([*self._base, *own]):
+            return False
+        return self._packed_of is None or self._packed_of == self._contents(own)
+
+    def _contents(self, own: Sequence[Tensor]) -> tuple[list[int], list[int]]:
+        """What packed maps were made of: checksums of what is trained; of frozen weights how often each was written."""
+        return [_checksum(weight) for weight in own], [weight._version for weight in self._base]
 
     def cache(self, rows: int, tokens: int) -> SharedPrefixCache:
         """The prefix and room for `rows` rows of prompt tail and `tokens` generated tokens."""
-        self._run_prefix()
+        prefix = self._run_prefix()
         room, kept = self.n_tail + tokens, self._kept
         if kept is not None and kept.rows >= rows and kept.room == room:
             return kept
-        made = SharedPrefixCache(self._prefix, self.n_prefix, rows, room)
+        made = SharedPrefixCache(prefix, self.n_prefix, rows, room)
         if self._graphs:
             device = self.verbalizer.backbone.target.device
             self._kept, self._graphed = made, GraphedSteps(partial(self._step, made), rows, room, device)
         return made
 
-    def _run_prefix(self) -> None:
-        """Once for all calls, and again where the weights changed: into the same memory, which graphs read."""
-        _, versions = _state(self.verbalizer, self.role)
-        if not self.n_prefix or self._prefix_of == versions:
-            return
+    def _run_prefix(self) -> DynamicCache:
+        """At every call, into the same memory, which graphs read; once where packed maps tell that nothing changed."""
+        if self._prefix is not None and self._is_packed:
+            return self._prefix
         fresh = DynamicCache()
-        ids_1P = torch.tensor([self.verbalizer.ids.prefix_ids], device=self.verbalizer.backbone.target.device)
-        read_on(self._plain, fresh, input_ids=ids_1P)
-        if self._prefix_of is None:
-            self._prefix = fresh
-        else:
-            layers: Any = zip(self._prefix.layers, fresh.layers, strict=True)
-            for old, new in layers:
-                old.keys.copy_(new.keys)
-                old.values.copy_(new.values)
-        self._prefix_of = versions
+        if self.n_prefix:
+            ids_1P = torch.tensor([self.verbalizer.ids.prefix_ids], device=self.verbalizer.backbone.target.device)
+            read_on(self._plain, fresh, input_ids=ids_1P)
+        kept = self._prefix = self._prefix or fresh
+        layers: Any = zip(kept.layers, fresh.layers, strict=True)
+        for old, new in layers if kept is not fresh else ():
+            old.keys.copy_(new.keys)
+            old.values.copy_(new.values)
+        return kept
 
     def read(self, cache: SharedPrefixCache, first: int, activation_BD: Tensor, *, inject: bool) -> Tensor:
         """Run slot and suffix of new rows from `first` on; logits (B, V) of their first tokens."""
@@ -157,7 +164,10 @@ def _own_attention(decoder: Any) -> Any:
     return decoder
 
 
-def _state(verbalizer: Verbalizer, role: str) -> tuple[list[int], list[int]]:
-    """Where each weight of the role lies, and how often it was written to."""
-    weights = verbalizer.backbone.parameters_of(role)
-    return [weight.data_ptr() for weight in weights], [weight._version for weight in weights]
+def _places(weights: Sequence[Tensor]) -> list[int]:
+    return [weight.data_ptr() for weight in weights]
+
+
+def _checksum(weight: Tensor) -> int:
+    """Of the bits of a weight on the host: a hundredth of what packing it costs, and no second copy."""
+    return zlib.crc32(weight.detach().reshape(-1).view(torch.uint8).numpy().data)

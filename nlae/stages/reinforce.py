@@ -3,7 +3,7 @@
 from nlae.errors import NlaeError
 from nlae.stages.context import StageContext
 
-VERSION = 2
+VERSION = 3
 
 
 def run(context: StageContext) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from nlae.callbacks import HistoryWriter, NonFiniteWatch, ProgressBar
+from nlae.callbacks import HistoryWriter, NonFiniteWatch, ProgressBar, SamplerGapWatch
 from nlae.errors import NlaeError
 from nlae.tracking import Run
 from nlae.tracking.history import read_history
@@ -106,3 +107,42 @@ def test_a_fit_that_only_throws_away_is_stopped() -> None:
     ):
         fit(module, 50, [NonFiniteWatch(stop_after=3)])
     assert module.update == 6
+
+
+class Sampling(Counting):
+    """Reports a gap at every update."""
+
+    def __init__(self, gaps: list[float], precision: str = "fp32") -> None:
+        super().__init__()
+        self.gaps = gaps
+        self.trained = SimpleNamespace(backbone=SimpleNamespace(precision=precision))
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        super().training_step(batch, batch_idx)
+        self.metrics["policy/sampler_gap"] = self.gaps[batch_idx]
+
+
+@pytest.mark.parametrize(
+    ("gaps", "precision", "limit", "told"),
+    [
+        ([1e-6, 2e-6, 9e-4], "fp32", None, None),
+        ([1e-6, 0.3, 0.4], "fp32", None, "update 2: policy/sampler_gap is 0.3 nats a token (expected at most 0.001)"),
+        ([0.05, 0.05, 0.05], "bf16-base", None, None),
+        ([0.05, 0.3, 0.4], "bf16-mixed", None, "update 2: policy/sampler_gap is 0.3 nats a token (expected at most 0"),
+        ([0.05, 0.3, 0.4], "fp32", 0.35, "update 3: policy/sampler_gap is 0.4 nats a token (expected at most 0.35)"),
+        ([1e-6, 1e-6, float("nan")], "fp32", None, "update 3: policy/sampler_gap is nan nats a token"),
+    ],
+)
+def test_rollouts_of_another_policy_are_told_once(
+    caplog: pytest.LogCaptureFixture, gaps: list[float], precision: str, limit: float | None, told: str | None
+) -> None:
+    caplog.set_level(logging.WARNING, logger="nlae.callbacks")
+    fit(Sampling(gaps, precision), 3, [SamplerGapWatch(limit)])
+    messages = [message for message in caplog.messages if "sampler_gap" in message]
+    assert len(messages) == (told is not None)
+    assert told is None or (messages[0].startswith(told) and "try rollout=plain" in messages[0])
+
+
+def test_the_band_of_the_gap_is_a_number_above_nought() -> None:
+    with pytest.raises(NlaeError, match=r"callbacks.sampler_gap.limit=-1: choose a number above 0"):
+        SamplerGapWatch(-1)
