@@ -99,11 +99,13 @@ def _dispatch(line: CommandLine) -> int:
         sys.stdout.write(f"nlae {__version__}\n")
         return 0
     from nlae.config import compose
+    from nlae.config.quoting import quote_paths
 
-    given = [*compose.goal_choices(line.goal, line.overrides), *line.overrides]
+    typed = quote_paths(line.overrides, sweeps="multirun" in line.options)
+    given = [*compose.goal_choices(line.goal, typed), *typed]
     overrides = [*compose.search_path(line.options.get("config_dir")), *given, f"goal={line.goal}"]
     if "cfg" in line.options:
-        sys.stdout.write(compose.as_yaml(overrides, line.options["cfg"], "resolve" in line.options))
+        sys.stdout.write(compose.as_yaml(overrides, line.options["cfg"], "resolve" in line.options, line.verbatim))
         return 0
     from nlae.pipeline.launch import refuse_many
 
@@ -143,7 +145,7 @@ def run_one(
     Args:
         composed: the config of this job.
         goal: goal or service.
-        verbatim: texts that Hydra must not see.
+        verbatim: texts and paths that Hydra must not see.
         group: tracking group; None takes the config's.
 
     Returns:
@@ -169,6 +171,7 @@ def run_one(
     from nlae.pipeline.run import bring_up_to_date, use
 
     typed = [word for word in composed.overrides if not word.startswith(("goal=", "hydra."))]
+    typed += [f"{key}={value}" for key, value in verbatim.items() if key == "checkpoint"]
     if reads_dictionary(goal, config):
         remake, show = command([STAGE, *typed]), command(["browse", *typed])
         return read(config, lambda: Plan(config, checkpoint), goal, remake, show), {}

@@ -6,7 +6,7 @@ No argparse: overrides such as `-m` lists and `text=…` with any character in t
 import difflib
 from dataclasses import dataclass, field
 
-from nlae.config.schema import VERBATIM
+from nlae.config.schema import PATHS, VERBATIM
 from nlae.errors import NlaeError
 
 GOALS = ("corpus", "extract", "describe", "warmstart", "reinforce", "evaluate", "report", "scan", "dictionary")
@@ -29,7 +29,7 @@ class CommandLine:
     Attributes:
         goal: a goal or service.
         overrides: in Hydra's grammar, in the order typed.
-        verbatim: `text`, `query` and `tokens`, character for character.
+        verbatim: values of the keys in `schema.VERBATIM`, character for character.
         options: `help`, `version`, `multirun`, `resolve` (present when given), `cfg`, `config_dir` (with their value).
     """
 
@@ -74,13 +74,16 @@ def parse_argv(argv: list[str]) -> CommandLine:
     """Split the words after `nlae`.
 
     Raises:
-        NlaeError: an unknown goal or option, two goals, or an option without its value.
+        NlaeError: an unknown goal or option, two goals, or an option or a path without its value.
     """
     line, rest, goals = CommandLine(), list(argv), []
     while rest:
         word = rest.pop(0)
         key, equals, value = word.partition("=")
+        key = key.lstrip("+")
         if equals and key in VERBATIM:
+            if key in PATHS and not value.strip():
+                raise NlaeError(f"{key}= is empty: give a path, or leave it out")
             line.verbatim[key] = value
         elif _option(line, word, rest):
             continue

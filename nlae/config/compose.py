@@ -4,7 +4,7 @@ The only module that meets a DictConfig; what leaves it is dicts, lists, strings
 at run time (`nlae/conf` in a wheel, `conf/` in a checkout) and handed to Hydra as an absolute path.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from nlae.config.argv import nearest
 from nlae.config.messages import explain_failure
+from nlae.config.quoting import quoted
 from nlae.config.schema import ROOT_KEYS, RootConfig
 from nlae.errors import NlaeError
 
@@ -81,8 +82,7 @@ def search_path(folder: str | None) -> list[str]:
     path = Path(folder).expanduser().resolve()
     if not path.is_dir():
         raise NlaeError(f"--config-dir {folder}: no such folder")
-    quoted = str(path).replace("\\", "\\\\").replace("'", "\\'")
-    return [f"hydra.searchpath=['file://{quoted}']"]
+    return [f"hydra.searchpath=[{quoted(f'file://{path}')}]"]
 
 
 def compose_raw(overrides: Sequence[str]) -> DictConfig:
@@ -188,7 +188,7 @@ def compose_plain(overrides: Sequence[str]) -> Composed:
         return to_plain(cfg, cfg.hydra)
 
 
-def as_yaml(overrides: Sequence[str], package: str, resolve: bool) -> str:
+def as_yaml(overrides: Sequence[str], package: str, resolve: bool, verbatim: Mapping[str, str]) -> str:
     """What `--cfg job|hydra|all` prints."""
     with hydra_session():
         cfg = compose_raw(overrides)
@@ -197,4 +197,7 @@ def as_yaml(overrides: Sequence[str], package: str, resolve: bool) -> str:
                 del cfg["hydra"]
         elif package == "hydra":
             cfg = OmegaConf.create({"hydra": OmegaConf.to_container(cfg.hydra, resolve=False)})
+        if package != "hydra":
+            for key, value in verbatim.items():
+                cfg[key] = value.replace("${", "\\${")
         return OmegaConf.to_yaml(cfg, resolve=resolve)

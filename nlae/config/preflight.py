@@ -1,20 +1,23 @@
 """Every typo found at once, before a model loads.
 
 A node with `_target_` is bound to its callable's signature; a node without may only hold keys that some shipped file of
-its group holds (a user's own files pick such keys, they add none). Of values only the kind is checked; their ranges are
-left to the constructors, which know them.
+its group holds (a user's own files pick such keys, they add none). Of values the kind is checked, and of numbers the
+range (`ranges`); what depends on several keys is left to the constructors.
 """
 
+import contextlib
 import inspect
+import sys
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from nlae.config.argv import nearest
 from nlae.config.build import locate
+from nlae.config.ranges import number_problems
 from nlae.errors import NlaeError
 
 NAMES: dict[Any, str] = {
@@ -24,6 +27,8 @@ NAMES: dict[Any, str] = {
     str: "a text",
     types.NoneType: "null",
 }
+_PLURALS: dict[Any, str] = {int: "whole numbers", float: "numbers", str: "texts"}
+_LISTS = (list, tuple, Sequence)
 # Mappings whose keys are names that the user chooses.
 FREE = ("callbacks", "reward", "prompt.style", "teacher.headers", "logger.tags")
 
@@ -63,27 +68,63 @@ def signature_problems(where: str, node: Mapping[str, Any]) -> list[str]:
 
 
 def _type_problems(where: str, node: Mapping[str, Any], target: Callable[..., Any]) -> list[str]:
-    """Values that a plainly typed argument (numbers, texts, flags, null) cannot take."""
-    try:
-        hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
-    except (NameError, TypeError):  # types that are imported for the type checker only
-        return []
+    """Values that a plainly typed argument (numbers, texts, flags, null, lists of them) cannot take."""
+    hints = _hints(target)
     problems = []
     for key, value in node.items():
-        hint = hints.get(key)
-        kinds = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
-        if all(kind in NAMES for kind in kinds) and not any(_fits(value, kind) for kind in kinds):
-            wanted = " or ".join(NAMES[kind] for kind in kinds)
-            problems.append(f"{where}.{key}={value} must be {wanted}")
+        if key in hints and not _fits(value, hints[key]):
+            problems.append(f"{where}.{key}={value} must be {_in_words(hints[key])}")
     return problems
 
 
-def _fits(value: Any, kind: Any) -> bool:
-    if kind is float and isinstance(value, int):
+@cache
+def _hints(target: Callable[..., Any]) -> dict[str, Any]:
+    """Types of the arguments, without those whose names are imported for the type checker only."""
+    annotations = {name: parameter.annotation for name, parameter in inspect.signature(target).parameters.items()}
+    owners = inspect.getmro(target) if inspect.isclass(target) else (target,)
+    hints = {}
+    for name, annotation in annotations.items():
+        for owner in owners if isinstance(annotation, str) else ():
+            with contextlib.suppress(NameError, TypeError, AttributeError):
+                annotation = eval(annotation, vars(sys.modules[owner.__module__]))  # noqa: S307 - our own source
+                break
+        if not isinstance(annotation, str) and annotation is not inspect.Parameter.empty:
+            hints[name] = annotation
+    return hints
+
+
+def _parts(hint: Any) -> tuple[Any, ...]:
+    """The alternatives of a union."""
+    return typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a plain value is of a type; a type that is none of the plain ones takes everything."""
+    if hint in (None, types.NoneType):
+        return value is None
+    if hint is float and isinstance(value, int):
         return not isinstance(value, bool)
-    if kind is int and isinstance(value, bool):
+    if hint is int and isinstance(value, bool):
         return False
-    return isinstance(value, kind)
+    if hint in NAMES:
+        return isinstance(value, hint)
+    if len(_parts(hint)) > 1:
+        return any(_fits(value, part) for part in _parts(hint))
+    inner = typing.get_args(hint)
+    if typing.get_origin(hint) in _LISTS and inner:
+        return isinstance(value, list | tuple) and all(_fits(item, inner[0]) for item in value)
+    if typing.get_origin(hint) is Mapping and inner:
+        return isinstance(value, Mapping) and all(_fits(item, inner[1]) for item in value.values())
+    return True
+
+
+def _in_words(hint: Any) -> str:
+    names = []
+    for part in _parts(hint):
+        inner = typing.get_args(part)
+        many = "a mapping to" if typing.get_origin(part) is Mapping else "a list of"
+        names.append(NAMES.get(part) or f"{many} {_PLURALS.get(inner[-1] if inner else None, 'values')}")
+    return " or ".join(names)
 
 
 @cache
@@ -153,5 +194,7 @@ def preflight(config: Mapping[str, Any], conf: Path) -> None:
                 problems += _key_problems(f"objective.{stage}", settings, _shape(f"objective/{stage}", (conf,)))
         elif isinstance(node, Mapping) and (conf / name).is_dir():
             problems += _key_problems(name, node, _shape(name, (conf,)))
+    wrong = " ".join(problems)
+    problems += [problem for problem in number_problems(config) if f"{problem.partition('=')[0]}=" not in wrong]
     if problems:
         raise NlaeError("config: " + "; ".join(dict.fromkeys(problems)))

@@ -31,8 +31,12 @@ GROUPS = (
     "paths",
 )
 
-# Taken from the command line as they are, before Hydra's grammar sees them.
-VERBATIM = ("text", "query", "tokens")
+# Taken from the command line as they are, before Hydra's grammar sees them: texts, and what holds one path.
+PATHS = ("file", "messages", "vector", "checkpoint", "out")
+VERBATIM = ("text", "query", "tokens", *PATHS)
+
+# Last parts of the other keys that hold a path, or a list of them: Hydra gets these values quoted.
+PATH_NAMES = ("artifacts", "cache_dir", "dataset", "dir", "directions", "model", "out", "paths")
 
 
 def _node() -> Any:
@@ -64,10 +68,10 @@ class RootConfig:
         group: W&B group; null takes the name of the sweep or the experiment.
         seed: governs training and sampling; splits and positions have `corpus.seed`.
         checkpoint: folder or hub id of a trained pair; no goal trains when it is set.
-        file, text, messages, vector, query: what `explain` reads; `text` and `query` are taken verbatim. `browse` and
-            `dictionary query=…` read the dictionary in the folder `file`, if it is given.
+        file, text, messages, vector, query: what `explain` reads. `browse` and `dictionary query=…` read the dictionary
+            in the folder `file`, if it is given.
         tokens, stride, samples, generate: which positions `explain` reads, how often, and tokens to generate first;
-            `tokens` is taken verbatim too, as it may be a regular expression (`[7]` is one, no list).
+            `tokens` may be a regular expression (`[7]` is one, no list).
         out, format: where a service writes, and in which layout `export` does.
         port: where `browse` answers on this machine; 0 takes any that is free.
     """

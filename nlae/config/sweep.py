@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from nlae.config.compose import Composed, compose_raw, hydra_session, to_plain
 from nlae.config.messages import explain_failure
+from nlae.config.quoting import quoted
 from nlae.errors import NlaeError
 
 # Runs one job; gets the composed config and its folder.
@@ -59,8 +60,7 @@ def run_sweep(overrides: Sequence[str], folder: Path, runner: Runner) -> None:
     Raises:
         NlaeError: the sweep cannot be composed; no job has started then.
     """
-    place = str(folder).replace("\\", "\\\\").replace("'", "\\'")
-    words = [*overrides, f"hydra.sweep.dir='{place}'"]
+    words = [*overrides, f"hydra.sweep.dir={quoted(str(folder))}"]
     with hydra_session():
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None

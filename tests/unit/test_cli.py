@@ -8,6 +8,7 @@ import pytest
 
 from nlae import cli
 from nlae.config.argv import GOALS, SERVICES, parse_argv
+from nlae.config.schema import PATHS, VERBATIM
 from nlae.errors import NlaeError
 from nlae.pipeline.table import DICTIONARY_FORMATS
 
@@ -30,16 +31,23 @@ HARD = [
 ]
 
 
-@pytest.mark.parametrize("key", ["text", "query", "tokens"])
+@pytest.mark.parametrize("key", VERBATIM)
 @pytest.mark.parametrize("value", HARD)
-def test_free_text_is_taken_verbatim(key, value):
+def test_texts_and_paths_are_taken_verbatim(key, value):
+    if key in PATHS and not value:
+        pytest.skip("a path is never empty")
     line = parse_argv(["explain", f"{key}={value}", "seed=1"])
     assert line.verbatim == {key: value}
     assert line.overrides == ["seed=1"]
 
 
+@pytest.mark.parametrize("key", ["text", *PATHS])
 @pytest.mark.parametrize("value", HARD)
-def test_free_text_reaches_the_job_unchanged(monkeypatch, tmp_path, capsys, value):
+def test_what_is_verbatim_reaches_the_job_unchanged(monkeypatch, tmp_path, capsys, key, value):
+    if key in PATHS and not value:
+        assert cli.main(["explain", f"{key}="]) == 2
+        assert f"{key}= is empty" in capsys.readouterr().err
+        return
     seen = {}
 
     def run_one(composed, goal, verbatim, group=None):
@@ -47,8 +55,8 @@ def test_free_text_reaches_the_job_unchanged(monkeypatch, tmp_path, capsys, valu
         return tmp_path, {}
 
     monkeypatch.setattr(cli, "run_one", run_one)
-    assert cli.main(["explain", f"text={value}", "tokens=-1", "target=tiny"]) == 0
-    assert seen["text"] == value
+    assert cli.main(["explain", f"{key}={value}", "tokens=-1", "target=tiny"]) == 0
+    assert seen[key] == value
     assert seen["tokens"] == "-1"
     assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path)
 

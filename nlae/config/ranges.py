@@ -1,0 +1,109 @@
+"""Which numbers a config may hold: one table for all groups, read before anything is built.
+
+A key that is not listed takes any finite number from 0 to a million million. A range is looked up by the whole key,
+else by its last part. What depends on two keys, or on the target, is left to the constructors.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+MOST = 10**12
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from `low` to `high`.
+
+    Attributes:
+        low, high: bounds.
+        above: whether `low` itself is too little.
+        whole: whether only whole numbers are meant, where no signature says so.
+    """
+
+    low: float = 0
+    high: float = MOST
+    above: bool = False
+    whole: bool = False
+
+    def problem(self, where: str, value: int | float) -> str | None:
+        """What is wrong with a value, in words; None where nothing is."""
+        if self.whole and not isinstance(value, int):
+            return f"{where}={value} must be a whole number"
+        good = not isinstance(value, float) or math.isfinite(value)
+        if good and self.low <= value <= self.high and not (self.above and value == self.low):
+            return None
+        low = f"above {self.low:g}" if self.above else f"at least {self.low:g}"
+        wanted = low if self.high >= MOST and good and value <= self.high else f"{low} and at most {self.high:g}"
+        return f"{where}={value} must be {wanted}"
+
+
+COUNT, SHARE, POSITIVE, SEED = Range(1), Range(0, 1), Range(above=True), Range(0, 2**63 - 1)
+RATE, ANY = Range(0, 10), Range(-MOST, MOST)
+RANGES: Mapping[str, Range] = {
+    **dict.fromkeys(
+        (
+            "activations", "attempts", "batch_size", "batch_tokens", "candidates", "checkpoint_every",
+            "cluster_top", "components", "concurrency", "context", "contexts_per_layer", "covariance_rows", "devices",
+            "frontier_batch", "frontier_updates", "heads", "inactive", "max_prefix_chars", "max_prefix_tokens",
+            "max_rows", "max_tokens", "max_words", "micro_tokens", "min_passages", "min_tokens", "panels",
+            "per_passage", "per_quantile", "positions_per_document", "quantiles", "quote_lengths", "quote_tokens",
+            "rank", "rank_others", "reader_sites", "reconstructor_batch", "resamples", "rows", "samples",
+            "shard_rows", "site_rows", "stop_after", "stride", "sync_every", "top", "updates", "validate_every",
+            "validation_rows", "validation_sites", "verbalizer_batch", "vocabulary", "width", "window",
+            "window_tokens", "word_limit",
+        ),
+        COUNT,
+    ),
+    **dict.fromkeys(
+        (
+            "active_quantile", "cluster_quantile", "control_least", "control_margin", "decay", "fdr",
+            "max_failed_share", "min_auroc", "min_margin", "near_duplicates", "short_share",
+            "test_share", "val_share",
+        ),
+        SHARE,
+    ),
+    **dict.fromkeys(("seed", "sample_seed", "weights_seed"), SEED),
+    **dict.fromkeys(("verbalizer_lr", "reconstructor_lr", "frontier_lr"), RATE),
+    **dict.fromkeys(("alpha", "timeout", "clip_norm", "clip", "scale"), POSITIVE),
+    "memory_share": Range(0, 1, above=True),
+    "temperature": Range(0, 100),
+    "weight_decay": Range(0, 100),
+    "port": Range(0, 65535),
+    "site.depth": SHARE,
+    "site.depths": SHARE,
+    "target.layers": COUNT,
+    "trainer.threads": Range(1, 4096, whole=True),
+    "prompt.style.max_sentences": Range(1, whole=True),
+    "prompt.style.max_words": Range(1, whole=True),
+    # negative on purpose
+    "reward.failure": ANY,  # a punishment
+    "explain.strengths": ANY,  # against a direction
+}  # fmt: skip
+_DEFAULT = Range()
+
+
+def range_of(where: str) -> Range:
+    """The range of a key; items of a list and of a mapping of numbers have that of the whole."""
+    parts = where.partition("[")[0].split(".")
+    for name in (".".join(parts), parts[-1], parts[-2] if len(parts) > 1 else ""):
+        if name in RANGES:
+            return RANGES[name]
+    return _DEFAULT
+
+
+def number_problems(node: Any, where: str = "") -> Iterator[str]:
+    """One line for every number in a config that is out of its range."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from number_problems(value, f"{where}.{key}" if where else str(key))
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from number_problems(value, f"{where}[{index}]")
+    elif isinstance(node, int | float) and not isinstance(node, bool):
+        problem = range_of(where).problem(where, node)
+        if problem:
+            yield problem
+    elif isinstance(node, str | bool) and range_of(where).whole:
+        yield f"{where}={node} must be a whole number"
