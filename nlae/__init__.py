@@ -4,11 +4,15 @@
 command line) does not wait for torch.
 """
 
+import logging
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nlae.autoencoder import Autoencoder
+
+# on CPUs with bf16 units it says, whenever it is imported, that a package of kernels from a hub is missing
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 __all__ = ["Autoencoder", "__version__"]
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from nlae.config.argv import SERVICES, CommandLine, parse_argv
 from nlae.errors import NlaeError
+from nlae.quiet import quiet_others
 
 if TYPE_CHECKING:
     from nlae.config.compose import Composed
@@ -64,6 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit status: 0, 2 for a problem told in one line, 130 when interrupted.
     """
+    if argv is None:
+        quiet_others()
     from nlae.pipeline.launch import stopped_like_ctrl_c
 
     words = list(sys.argv[1:] if argv is None else argv)
@@ -132,7 +135,6 @@ def setup_logging() -> None:
     # Lightning resets its top logger when it is imported, so its talkative child is named
     for name in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.rank_zero", "httpx"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from locks import drift
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
@@ -45,6 +47,21 @@ os.environ.update(
         "WANDB_SILENT": "true",
     }
 )
+
+
+DRIFT = drift()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Deprecations are errors with the locked packages only: with others a new one may appear on any day."""
+    for kind in ("DeprecationWarning", "PendingDeprecationWarning", "FutureWarning") if DRIFT else ():
+        config.addinivalue_line("filterwarnings", f"default::{kind}")
+
+
+def pytest_report_header() -> str:
+    if not DRIFT:
+        return "packages: as locked; deprecations are errors"
+    return f"packages: not as locked, so that deprecations are no errors: {', '.join(DRIFT)}"
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
