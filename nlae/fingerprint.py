@@ -33,6 +33,7 @@ NEVER_HASHED = frozenset(
         "backoff",
         "max_wait",
         "max_failed_share",
+        "max_broken_share",
         "retry_failed",
         "key_env",
         "checkpoint_every",

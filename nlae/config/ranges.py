@@ -59,7 +59,7 @@ RANGES: Mapping[str, Range] = {
     **dict.fromkeys(
         (
             "active_quantile", "cluster_quantile", "control_least", "control_margin", "decay", "fdr",
-            "max_failed_share", "min_auroc", "min_margin", "near_duplicates", "short_share",
+            "max_broken_share", "max_failed_share", "min_auroc", "min_margin", "near_duplicates", "short_share",
             "test_share", "val_share",
         ),
         SHARE,

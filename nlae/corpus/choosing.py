@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -17,13 +18,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from nlae.corpus.passages import Cutter
-from nlae.corpus.source import CorpusSource, Document, stable_hash
+from nlae.corpus.passages import Cutter, RefusedError
+from nlae.corpus.source import Broken, CorpusSource, Document, stable_hash
 from nlae.corpus.spool import TableWriter, mapped
 from nlae.errors import NlaeError
 from nlae.progress import track
 
 Ints = npt.NDArray[np.int64]
+NAMED = 5  # broken records that are named in the log
+HOPELESS = 100  # so many broken records and not a good one: no need to read on
+log = logging.getLogger(__name__)
 
 _DOCUMENTS = pa.schema(
     {"id": pa.string(), "source": pa.string(), "text": pa.large_string(), "messages": pa.large_string()}
@@ -59,13 +63,15 @@ def choose(source: CorpusSource, cutter: Cutter, counts: dict[str, float], folde
         raise NlaeError("corpus.max_documents must be set for a corpus that is streamed")
     path = folder / "passages.arrow"
     with ExitStack() as stack:
-        documents = None if source.streaming else _spooled(source, folder / "documents.arrow")
-        chooser = _Chooser(source, cutter, counts, stack.enter_context(TableWriter(path, PASSAGES)))
+        readable = _Readable(source, counts)
+        documents = None if source.streaming else _spooled(readable, folder / "documents.arrow")
+        chooser = _Chooser(source, cutter, counts, stack.enter_context(TableWriter(path, PASSAGES)), readable)
         if documents is None:
             kept = _first(chooser.stream(), limit)
         else:
             total = limit or len(documents)
             kept = _first(track(chooser.in_turn(documents), total, "cutting documents"), limit)
+    readable.check()
     if not kept:
         raise NlaeError(
             f"no document of the corpus reaches corpus.min_tokens={source.min_tokens} tokens: give longer documents or "
@@ -80,11 +86,68 @@ def choose(source: CorpusSource, cutter: Cutter, counts: dict[str, float], folde
     return mapped(path), rows
 
 
+class _Readable:
+    """The documents of a source, without the records that are broken: these are counted, and the first ones named."""
+
+    def __init__(self, source: CorpusSource, counts: dict[str, float]) -> None:
+        self._source, self._counts = source, counts
+        self._read = 0
+        self._first: Broken | None = None
+        counts |= dict.fromkeys(("broken_records", "parts_left_out", "messages_left_out"), 0)
+
+    def __iter__(self) -> Iterator[Document]:
+        for document in self._source.documents():
+            self._read += 1
+            if isinstance(document, Broken):
+                self.broken(document)
+                continue
+            self._counts["parts_left_out"] += document.parts_left_out
+            self._counts["messages_left_out"] += document.messages_left_out
+            yield document
+
+    def broken(self, record: Broken) -> None:
+        """Count one."""
+        self._first = self._first or record
+        self._counts["broken_records"] += 1
+        count = self._counts["broken_records"]
+        if count <= NAMED:
+            log.warning("%s is left out: %s", record.where, record.why)
+        if count == self._read >= HOPELESS:
+            self.check()
+
+    def check(self) -> None:
+        """Raises: NlaeError, when more are broken than `max_broken_share` allows; says what else was left out."""
+        count, allowed = int(self._counts["broken_records"]), self._source.max_broken_share
+        if self._first is not None and count > allowed * self._read:
+            raise NlaeError(
+                f"{self._first.where}: {self._first.why} ({count} of {self._read} records cannot be read: mend "
+                f"them, or leave them out with corpus.max_broken_share above {allowed:g})"
+            )
+        for name in ("broken_records", "parts_left_out", "messages_left_out"):
+            if self._counts[name]:
+                log.warning("corpus: %d %s", int(self._counts[name]), _LEFT_OUT[name])
+
+
+_LEFT_OUT = {
+    "broken_records": "broken record(s) left out",
+    "parts_left_out": "image(s) or other parts of messages that are no text left out",
+    "messages_left_out": "message(s) without text left out, such as bare tool calls",
+}
+
+
 class _Chooser:
     """Cuts documents one at a time and remembers, of every usable passage, its row, its document and its place."""
 
-    def __init__(self, source: CorpusSource, cutter: Cutter, counts: dict[str, float], passages: TableWriter) -> None:
+    def __init__(
+        self,
+        source: CorpusSource,
+        cutter: Cutter,
+        counts: dict[str, float],
+        passages: TableWriter,
+        readable: _Readable,
+    ) -> None:
         self.source, self.cutter, self.counts, self.passages = source, cutter, counts, passages
+        self.readable = readable
         self.document, self.place = array("q"), array("q")
         self._seen: set[int] = set()
         self._content = array("Q")
@@ -92,7 +155,7 @@ class _Chooser:
 
     def stream(self) -> Iterator[int]:
         """Rows in the order of the source."""
-        for number, document in enumerate(self.source.documents()):
+        for number, document in enumerate(self.readable):
             yield from filter(self._new, self._cut(number, document))
 
     def in_turn(self, documents: _Documents) -> Iterator[int]:
@@ -126,7 +189,11 @@ class _Chooser:
 
     def _cut(self, number: int, document: Document) -> range:
         """Rows of the passages that are long enough, in the order in which they are drawn."""
-        cut = list(enumerate(self.cutter.cut(document)))
+        try:
+            cut = list(enumerate(self.cutter.cut(document)))
+        except RefusedError as problem:
+            cut = []
+            self.readable.broken(Broken(document.id, str(problem)))
         start = self.passages.count
         for place, passage in sorted(cut, key=lambda pair: stable_hash(self.source.seed, "passage", pair[1].id)):
             if len(passage.ids) < self._least:
@@ -192,9 +259,9 @@ class _Documents:
         return order, np.concatenate([[0], changes, [len(order)]]).astype(np.int64)
 
 
-def _spooled(source: CorpusSource, path: Path) -> _Documents:
+def _spooled(source: Iterable[Document], path: Path) -> _Documents:
     with TableWriter(path, _DOCUMENTS) as out:
-        for document in source.documents():
+        for document in source:
             messages = None if document.messages is None else json.dumps([dict(turn) for turn in document.messages])
             out.add(id=document.id, source=document.source, text=document.text, messages=messages)
     return _Documents(path)

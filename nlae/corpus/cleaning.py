@@ -19,6 +19,12 @@ _CODE = re.compile(r">>>|\.\.\. |::=|->|==|[{}\\|]|\w\(\w*=|^\s*(?:def|class|imp
 _WORD = re.compile(r"[A-Za-z]{2,}")
 
 
+def lines_of(text: str) -> list[str]:
+    """Lines as files have them: form feeds, U+2028 and the like stay in theirs, unlike with `str.splitlines`."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return lines if lines[-1] else lines[:-1]
+
+
 def prose(text: str) -> str:
     """The paragraphs of `text` that read as English, without reStructuredText markup, separated by blank lines."""
     kept: list[str] = []

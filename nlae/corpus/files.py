@@ -12,13 +12,15 @@ import dataclasses
 import glob
 import hashlib
 import json
+import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from nlae.corpus.cleaning import detokenise, prose
-from nlae.corpus.source import CorpusSource, Document
+from nlae.corpus.cleaning import detokenise, lines_of, prose
+from nlae.corpus.records import Fields, read_record, whole
+from nlae.corpus.source import Broken, CorpusSource, Document
 from nlae.errors import NlaeError
 from nlae.store.arrow import checksum
 
@@ -63,11 +65,14 @@ class FilesCorpus(CorpusSource):
         if self.clean is not None and self.clean not in CLEANERS:
             raise NlaeError(f"corpus.clean={self.clean}: unknown; choose null, {' or '.join(CLEANERS)}")
 
-    def documents(self) -> Iterator[Document]:
+    def documents(self) -> Iterator[Document | Broken]:
         """Documents by file in the order of their names."""
         seen: dict[str, int] = {}
         for name, path in self._files():
-            for document in self._read(name, path):
+            for document in self._read(whole(name), path):
+                if isinstance(document, Broken):
+                    yield document
+                    continue
                 count = seen[document.id] = seen.get(document.id, 0) + 1
                 if count > 1:  # ids must be unique; the second of a name keeps its work
                     document = dataclasses.replace(document, id=f"{document.id}~{count}")
@@ -77,7 +82,7 @@ class FilesCorpus(CorpusSource):
         """Hash of names and contents, of the files in use."""
         digest = hashlib.sha256()
         for name, path in self._files():
-            digest.update(name.encode() + b"\0")
+            digest.update(os.fsencode(name) + b"\0")
             with _readable(path):
                 digest.update(bytes.fromhex(checksum(path)))
         return "files-" + digest.hexdigest()[:32]
@@ -89,15 +94,14 @@ class FilesCorpus(CorpusSource):
             raise NlaeError("corpus=files needs corpus.paths=[…]: files, folders or globs")
         found: dict[Path, str] = {}
         for pattern in patterns:
-            matches = _matches(pattern)
+            base, matches = _matches(pattern)
             if not matches:
                 raise NlaeError(f"corpus.paths: nothing matches {pattern}; check the path (globs: notes/**/*.md)")
-            base = _fixed_part(pattern)
             for path in matches:
                 found.setdefault(path, path.relative_to(base).as_posix() if path != base else path.name)
         return sorted((name, path) for path, name in found.items())
 
-    def _read(self, name: str, path: Path) -> Iterator[Document]:
+    def _read(self, name: str, path: Path) -> Iterator[Document | Broken]:
         suffix = path.suffix.lower()
         if suffix in TEXT:
             return self._text_file(name, path)
@@ -111,12 +115,12 @@ class FilesCorpus(CorpusSource):
         stem = name.rsplit(".", 1)[0]
         text = _text(path)
         if self.heading is None:
-            yield Document(stem, self._without_lines(text.splitlines()), stem)
+            yield Document(stem, self._without_lines(lines_of(text)), stem)
             return
         pattern = re.compile(self.heading)
         lines: list[str] = []
         title, number = "", 0
-        for line in [*text.splitlines(), None]:
+        for line in [*lines_of(text), None]:
             match = None if line is None else pattern.search(line)
             if line is not None and match is None:
                 lines.append(line)
@@ -135,22 +139,13 @@ class FilesCorpus(CorpusSource):
         pattern = re.compile(self.drop_lines)
         return "\n".join(line for line in lines if not pattern.search(line))
 
-    def _records(self, name: str, path: Path, records: Iterator[tuple[int, Mapping[str, Any]]]) -> Iterator[Document]:
+    def _records(self, name: str, path: Path, records: Iterator[tuple[int, Any]]) -> Iterator[Document | Broken]:
         stem = name.rsplit(".", 1)[0]
+        fields = Fields(self.text_key, self.messages_key, self.id_key, self.source_key)
         for number, record in records:
-            given = record.get(self.id_key)
-            identity = f"{stem}/{number}" if given is None else str(given)
-            source = record.get(self.source_key)
-            messages = record.get(self.messages_key)
-            text = record.get(self.text_key)
-            if messages is None and not isinstance(text, str):
-                raise NlaeError(
-                    f"{path}, record {number}: neither text under {self.text_key!r} nor messages under "
-                    f"{self.messages_key!r} (it has {', '.join(sorted(record)) or 'nothing'}); set corpus.text_key"
-                )
-            if messages is not None:
-                messages = _messages(messages, f"{path}, record {number}")
-            yield Document(identity, text or "", identity if source is None else str(source), messages)
+            where = f"{path}:{number}"
+            broken = isinstance(record, Broken)
+            yield record if broken else read_record(record, fields, where, f"{stem}/{number}")
 
     def _finish(self, document: Document) -> Document:
         source, text = document.source, document.text
@@ -161,24 +156,36 @@ class FilesCorpus(CorpusSource):
         return dataclasses.replace(document, source=source, text=text)
 
 
-def _matches(pattern: str) -> list[Path]:
+def _matches(pattern: str) -> tuple[Path, list[Path]]:
+    """The folder before the first wildcard (of a file, its own), and the files that a pattern means.
+
+    A part that exists as it is written is no wildcard: `texts [2024]` is a folder before it is a class of characters.
+    """
     path = Path(pattern).expanduser()
-    if path.is_dir():
-        wanted = TEXT + LINES + PARQUET
-        return sorted(p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in wanted)
-    if path.is_file():
-        return [path]
-    return sorted(Path(p) for p in glob.glob(str(path), recursive=True) if Path(p).is_file())
+    try:
+        if path.is_dir():
+            wanted = TEXT + LINES + PARQUET
+            return path, sorted(p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in wanted)
+        if path.is_file():
+            return path.parent, [path]
+        base, places, plain = Path(path.anchor), [Path(path.anchor)], True
+        for part in path.parts[1 if path.anchor else 0 :]:
+            places = list(dict.fromkeys(match for place in places for match in _step(place, part)))
+            plain = plain and places == [base / part]
+            base = base / part if plain else base
+    except (OSError, ValueError) as problem:  # a name that is too long, or holds a zero byte
+        raise NlaeError(f"corpus.paths: {pattern!r} cannot be looked up ({problem}); check the path") from problem
+    return base, sorted(place for place in places if place.is_file())
 
 
-def _fixed_part(pattern: str) -> Path:
-    """The folder before the first wildcard; of a plain file, its own folder."""
-    path = Path(pattern).expanduser()
-    if path.is_dir():
-        return path
-    while path.parent != path and (glob.has_magic(str(path)) or path.is_file()):
-        path = path.parent
-    return path
+def _step(place: Path, part: str) -> list[Path]:
+    """What one part of a pattern means in a folder."""
+    if part == "**":
+        return [place, *(place / inner for inner in glob.glob("**", root_dir=place, recursive=True))]
+    literal = place / part
+    if not glob.has_magic(part) or literal.exists():
+        return [literal]
+    return [place / match for match in sorted(glob.glob(part, root_dir=place))]
 
 
 @contextlib.contextmanager
@@ -201,45 +208,41 @@ def _text(path: Path) -> str:
     return text
 
 
-def _decoded(path: Path, content: bytes, start: int = 0) -> str:
-    """Bytes of `path` from `start` on, as text."""
+def _decoded(path: Path, content: bytes) -> str:
+    """Bytes of `path` as text."""
     try:
         text = content.decode()
     except UnicodeDecodeError as problem:
-        raise NlaeError(
-            f"{path} is no UTF-8 text (byte {start + problem.start}): convert it or leave it out"
-        ) from problem
+        utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        what = "UTF-16" if utf16 else f"no UTF-8 text (byte {problem.start})"
+        raise NlaeError(f"{path} is {what}: convert it to UTF-8 or leave it out of corpus.paths") from problem
     if "\0" in text:
         raise NlaeError(f"{path} is binary, not text: leave it out of corpus.paths")
     return text
 
 
-def _json_lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Line by line, since such a file may be larger than memory."""
-    empty, start = True, 0
+def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
+    """Line by line, since such a file may be larger than memory; a line that cannot be read is `Broken`."""
+    empty = True
     with _readable(path), path.open("rb") as file:
         for number, content in enumerate(file, 1):
-            line = _decoded(path, content.removeprefix(codecs.BOM_UTF8) if number == 1 else content, start)
-            start += len(content)
+            if number == 1 and content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                raise NlaeError(f"{path} is UTF-16: convert it to UTF-8 or leave it out of corpus.paths")
+            line = content.removeprefix(codecs.BOM_UTF8) if number == 1 else content
             if not line.strip():
                 continue
             empty = False
             try:
-                record = json.loads(line)
-            except ValueError as problem:
-                raise NlaeError(
-                    f"{path}, line {number}: no JSON ({problem}); each line must hold one object"
-                ) from problem
-            if not isinstance(record, dict):
-                raise NlaeError(
-                    f"{path}, line {number}: {type(record).__name__} instead of an object; one object a line"
-                )
-            yield number, record
+                yield number, json.loads(line.decode())
+            except UnicodeDecodeError as problem:
+                yield number, Broken(f"{path}:{number}", f"no UTF-8 text (byte {problem.start} of the line)")
+            except (ValueError, RecursionError) as problem:
+                yield number, Broken(f"{path}:{number}", f"no JSON ({problem}); each line must hold one object")
     if empty:
         raise NlaeError(f"{path} is empty: leave it out of corpus.paths")
 
 
-def _parquet_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _parquet_rows(path: Path) -> Iterator[tuple[int, Any]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -255,12 +258,3 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
             for record in batch.to_pylist():
                 number += 1
                 yield number, record
-
-
-def _messages(value: Any, where: str) -> list[Mapping[str, str]]:
-    good = (
-        isinstance(value, list) and value and all(isinstance(m, dict) and {"role", "content"} <= set(m) for m in value)
-    )
-    if not good:
-        raise NlaeError(f"{where}: messages must be a list of objects with role and content")
-    return [{"role": str(message["role"]), "content": str(message["content"])} for message in value]

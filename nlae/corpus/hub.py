@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-from nlae.corpus.source import CorpusSource, Document
+from nlae.corpus.records import Fields, read_record
+from nlae.corpus.source import Broken, CorpusSource, Document
 from nlae.errors import NlaeError
 from nlae.revisions import recall, remember
 
@@ -49,19 +50,12 @@ class HubCorpus(CorpusSource):
 
     streaming: ClassVar[bool] = True
 
-    def documents(self) -> Iterator[Document]:
+    def documents(self) -> Iterator[Document | Broken]:
         """Records in the order of the dataset."""
         number = -1
+        fields = Fields(self.text_key, self.messages_key, self.id_key, self.source_key)
         for number, record in enumerate(self._records()):
-            given = record.get(self.id_key)
-            identity = f"{self.dataset}/{number}" if given is None else str(given)
-            text, messages = record.get(self.text_key), record.get(self.messages_key)
-            if messages is None and not isinstance(text, str):
-                raise NlaeError(
-                    f"dataset {self.dataset}: record {number} has no text under {self.text_key!r} (it has "
-                    f"{', '.join(sorted(record))}); set corpus.text_key or corpus.messages_key"
-                )
-            yield Document(identity, text or "", str(record.get(self.source_key) or identity), messages)
+            yield read_record(record, fields, f"{self.dataset}, record {number}", f"{self.dataset}/{number}")
         if number < 0:
             raise NlaeError(f"dataset {self.dataset}, split {self.subset}: empty; choose another corpus.subset")
 

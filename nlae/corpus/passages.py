@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 SHORT = 32
-_SENTENCE = re.compile(r"[^.!?\n]*(?:[.!?]+[\"'”’)\]]*(?=\s|$)|\n+|$|[.!?]+)\s*")
+_SENTENCE = re.compile(r"[^.!?。！？｡\n]*(?:[.!?]+[\"'”’)\]]*(?=\s|$)|[。！？｡]+[”’」』）)\]]*|\n+|$|[.!?]+)\s*")
+# characters a token of the budget stands for, at most and at least, in cutting what has no sentences
+_MOST, _BYTES = 64, 4
+
+
+class RefusedError(ValueError):
+    """A conversation that the tokenizer's chat template does not take."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,23 +65,29 @@ class Cutter:
         if document.messages is not None:
             pieces = self._conversation(document.messages)
         else:
-            pieces = [self._whole(text) for text in self._texts(document.text)]
+            texts = self._texts(document.text)
+            pieces = [self._whole(*pair) for pair in zip(texts, self._encode(texts), strict=True)]
         many = len(pieces) > 1
         return [
             Passage(f"{document.id}#{k}" if many else document.id, document.id, document.source, text, ids)
             for k, (text, ids) in enumerate(pieces)
         ]
 
-    def _whole(self, text: str) -> tuple[str, list[int]]:
-        ids = [*self.prefix, *self._encode([text])[0]]
+    def _whole(self, text: str, ids: list[int]) -> tuple[str, list[int]]:
+        # a text may begin with the start token itself, which never stands there twice
+        ids = ids if self.prefix and ids[: len(self.prefix)] == self.prefix else [*self.prefix, *ids]
         if len(ids) > self.max_tokens:
             ids = ids[: self.max_tokens]
             text = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text, ids
 
     def _texts(self, text: str) -> list[str]:
-        """Sentences packed greedily; one that exceeds the budget stands alone and loses its end."""
-        sentences = [sentence for sentence in _SENTENCE.findall(text) if sentence.strip()]
+        """Sentences packed greedily; one that exceeds the budget stands alone and loses its end.
+
+        One that goes on and on (a text without spaces or stops) is cut into pieces that surely fit and packed likewise.
+        """
+        found = [sentence for sentence in _SENTENCE.findall(text) if sentence.strip()]
+        sentences = [piece for sentence in found for piece in self._pieces(sentence)]
         if not sentences:
             return []
         texts, current, used = [], "", 0
@@ -87,11 +99,18 @@ class Cutter:
             used += len(ids)
         return [*texts, current.strip()]
 
+    def _pieces(self, sentence: str) -> list[str]:
+        if len(sentence) <= _MOST // 2 * self.max_tokens:
+            return [sentence]
+        size = max(1, self.max_tokens // _BYTES)
+        return re.findall(rf"\S{{1,{size}}}\s{{0,{size}}}|\s{{1,{size}}}", sentence)
+
     def _conversation(self, messages: Sequence[Any]) -> list[tuple[str, list[int]]]:
         """Whole turns packed greedily through the chat template; each passage starts with a user's message."""
         windows: list[list[Any]] = []
         for message in messages:
-            plain = {"role": str(message["role"]), "content": str(message["content"])}
+            # what is far beyond the budget is cut off anyhow, and long to tokenise
+            plain = {"role": message["role"], "content": message["content"][: _MOST * self.max_tokens]}
             opens = not windows or (plain["role"] == "user" and any(m["role"] != "system" for m in windows[-1]))
             if opens and windows and len(self._chat(turns := [*windows[-1], plain])) <= self.max_tokens:
                 windows[-1] = turns
@@ -106,12 +125,21 @@ class Cutter:
         if not getattr(self.tokenizer, "chat_template", None):
             lines = "\n".join(f"{message['role']}: {message['content']}" for message in messages)
             return [*self.prefix, *self._encode([lines])[0]]
-        # the template writes BOS itself where there is one
-        ids: list[int] = self.tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False)
+        try:  # the template writes BOS itself where there is one
+            ids: list[int] = self.tokenizer.apply_chat_template(
+                messages, tokenize=True, return_dict=False, tokenizer_kwargs={"verbose": False}
+            )
+        except Exception as problem:  # templates raise what they like; all of it concerns the messages
+            reason = " ".join(str(problem).split()) or type(problem).__name__
+            raise RefusedError(f"the chat template refuses these messages ({reason})") from problem
         return list(ids)
 
     def _encode(self, texts: list[str]) -> list[list[int]]:
-        ids: list[list[int]] = self.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+        if not texts:
+            return []
+        ids: list[list[int]] = self.tokenizer(
+            texts, add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False, verbose=False
+        )["input_ids"]
         return ids
 
 

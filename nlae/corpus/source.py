@@ -23,12 +23,28 @@ class Document:
         text: the text; empty where `messages` are given.
         source: the source work (article, speech, conversation, module): splits and intervals go by it.
         messages: a conversation, as `{"role", "content"}` mappings, for the tokenizer's chat template.
+        parts_left_out, messages_left_out: images and the like, and messages without text, that are not in `messages`.
     """
 
     id: str
     text: str
     source: str
     messages: Sequence[Mapping[str, str]] | None = None
+    parts_left_out: int = 0
+    messages_left_out: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Broken:
+    """A record that cannot be read.
+
+    Attributes:
+        where: file and line, or dataset and number.
+        why: what is wrong with it.
+    """
+
+    where: str
+    why: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,6 +62,8 @@ class CorpusSource(ABC):
         seed: splits and positions; training has its own.
         near_duplicates: Jaccard similarity of five-word runs from which two works must share a split; None is off.
         split_by: `source`, or `document` to treat every passage as a work of its own (one long text).
+        max_broken_share: share of the records that may be broken; they are left out, counted and named. More stop the
+            build. It changes nothing of a corpus that is made, so it enters no fingerprint.
     """
 
     max_documents: int | None = None
@@ -59,6 +77,7 @@ class CorpusSource(ABC):
     seed: int = 0
     near_duplicates: float | None = 0.6
     split_by: str = "source"
+    max_broken_share: float = 0.01
 
     streaming: ClassVar[bool] = False
 
@@ -85,12 +104,14 @@ class CorpusSource(ABC):
             )
         if self.near_duplicates is not None and not 0 < self.near_duplicates <= 1:
             raise NlaeError(f"corpus.near_duplicates={self.near_duplicates} must lie between 0 and 1, or be null")
+        if not 0 <= self.max_broken_share <= 1:
+            raise NlaeError(f"corpus.max_broken_share={self.max_broken_share} must lie between 0 and 1")
         if self.split_by not in ("source", "document"):
             raise NlaeError(f"corpus.split_by={self.split_by}: unknown; choose source or document")
 
     @abstractmethod
-    def documents(self) -> Iterator[Document]:
-        """Yield the documents in a fixed order.
+    def documents(self) -> Iterator[Document | Broken]:
+        """Yield the documents in a fixed order, and in their place those that cannot be read.
 
         Raises:
             NlaeError: nothing there, or something that cannot be read.
@@ -103,5 +124,5 @@ class CorpusSource(ABC):
 
 def stable_hash(*parts: object) -> int:
     """64 bits that depend on the printed parts only: not on the process, the platform or the library versions."""
-    digest = hashlib.sha256("\x1f".join(str(part) for part in parts).encode()).digest()
+    digest = hashlib.sha256("\x1f".join(str(part) for part in parts).encode(errors="surrogatepass")).digest()
     return int.from_bytes(digest[:8], "big")

@@ -7,6 +7,8 @@ arrays are refused because loading one runs code. Left out: web addresses, and s
 from __future__ import annotations
 
 import json
+import logging
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +19,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from nlae.corpus.records import chat_of
 from nlae.errors import NlaeError
 
 STDIN = "-"
+_HALF = re.compile("[\ud800-\udfff]")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -95,22 +100,20 @@ def load_inputs(
 def parse_messages(value: Any, where: str = "messages") -> tuple[dict[str, str], ...]:
     """Messages as plain `role` and `content` strings; an object with a `messages` list is unwrapped.
 
+    Images, other parts that are no text, and messages without text (bare tool calls) are left out, and the log says so.
+
     Raises:
         NlaeError: anything else.
     """
-    if isinstance(value, dict) and "messages" in value:
-        value = value["messages"]
-    if not isinstance(value, list) or not value:
-        raise NlaeError(f'{where}: expected a non-empty list of {{"role": …, "content": …}} objects')
-    out = []
-    for i, message in enumerate(value):
-        role, content = (message.get("role"), message.get("content")) if isinstance(message, dict) else (None, None)
-        if isinstance(content, list) and all(isinstance(part, dict) and part.get("type") == "text" for part in content):
-            content = "".join(str(part.get("text", "")) for part in content)
-        if not isinstance(role, str) or not isinstance(content, str):
-            raise NlaeError(f"{where}: message {i} needs a text `role` and a text `content`")
-        out.append({"role": role, "content": content})
-    return tuple(out)
+    try:
+        chat = chat_of(value)
+    except ValueError as problem:
+        raise NlaeError(f"{where}: {problem}") from problem
+    if chat.left_out:
+        log.warning("%s: %s left out", where, chat.left_out)
+    for message in chat.messages:
+        _check_characters(where, message["content"])
+    return chat.messages
 
 
 def load_directions(path: Path) -> list[DirectionInput]:
@@ -154,7 +157,10 @@ def _arrays(path: Path) -> dict[str, Tensor]:
 
 def _from_file(file: str, stdin: TextIO | None) -> list[Input]:
     if file == STDIN:
-        whole = (stdin or sys.stdin).read()
+        try:
+            whole = (stdin or sys.stdin).read()
+        except UnicodeDecodeError as error:
+            raise NlaeError(f"file=-: not UTF-8 text (byte {error.start}); convert it") from error
         lines = _as_json_lines(whole)
         return (
             [_record(f"line {i}", record, "standard input") for i, record in lines]
@@ -163,13 +169,15 @@ def _from_file(file: str, stdin: TextIO | None) -> list[Input]:
         )
     path = Path(file)
     try:
-        whole = path.read_bytes().decode("utf-8")  # bytes: universal newlines would change the text
+        whole = path.read_bytes().decode("utf-8-sig")  # bytes: universal newlines would change the text
     except OSError as error:
         raise NlaeError(f"file={file}: cannot be read ({error.strerror or _short(error)})") from error
     except UnicodeDecodeError as error:
         raise NlaeError(
             f"file={file}: not UTF-8 text (byte {error.start}); convert it, or use vector= for arrays"
         ) from error
+    except ValueError as error:
+        raise NlaeError(f"file={file!r}: cannot be read ({_short(error)}); check the path") from error
     if path.suffix not in (".jsonl", ".ndjson"):
         return [_text(path.name, whole)]
     out: list[Input] = []
@@ -177,8 +185,10 @@ def _from_file(file: str, stdin: TextIO | None) -> list[Input]:
         if line.strip():
             try:
                 record = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise NlaeError(f"file={file}: line {i} is not JSON ({error.msg})") from error
+            except (ValueError, RecursionError) as error:
+                raise NlaeError(
+                    f"file={file}: line {i} is not JSON ({_short(error)}); each line must hold one object"
+                ) from error
             out.append(_record(f"{path.name} line {i}", record, f"file={file}"))
     if not out:
         raise NlaeError(f"file={file}: holds no line to read")
@@ -193,7 +203,7 @@ def _as_json_lines(whole: str) -> list[tuple[int, dict[str, Any]]]:
             continue
         try:
             record = json.loads(line)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             return []
         if not isinstance(record, dict) or not {"text", "messages"} & set(record):
             return []
@@ -212,9 +222,19 @@ def _record(name: str, record: Any, where: str) -> Input:
 def _text(name: str, text: str) -> TextInput:
     if not text:
         raise NlaeError(f"{name}: the text is empty: there is no token to explain")
+    _check_characters(name, text)
+    return TextInput(name, text)
+
+
+def _check_characters(name: str, text: str) -> None:
     if "\x00" in text:
         raise NlaeError(f"{name}: holds a zero byte, so it is binary, not text")
-    return TextInput(name, text)
+    half = _HALF.search(text)
+    if half:
+        raise NlaeError(
+            f"{name}: character {half.start()} is half a character (U+{ord(half.group()):04X}), which is no text: "
+            "mend the file's encoding"
+        )
 
 
 def _chat(name: str, value: Any, where: str) -> ChatInput:
@@ -223,11 +243,11 @@ def _chat(name: str, value: Any, where: str) -> ChatInput:
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise NlaeError(f"messages={path}: cannot be read ({error.strerror or _short(error)})") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise NlaeError(f"messages={path}: not JSON ({_short(error)})") from error
+    except (ValueError, RecursionError) as error:
+        raise NlaeError(f"messages={path}: not JSON ({_short(error)}); give a list of messages") from error
 
 
 def _is_integer(array: Tensor) -> bool:

@@ -18,7 +18,15 @@ import torch
 from torch import Tensor
 
 from nlae.errors import NlaeError
-from nlae.explanation.inputs import ActivationInput, ChatInput, DirectionInput, Input, TextInput, parse_messages
+from nlae.explanation.inputs import (
+    ActivationInput,
+    ChatInput,
+    DirectionInput,
+    Input,
+    TextInput,
+    load_inputs,
+    parse_messages,
+)
 from nlae.explanation.legend import plural
 from nlae.explanation.points import Point, to_passage, token_points, vector_points
 from nlae.explanation.protocol import Reader, Said, statistics_of
@@ -146,9 +154,7 @@ def as_inputs(source: Any) -> list[Input]:
         NlaeError: something else.
     """
     if isinstance(source, str):
-        if not source:
-            raise NlaeError("explain: the text is empty: there is no token to explain")
-        return [TextInput("text", source)]
+        return load_inputs(text=source)
     if isinstance(source, np.ndarray):
         source = torch.from_numpy(np.ascontiguousarray(source))
     if isinstance(source, Tensor):

@@ -10,6 +10,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 from nlae.errors import NlaeError
@@ -58,7 +59,9 @@ def encode(source: TextInput | ChatInput, tokenizer: Any, *, answer: bool = Fals
         NlaeError: the tokenizer has no chat template, its template refuses the messages, or there is no token.
     """
     if isinstance(source, TextInput):
-        ids, pieces, _ = _tokenise(tokenizer, source.text, special=True)
+        # a text may begin with the start token itself, which never stands there twice
+        begun = bool(tokenizer.bos_token) and source.text.startswith(tokenizer.bos_token)
+        ids, pieces, _ = _tokenise(tokenizer, source.text, special=not begun)
         passage = Passage(source.name, "text", ids, pieces, (Turn("", 0, len(ids)),))
     else:
         passage = _encode_chat(source, tokenizer, answer)
@@ -228,10 +231,10 @@ def _try_render(tokenizer: Any, messages: list[dict[str, str]]) -> str | None:
 def _tokenise(tokenizer: Any, text: str, special: bool) -> tuple[tuple[int, ...], tuple[str, ...], list[int]]:
     """Ids, pieces and the character at which each token starts."""
     if not getattr(tokenizer, "is_fast", False):
-        ids = list(tokenizer(text, add_special_tokens=special)["input_ids"])
+        ids = list(tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"])
         pieces = _pieces_by_decoding(tokenizer, [], ids)
-        return tuple(ids), tuple(pieces), [sum(map(len, pieces[:i])) for i in range(len(ids))]
-    encoded = tokenizer(text, add_special_tokens=special, return_offsets_mapping=True)
+        return tuple(ids), tuple(pieces), [0, *accumulate(map(len, pieces))][: len(ids)]
+    encoded = tokenizer(text, add_special_tokens=special, return_offsets_mapping=True, verbose=False)
     ids, spans = list(encoded["input_ids"]), list(encoded["offset_mapping"])
     pieces, starts, at = [], [], 0
     for i, (begin, end) in enumerate(spans):

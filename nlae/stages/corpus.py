@@ -2,7 +2,7 @@
 
 from nlae.stages.context import StageContext
 
-VERSION = 2
+VERSION = 3
 
 
 def run(context: StageContext) -> dict[str, float]:

@@ -1,12 +1,13 @@
 """A corpus is a function of text, settings and tokenizer."""
 
 import dataclasses
+import json
 from collections import Counter
 
 import pytest
 
 from invented import WORDS, Invented
-from nlae.corpus import Corpus, StdlibCorpus, build_corpus
+from nlae.corpus import Corpus, FilesCorpus, StdlibCorpus, build_corpus
 from nlae.errors import NlaeError
 from nlae.target import TinyTarget
 
@@ -90,6 +91,38 @@ def test_short_documents_are_counted_or_an_error(tmp_path, tokenizer):
     assert metrics["short_documents"] > 0
     with pytest.raises(NlaeError, match=r"corpus\.min_tokens=64"):
         build(tmp_path, tokenizer, sentences=1, min_tokens=64)
+
+
+def _lines(path, count, broken=()):
+    text = "A river of number {} runs past the town and down to the sea. " * 3
+    rows = [json.dumps({"text": text.replace("{}", str(k)), "source": f"w{k % 40}"}) for k in range(count)]
+    for k in broken:
+        rows[k] = "{oops"
+    path.write_text("\n".join(rows))
+    return path
+
+
+def test_a_broken_record_is_counted_and_named_and_many_are_an_error(tmp_path, tokenizer, caplog):
+    path = _lines(tmp_path / "j.jsonl", 200, [150])
+    metrics = build_corpus(FilesCorpus(paths=[str(path)], min_tokens=8), tokenizer, tmp_path / "made")
+    assert metrics["broken_records"] == 1
+    assert metrics["documents"] >= 199
+    assert f"{path}:151 is left out: no JSON" in caplog.text
+    path = _lines(tmp_path / "k.jsonl", 200, [150, 160, 170])
+    with pytest.raises(NlaeError, match=r"k\.jsonl:151: no JSON.*3 of 200 records.*corpus\.max_broken_share") as caught:
+        build_corpus(FilesCorpus(paths=[str(path)], min_tokens=8), tokenizer, tmp_path / "other")
+    assert "\n" not in str(caught.value)
+    made = FilesCorpus(paths=[str(path)], min_tokens=8, max_broken_share=0.02)
+    assert build_corpus(made, tokenizer, tmp_path / "third")["broken_records"] == 3
+
+
+def test_a_chat_that_the_template_refuses_is_a_broken_record(tmp_path):
+    tokenizer = TinyTarget().load_tokenizer()
+    tokenizer.chat_template = "{{ raise_exception('no system role') }}"
+    path = tmp_path / "chat.jsonl"
+    path.write_text('{"messages": [{"role": "system", "content": "Be brief."}]}\n' * 4)
+    with pytest.raises(NlaeError, match=r"the chat template refuses these messages .*4 of 4 records"):
+        build_corpus(FilesCorpus(paths=[str(path)]), tokenizer, tmp_path / "made")
 
 
 def test_copies_are_dropped_and_near_duplicates_kept_together(tmp_path, tokenizer):

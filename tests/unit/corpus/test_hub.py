@@ -43,9 +43,10 @@ def test_fingerprint_follows_content_and_revision(folder):
     assert HubCorpus(dataset="owner/name", revision=commit).fingerprint() == f"hub-owner/name@{commit}/None/train"
 
 
-def test_missing_field_names_what_there_is(folder):
-    with pytest.raises(NlaeError, match=r"record 0 has no text under 'body' \(it has id, text\)"):
-        list(HubCorpus(dataset=str(folder), text_key="body").documents())
+def test_missing_field_names_what_there_is(folder, tmp_path):
+    source = HubCorpus(dataset=str(folder), text_key="body", max_documents=5)
+    with pytest.raises(NlaeError, match=r"record 0: no text under 'body' .*\(it has id, text\); .*\(9 of 9 records"):
+        build_corpus(source, TinyTarget().load_tokenizer(), tmp_path / "corpus")
 
 
 def test_the_commit_is_remembered_for_the_day_without_network(monkeypatch, tmp_path, caplog):

@@ -1,9 +1,11 @@
 """Passages fit the budget and lose nothing; positions repeat and reach short contexts."""
 
+import time
+
 import numpy as np
 import pytest
 
-from nlae.corpus.passages import Cutter, draw_positions, special_prefix
+from nlae.corpus.passages import Cutter, RefusedError, draw_positions, special_prefix
 from nlae.corpus.source import Document
 from nlae.target import TinyTarget
 
@@ -35,12 +37,54 @@ def test_bos_stands_once_in_front_of_each_passage(tokenizer):
         assert passage.ids == tokenizer(passage.text)["input_ids"]
 
 
-def test_short_document_keeps_its_id_and_endless_sentence_is_cut(tokenizer):
+def test_short_document_keeps_its_id_and_a_long_sentence_loses_its_end(tokenizer):
     assert [p.id for p in Cutter(tokenizer, 40).cut(Document("d", "One sentence.", "w"))] == ["d"]
-    (passage,) = Cutter(tokenizer, 16).cut(Document("d", "word " * 300, "w"))
+    (passage,) = Cutter(tokenizer, 16).cut(Document("d", "word " * 60, "w"))
     assert len(passage.ids) == 16
-    assert len(passage.text) < 16 * 6
     assert Cutter(tokenizer, 16).cut(Document("d", " \n", "w")) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["word " * 3000, "x" * 20_000, "日本語" * 3000, "東京は大きい。" * 300, "a" + " " * 20_000 + "b"]
+)
+def test_a_text_without_end_is_cut_into_passages_that_fit(tokenizer, text):
+    passages = Cutter(tokenizer, 64).cut(Document("d", text, "w"))
+    assert len(passages) > 20 or " " * 100 in text
+    assert all(len(passage.ids) <= 64 for passage in passages)
+    assert "".join("".join(passage.text.split()) for passage in passages) == "".join(text.split())
+
+
+def test_megabytes_without_a_space_take_seconds(tokenizer):
+    """Ten of them take five times as long: 14 s and 1.3 GB on one core."""
+    text = "abcdefghij" * 200_000
+    started = time.perf_counter()
+    passages = Cutter(tokenizer, 128).cut(Document("d", text, "w"))
+    chat = Cutter(tokenizer, 128).cut(Document("d", "", "w", [{"role": "user", "content": text}]))
+    assert time.perf_counter() - started < 60
+    assert sum(len(passage.text) for passage in passages) == len(text)
+    assert len(chat[0].ids) == 128
+
+
+def test_a_text_that_begins_with_the_start_token_has_it_once(tokenizer):
+    plain = Cutter(tokenizer, 40).cut(Document("d", "One sentence here.", "w"))[0]
+    begun = Cutter(tokenizer, 40).cut(Document("d", f"{tokenizer.bos_token}One sentence here.", "w"))[0]
+    assert begun.ids == plain.ids
+    assert begun.ids.count(tokenizer.bos_token_id) == 1
+
+
+def test_the_name_of_a_special_token_is_that_token(tokenizer):
+    """As the target reads it: people keep conversations that a template has rendered."""
+    text = f"One sentence.{tokenizer.eos_token}Another one."
+    (passage,) = Cutter(tokenizer, 40).cut(Document("d", text, "w"))
+    assert passage.ids.count(tokenizer.eos_token_id) == 1
+    assert passage.text == text
+
+
+def test_a_template_that_refuses_says_so():
+    tokenizer = TinyTarget().load_tokenizer()
+    tokenizer.chat_template = "{{ raise_exception('no system role here') }}"
+    with pytest.raises(RefusedError, match="the chat template refuses these messages .no system role here"):
+        Cutter(tokenizer, 40).cut(Document("d", "", "w", [{"role": "system", "content": "Be brief."}]))
 
 
 def test_conversations_go_through_the_template_in_whole_turns(tokenizer):

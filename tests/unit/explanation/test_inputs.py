@@ -52,13 +52,42 @@ def test_exactly_one_source(given: dict[str, str]) -> None:
         ("a.jsonl", b"{", "line 1 is not JSON"),
         ("a.jsonl", b'{"words": 1}', "needs a `text`"),
         ("a.jsonl", b"\n", "no line"),
-        ("a.jsonl", b'{"messages": [{"role": "user"}]}', "message 0"),
+        ("a.jsonl", b'{"messages": [{"role": "user"}]}', "none of its messages holds text"),
+        ("a.jsonl", b'{"messages": [{"content": "x"}]}', "message 0 has no text under `role`"),
+        ("a.jsonl", b'{"messages": [{"role": "user", "content": 7}]}', "message 0: its `content` is int"),
+        ("a.jsonl", b'{"text": "half \\ud800"}', "character 5 is half a character .U.D800"),
+        ("a.jsonl", b'{"messages": [{"role": "user", "content": "\\udfff"}]}', "half a character"),
+        ("a.jsonl", b"[" * 20000, "line 1 is not JSON"),
     ],
 )
 def test_bad_files_are_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(NlaeError, match=message):
         load_inputs(file=str(tmp_path / name))
+
+
+def test_an_encoding_mark_is_no_text_and_only_line_feeds_end_a_line(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("\ufeffone\u2028two\x0c".encode())
+    assert load_inputs(file=str(tmp_path / "a.txt")) == [TextInput("a.txt", "one\u2028two\x0c")]
+    (tmp_path / "a.jsonl").write_bytes('\ufeff{"text": "a\u2028b\x85c"}\r\n{"text": "d"}'.encode())
+    assert [item.text for item in load_inputs(file=str(tmp_path / "a.jsonl")) if isinstance(item, TextInput)] == [
+        "a\u2028b\x85c",
+        "d",
+    ]
+
+
+def test_tool_calls_and_images_are_left_out_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    chat = [
+        {"role": "user", "content": [{"type": "text", "text": "Look: "}, {"type": "image_url"}, "what?"]},
+        {"role": "assistant", "content": None, "tool_calls": []},
+        {"role": "tool", "content": "a cat"},
+    ]
+    path = tmp_path / "chat.json"
+    path.write_text("\ufeff" + json.dumps(chat))
+    (found,) = load_inputs(messages=str(path))
+    assert isinstance(found, ChatInput)
+    assert found.messages == ({"role": "user", "content": "Look: what?"}, {"role": "tool", "content": "a cat"})
+    assert "1 part(s) that are no text and 1 message(s) without text left out" in caplog.text
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:

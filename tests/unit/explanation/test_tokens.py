@@ -3,6 +3,7 @@ import pytest
 from nlae.errors import NlaeError
 from nlae.explanation.inputs import ChatInput, TextInput
 from nlae.explanation.tokens import TEMPLATE, encode, extend, select
+from nlae.target import TinyTarget
 
 CHAT = ChatInput("chat", ({"role": "user", "content": "the cat"}, {"role": "assistant", "content": "sat on"}))
 
@@ -13,6 +14,15 @@ def test_pieces_join_to_the_text(tokenizer, text: str) -> None:
     assert "".join(passage.pieces) == text
     assert len(passage.pieces) == len(passage.ids)
     assert list(passage.ids) == tokenizer(text)["input_ids"]
+
+
+def test_a_text_that_begins_with_the_start_token_has_it_once() -> None:
+    tokenizer = TinyTarget().load_tokenizer()
+    plain = encode(TextInput("t", "the cat"), tokenizer)
+    begun = encode(TextInput("t", f"{tokenizer.bos_token}the cat"), tokenizer)
+    assert begun.ids == plain.ids
+    assert begun.pieces == plain.pieces
+    assert plain.ids[0] == tokenizer.bos_token_id
 
 
 def test_a_chat_names_roles_and_the_template_preamble(tokenizer) -> None:
