@@ -20,7 +20,7 @@ from nlae.functional.randomness import derive_seed
 from nlae.functional.scaling import SiteStatistics
 from nlae.prompt import Prompt
 from nlae.reconstructor import Reconstructor
-from nlae.rollout import LocalRollout, RolloutEngine
+from nlae.rollout import RolloutEngine, default_engine
 from nlae.target import Site, Target
 from nlae.target.selfcheck import check_marker
 from nlae.verbalizer import InjectionSettings, Verbalizer
@@ -105,7 +105,7 @@ class Autoencoder:
     ) -> None:
         self.target, self.site, self.prompt = target, site, settings.prompt.at(site.label)
         self.meta, self.distractors_MD = dict(meta or {}), distractors_MD
-        self._statistics, self.engine = statistics, engine or LocalRollout()
+        self._statistics, self.engine = statistics, engine or default_engine(target)
         scale = settings.injection.scale
         if scale is None:
             scale = self.statistics.alpha

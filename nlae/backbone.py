@@ -268,6 +268,8 @@ class Backbone(nn.Module):
             torch.manual_seed(self.seed if seed is None else seed)
             # peft warns of a second adapter on one model, which is the very point here
             warnings.filterwarnings("ignore", message="Already found a `peft_config`")
+            # nor are experts adapted, which it expects of a mixture of them
+            warnings.filterwarnings("ignore", message="The following (rank|alpha)_pattern keys")
             inject_adapter_in_model(self.adapter_config(settings, modules), self.model, adapter_name=role)
         lean(speed_up(self.model))
         self.adapters[role] = settings

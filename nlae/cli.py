@@ -5,6 +5,7 @@ the folder last; everything else goes to standard error.
 """
 
 import logging
+import os
 import shlex
 import sys
 import warnings
@@ -170,7 +171,7 @@ def run_one(
     preflight(config, conf_dir())
     from nlae.pipeline.plan import Plan
     from nlae.pipeline.reading import STAGE, read, reads_dictionary
-    from nlae.pipeline.run import bring_up_to_date, use
+    from nlae.pipeline.run import bring_up_to_date, job_run, use
 
     typed = [word for word in composed.overrides if not word.startswith(("goal=", "hydra."))]
     typed += [f"{key}={value}" for key, value in verbatim.items() if key == "checkpoint"]
@@ -179,9 +180,13 @@ def run_one(
         return read(config, lambda: Plan(config, checkpoint), goal, remake, show), {}
     plan, name = Plan(config, checkpoint), group or composed.group
     if goal in SERVICES:
-        return use(plan, goal, command([plan.subject, *typed]), name), {}
-    artifact = bring_up_to_date(plan, goal, name, command([goal, *typed]))
-    return artifact.folder, artifact.metrics()
+        asked = any(key.partition(".")[0] == "logger" for key in composed.typed)
+        return use(plan, goal, command([plan.subject, *typed]), name, record=asked), {}
+    with job_run(plan, goal, name, in_sweep=group is not None) as run:
+        artifact = bring_up_to_date(plan, goal, name, command([goal, *typed]))
+        metrics = artifact.metrics()
+        run.summary(metrics)
+    return artifact.folder, metrics
 
 
 @dataclass
@@ -228,6 +233,8 @@ def _sweep(line: CommandLine, overrides: list[str]) -> int:
     from nlae.config.sweep import probe, read_statuses, run_sweep, write_status
     from nlae.fingerprint import digest
 
+    if "WANDB_SWEEP_ID" in os.environ:
+        raise NlaeError("-m under a W&B agent: each of its trials is one job; leave -m and lists of values out")
     shared = probe(overrides)
     devices = [word for word in overrides if word.startswith("trainer.devices=")] or shared.config["trainer"]
     count = devices.get("devices") if isinstance(devices, dict) else devices[-1].partition("=")[2]

@@ -24,9 +24,11 @@ from nlae.functional.injection import MODES, inject, to_scale
 from nlae.functional.likelihood import token_logprobs
 from nlae.prompt import Prompt, VerbalizerPrompt
 from nlae.target import Site
-from nlae.target.cache import read_on
+from nlae.target.cache import Reread, new_cache, read_on
 from nlae.target.model import pad_right
 from nlae.target.scales import LogitShape, embedding_multiplier, output_logits
+
+AnyCache = DynamicCache | Reread
 
 MAPS = ("down_projection", "learned")
 WIDE = "wide_"  # before a role: its map from the site's width to that of the residual stream
@@ -155,14 +157,12 @@ class Verbalizer(nn.Module):
                 cache.batch_repeat_interleave(samples)
             return self.respond(last_GD.repeat_interleave(samples, 0), cache, token_BT, mask_BT, role)
 
-    def read(self, activation_GD: Tensor, role: str, *, inject_vector: bool = True) -> tuple[Tensor, DynamicCache]:
+    def read(self, activation_GD: Tensor, role: str, *, inject_vector: bool = True) -> tuple[Tensor, AnyCache]:
         """Run the whole prompt: its last hidden state (G, D), and the cache to go on with; inside `use(role)`."""
         cache = self.prefix_cache(role, len(activation_GD))
         return self.run_prompt(activation_GD, cache, role, inject_vector=inject_vector)[:, -1], cache
 
-    def respond(
-        self, last_BD: Tensor, cache: DynamicCache, token_BT: Tensor, mask_BT: Tensor | None, role: str
-    ) -> Tensor:
+    def respond(self, last_BD: Tensor, cache: AnyCache, token_BT: Tensor, mask_BT: Tensor | None, role: str) -> Tensor:
         """As `logprobs`, after a prompt that has been read, row by row; inside `use(role)`."""
         hidden_BTD = last_BD[:, None]
         if token_BT.shape[1] > 1:
@@ -174,21 +174,26 @@ class Verbalizer(nn.Module):
         logp_BT = torch.zeros(token_BT.shape, device=token_BT.device)
         return logp_BT.masked_scatter(real_BT, self._token_logprobs(hidden_BTD[real_BT], token_BT[real_BT], role))
 
-    def prefill(self, activation_BD: Tensor, role: str, *, inject_vector: bool = True) -> tuple[Tensor, DynamicCache]:
+    def prefill(self, activation_BD: Tensor, role: str, *, inject_vector: bool = True) -> tuple[Tensor, AnyCache]:
         """Run the whole prompt: logits of the first token (B, V), and the cache to go on with; inside `use(role)`."""
         last_BD, cache = self.read(activation_BD, role, inject_vector=inject_vector)
         return self.head(last_BD, role), cache
 
-    def step(self, token_B: Tensor, cache: DynamicCache, role: str) -> Tensor:
+    def step(self, token_B: Tensor, cache: AnyCache, role: str) -> Tensor:
         """One decoding step: logits (B, V) of the next token; inside `use(role)`."""
         decoder = self._decoder(role)
         hidden_B1D = read_on(decoder, cache, input_ids=token_B[:, None]).last_hidden_state
         return self.head(hidden_B1D[:, -1], role)
 
-    def prefix_cache(self, role: str, batch: int) -> DynamicCache:
+    def prefix_cache(self, role: str, batch: int) -> AnyCache:
         """Keys and values of everything before the slot, computed once and repeated for `batch` rows."""
         model = self.backbone.language_model(role)
-        cache = DynamicCache(config=model.config)
+        cache = new_cache(model.config, self.backbone.target.architecture.embedding(model))
+        if isinstance(cache, Reread) and self.settings.point != "embedding":
+            raise NlaeError(
+                f"verbalizer.injection.point={self.settings.point}: blocks of {self.backbone.target.source_name} keep "
+                "a running state, so the prompt is read again at each step; inject at the embedding"
+            )
         if self.ids.prefix_ids:
             ids_1P = torch.tensor([self.ids.prefix_ids], device=self.backbone.target.device)
             read_on(self._decoder(role), cache, input_ids=ids_1P)

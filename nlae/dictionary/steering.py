@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from nlae.dictionary.steering_settings import SteeringSettings
+from nlae.errors import NlaeError
 from nlae.functional.randomness import generator
-from nlae.target.cache import fork, read_on
+from nlae.target.cache import fork, keeps_state, read_on
 from nlae.target.hooks import first
 from nlae.target.model import Target
 from nlae.target.site import Site
@@ -177,6 +178,11 @@ class _Steering:
         self.target, self.site = target, site
         self.decoder = target.architecture.decoder(target.model)
         self.context_BT = context_BT.to(target.device)
+        if keeps_state(self.decoder.config):
+            raise NlaeError(
+                f"steering: blocks of {target.source_name} keep a running state, which cannot be shared by many "
+                "directions; set dictionary.steered=0"
+            )
         self.prefix = DynamicCache(config=self.decoder.config)
         read_on(self.decoder, self.prefix, input_ids=self.context_BT[:, :-1])
         module, _ = target.architecture.hooked(target.model, site.kind, site.index)

@@ -14,7 +14,7 @@ from nlae.backbone import RECONSTRUCTOR, VERBALIZER, Backbone
 from nlae.errors import NlaeError
 from nlae.functional.scaling import SiteStatistics
 from nlae.mixture.roles import Reconstructors, Verbalizers
-from nlae.rollout import LocalRollout, RolloutEngine
+from nlae.rollout import RolloutEngine, default_engine
 from nlae.target import Site, Target, deepest
 
 
@@ -60,7 +60,7 @@ class Mixture:
             precision=settings.precision,
             seed=settings.seed,
         )
-        engine = engine or LocalRollout()
+        engine = engine or default_engine(target)
         self._views = {
             site.name: Autoencoder(
                 target,

@@ -19,7 +19,7 @@ from transformers import DynamicCache
 from nlae.backbone import REFERENCE, VERBALIZER
 from nlae.functional.batching import token_batches
 from nlae.reconstructor import Reconstructor
-from nlae.target.cache import fork
+from nlae.target.cache import Reread, fork
 from nlae.verbalizer import Verbalizer
 
 
@@ -59,6 +59,8 @@ class SharedPrompt:
         # layers that share another's cache have none of their own
         self._kept = [number for number, layer in enumerate(layers) if layer.keys is not None]
         stored = [tensor for number in self._kept for tensor in (layers[number].keys, layers[number].values)]
+        if isinstance(self._cache, Reread) and self._cache.seen_BTD is not None:
+            stored = [self._cache.seen_BTD]
         self._graph: list[Tensor] = [last_GD, *stored]
         self._leaves = [tensor.detach().requires_grad_(tensor.requires_grad) for tensor in self._graph]
 
@@ -74,8 +76,11 @@ class SharedPrompt:
         if reached:
             torch.autograd.backward([tensor for tensor, _ in reached], [grad for _, grad in reached])
 
-    def _rows(self, group_B: Tensor) -> DynamicCache:
+    def _rows(self, group_B: Tensor) -> DynamicCache | Reread:
         cache = fork(self._cache)
+        if isinstance(cache, Reread):
+            cache.seen_BTD = self._leaves[1][group_B]
+            return cache
         layers: list[Any] = cache.layers
         for number, keys, values in zip(self._kept, self._leaves[1::2], self._leaves[2::2], strict=True):
             layers[number].keys, layers[number].values = keys[group_B], values[group_B]

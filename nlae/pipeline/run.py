@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -21,7 +22,8 @@ from nlae.pipeline.hardware import prepare
 from nlae.pipeline.plan import Plan, stage_module
 from nlae.pipeline.table import DICTIONARY, DICTIONARY_FORMATS, STAGES, SUBJECT
 from nlae.store.arrow import write_text
-from nlae.tracking import Run, open_run, redact
+from nlae.tracking import NullRun, Run, open_job, open_run, redact
+from nlae.tracking.history import Replayed
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +101,9 @@ def run_stage(plan: Plan, artifact: Artifact, group: str, command: str = "") -> 
     started = time.time()
     with one_line_failures(artifact.folder), nothing_left_for_nothing(artifact.folder):
         write_config(artifact.folder, plan.config)
-        with tracking(plan.config, artifact.stage, group, artifact.fingerprint, artifact.parents) as run:
+        lineage = (artifact.stage, group, artifact.fingerprint, artifact.parents)
+        with tracking(plan.config, *lineage, folder=artifact.folder) as opened:
+            run = Replayed(opened, artifact.folder)
             folders = plan.parent_folders(artifact.stage)
             context = StageContext(plan.config, artifact.folder, folders, run, artifact.fingerprint, group, command)
             metrics = stage_module(artifact.stage).run(context)
@@ -109,13 +113,39 @@ def run_stage(plan: Plan, artifact: Artifact, group: str, command: str = "") -> 
 
 
 def tracking(
-    config: dict[str, Any], stage: str, group: str, fingerprint: str, parents: dict[str, str]
+    config: dict[str, Any], stage: str, group: str, fingerprint: str, parents: dict[str, str], **how: Any
 ) -> AbstractContextManager[Run]:
-    """The run of one executed stage or service, as the `logger` node wants it."""
-    settings = {key: value for key, value in config["logger"].items() if key != "_target_"}
+    """The run of one executed stage or service, as the `logger` node wants it; `how` goes to `open_run`."""
+    settings = logger_settings(config)
     return open_run(
-        settings=settings, stage=stage, group=group, fingerprint=fingerprint, parents=parents, config=config
+        settings=settings, stage=stage, group=group, fingerprint=fingerprint, parents=parents, config=config, **how
     )
+
+
+@contextmanager
+def job_run(plan: Plan, goal: str, group: str, *, in_sweep: bool) -> Iterator[Run]:
+    """The run of a whole job, where it is one of a sweep's; one that records nothing elsewhere.
+
+    Args:
+        plan: what the config implies.
+        goal: of the job.
+        group: tracking group.
+        in_sweep: it is a job of our own sweep; one of a W&B agent's is known by its environment.
+    """
+    if not in_sweep and "WANDB_SWEEP_ID" not in os.environ:
+        if "WANDB_RUN_ID" in os.environ:
+            log.warning("WANDB_RUN_ID is left alone: every stage has a run of its own, and there is no W&B agent here")
+        yield NullRun()
+        return
+    fingerprint = plan.artifact(goal).fingerprint
+    settings = logger_settings(plan.config)
+    with open_job(settings=settings, group=group, fingerprint=fingerprint, config=plan.config) as run:
+        yield run
+
+
+def logger_settings(config: dict[str, Any]) -> dict[str, Any]:
+    """The `logger` node as tracking takes it."""
+    return {key: value for key, value in config["logger"].items() if key != "_target_"}
 
 
 def tracked(directory: Path | None) -> str | None:
@@ -165,12 +195,12 @@ def nothing_left_for_nothing(folder: Path) -> Iterator[None]:
         yield
     except Exception:
         inside = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-        if all(name == "config.yaml" or name.endswith(".tmp") for name in inside):
+        if all(name == "config.yaml" or name.startswith(".") or name.endswith(".tmp") for name in inside):
             shutil.rmtree(folder, ignore_errors=True)
         raise
 
 
-def use(plan: Plan, service: str, command: str, group: str) -> Path:
+def use(plan: Plan, service: str, command: str, group: str, *, record: bool = False) -> Path:
     """Run a service on a checkpoint or on the finished artifact of the config; nothing is ever trained.
 
     Args:
@@ -178,6 +208,7 @@ def use(plan: Plan, service: str, command: str, group: str) -> Path:
         service: `explain` or `export`.
         command: what makes a missing artifact, for the message.
         group: tracking group.
+        record: open a tracking run, once there is something to write into it.
 
     Returns:
         The folder that was written.
@@ -200,7 +231,8 @@ def use(plan: Plan, service: str, command: str, group: str) -> Path:
         make_root(folder)
         read = DICTIONARY if of_dictionary else plan.subject if plan.checkpoint is None else SUBJECT
         lineage = {read: subject}
-        with tracking(config, service, group, fingerprint, lineage) as run:
+        logged = config if record else {**config, "logger": {"mode": "none"}}
+        with tracking(logged, service, group, fingerprint, lineage, late=True) as run:
             metrics = stage_module(service).run(StageContext(config, folder, parents, run, fingerprint, group))
             run.summary(metrics)
     return folder

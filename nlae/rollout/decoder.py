@@ -17,11 +17,12 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from nlae.errors import NlaeError
 from nlae.rollout.attention import NAME
 from nlae.rollout.cache import SharedPrefixCache
 from nlae.rollout.graphs import GraphedSteps
 from nlae.rollout.packing import PackedLinear, packable, shell
-from nlae.target.cache import read_on
+from nlae.target.cache import keeps_state, read_on
 from nlae.target.scales import LogitShape
 from nlae.verbalizer import Verbalizer
 
@@ -39,6 +40,11 @@ class Decoder:
     def __init__(self, verbalizer: Verbalizer, role: str, *, packed: bool = True, graphs: bool = False) -> None:
         self.verbalizer, self.role, self._graphs = verbalizer, role, graphs
         model: Any = verbalizer.backbone.language_model(role)
+        if keeps_state(model.config):
+            raise NlaeError(
+                f"rollout=local: blocks of {verbalizer.backbone.target.source_name} keep a running state beside keys "
+                "and values; choose rollout=plain"
+            )
         # held, so that no later weight can lie where one of these was
         self._base = [weight for name, weight in model.named_parameters() if ".lora_" not in name]
         self._own = verbalizer.backbone.parameters_of(role)

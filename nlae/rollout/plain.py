@@ -16,6 +16,7 @@ from nlae.functional.randomness import draw, uniforms
 from nlae.prompt import CLOSE_TAG
 from nlae.rollout.ending import TAIL_TOKENS, parse_rows, stop_ids
 from nlae.rollout.protocol import Rollouts
+from nlae.target.cache import Reread
 from nlae.verbalizer import Verbalizer
 
 KEEP_SHARE = 0.75
@@ -106,7 +107,7 @@ class _Decoding:
             if CLOSE_TAG in text or recent[row][-1] in self.stops:
                 self.alive[row] = False
 
-    def _compact(self, cache: DynamicCache, token_B: Tensor) -> Tensor:
+    def _compact(self, cache: DynamicCache | Reread, token_B: Tensor) -> Tensor:
         living = self.alive[self.row]
         if living.float().mean() > KEEP_SHARE:
             return token_B

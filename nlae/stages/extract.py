@@ -10,6 +10,7 @@ def run(context: StageContext) -> dict[str, float]:
     from nlae.corpus import Corpus
     from nlae.extraction import extract
     from nlae.target import resolved_sites, self_check
+    from nlae.tracking.history import Recorded
 
     target = context.build("target").load(dtype=context.dtype, device=context.device)
     site = context.build("site")
@@ -18,4 +19,6 @@ def run(context: StageContext) -> dict[str, float]:
     for one in dict.fromkeys([*sites[: len({s.kind for s in sites})], *sites[-len({s.kind for s in sites}) :]]):
         self_check(target, one)
     corpus = Corpus.open(context.parents["corpus"])
-    return extract(target, site, corpus, context.folder, run=context.run, **context.node("store"))
+    return extract(
+        target, site, corpus, context.folder, run=Recorded(context.run, context.folder), **context.node("store")
+    )

@@ -10,6 +10,7 @@ def run(context: StageContext) -> dict[str, float]:
     from nlae.corpus import Corpus
     from nlae.dictionary.scan import scan
     from nlae.target import Site, self_check
+    from nlae.tracking.history import Recorded
 
     target = context.build("target").load(dtype=context.dtype, device=context.device)
     for kind in ("mlp_in", "mlp_neurons"):
@@ -20,5 +21,5 @@ def run(context: StageContext) -> dict[str, float]:
         context.folder,
         settings=context.build("dictionary.scan"),
         seed=int(context.config["dictionary"]["seed"]),
-        run=context.run,
+        run=Recorded(context.run, context.folder),
     )

@@ -15,7 +15,7 @@ from nlae.target.quantization import plain_weight
 
 # paths from the causal LM to its text decoder; wrappers of several modalities come first
 _DECODERS = ("model.language_model", "language_model.model", "language_model", "model", "transformer", "gpt_neox")
-_WEIGHTED = (nn.Linear, Conv1D)
+WEIGHTED = (nn.Linear, Conv1D)
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Architecture:
             for architecture in KNOWN:
                 if architecture.fits(decoder):
                     blocks = getattr(decoder, architecture.blocks_name)
-                    return replace(architecture, lora_modules=_linear_leaves(blocks[0]))
+                    return replace(architecture, lora_modules=_linear_leaves(blocks))
         name = type(unwrap(model)).__name__
         known = "; ".join(f"{a.family} ({a.blocks_name}, {a.embedding_name}, {a.final_norm_name})" for a in KNOWN)
         raise NlaeError(
@@ -118,6 +118,8 @@ KNOWN = (
     Architecture("llama", "layers", "embed_tokens", "norm"),
     Architecture("gpt_neox", "layers", "embed_in", "final_layer_norm", down_name="dense_4h_to_h"),
     Architecture("gpt2", "h", "wte", "ln_f", down_name="c_proj"),
+    Architecture("bamba", "layers", "embed_tokens", "final_layernorm", mlp_name="feed_forward"),
+    Architecture("lfm2", "layers", "embed_tokens", "embedding_norm", mlp_name="feed_forward", down_name="w2"),
 )
 
 
@@ -126,10 +128,10 @@ def unwrap(model: nn.Module) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
 
 
-def _linear_leaves(block: nn.Module) -> tuple[str, ...]:
+def _linear_leaves(blocks: nn.Module) -> tuple[str, ...]:
     names = set()
-    for path, module in block.named_modules():
-        if isinstance(module, _WEIGHTED) and "lora_" not in path:
+    for path, module in blocks.named_modules():
+        if isinstance(module, WEIGHTED) and "lora_" not in path:
             names.add(path.removesuffix(".base_layer").rsplit(".", 1)[-1])
     return tuple(sorted(names))
 

@@ -34,7 +34,7 @@ class LogitShape:
         """That of a loaded causal LM."""
         config = model.config
         scale = 1.0
-        for name in ("logit_scale", "output_multiplier"):
+        for name in ("logit_scale", "output_multiplier", "lm_head_multiplier"):
             scale *= _number(config, name)
         scaling = _number(config, "logits_scaling")
         scale *= scaling if config.model_type.startswith(_MULTIPLY_BY_SCALING) else 1 / scaling

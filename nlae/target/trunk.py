@@ -4,6 +4,7 @@ One object serves extraction and reconstruction. Nothing is copied: adapters tha
 after, act here too and receive gradients.
 """
 
+import contextlib
 import copy
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -122,7 +123,8 @@ def _truncated(decoder: nn.Module, architecture: Architecture, n_layers: int) ->
     setattr(shell, architecture.final_norm_name, nn.Identity())
     config: Any = copy.deepcopy(decoder.config)
     if getattr(config, "layer_types", None):
-        config.layer_types = list(config.layer_types)[:n_layers]
+        with contextlib.suppress(AttributeError):  # some derive it from the number of blocks
+            config.layer_types = list(config.layer_types)[:n_layers]
     config.num_hidden_layers = n_layers
     shell.config = config
     return shell

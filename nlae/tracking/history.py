@@ -1,7 +1,7 @@
 """`history.jsonl`: the learning curves of a stage as one JSON object per point, beside its outputs.
 
 The report reads this file, never W&B. Points after the update that a stage resumes at are dropped, so that a killed
-and resumed stage leaves the same file as one that ran through.
+and resumed stage leaves the same file as one that ran through; its last W&B run gets the points from here.
 """
 
 import json
@@ -9,8 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from nlae.errors import NlaeError
+from nlae.tracking.run import Relayed, Run
 
-__all__ = ["History", "read_history"]
+HISTORY = "history.jsonl"
+
+__all__ = ["HISTORY", "History", "Recorded", "Replayed", "read_history"]
 
 
 class History:
@@ -37,6 +40,68 @@ class History:
         new = self.path.with_name(self.path.name + ".new")
         new.write_text("".join(json.dumps(point) + "\n" for point in kept), encoding="utf-8")
         new.replace(self.path)
+
+
+class Recorded(Relayed):
+    """A run whose points go to `history.jsonl` first; a stage that resumes forgets those it measures again.
+
+    Args:
+        run: where the points go afterwards.
+        folder: the stage's folder.
+    """
+
+    def __init__(self, run: Run, folder: Path) -> None:
+        super().__init__(run)
+        self._history = History(folder / HISTORY)
+        self._first = True
+
+    def log(self, metrics: Mapping[str, float], update: int | None = None) -> None:
+        """Add one point to each named curve."""
+        if update is not None:
+            if self._first:
+                self._history.rewind(update - 1)
+            self._first = False
+            self._history.append(update, metrics)
+        super().log(metrics, update)
+
+
+class Replayed(Relayed):
+    """A run that holds every point of a stage once, those of killed executions too.
+
+    What `history.jsonl` holds of earlier updates goes in before the first point of this execution, or at the end if
+    there is none.
+
+    Args:
+        run: a fresh one.
+        folder: the stage's folder.
+    """
+
+    def __init__(self, run: Run, folder: Path) -> None:
+        super().__init__(run)
+        self._path = folder / HISTORY
+        # what a fresh stage will write itself is not replayed
+        self._waiting = self._path.exists()
+
+    def log(self, metrics: Mapping[str, float], update: int | None = None) -> None:
+        """Add one point to each named curve."""
+        if update is not None:
+            self._replay(update)
+        super().log(metrics, update)
+
+    def summary(self, metrics: Mapping[str, float]) -> None:
+        """Set the figures that stand for the whole run."""
+        self._replay(None)
+        super().summary(metrics)
+
+    def _replay(self, before: int | None) -> None:
+        if not self._waiting:
+            return
+        self._waiting = False
+        for point in _points(self._path):
+            update = int(point["update"] or 0)
+            if before is None or update < before:
+                known = {name: value for name, value in point.items() if name != "update" and value is not None}
+                super().log(known, update)
 
 
 def read_history(path: Path) -> list[dict[str, float | None]]:

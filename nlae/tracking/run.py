@@ -1,24 +1,22 @@
 """One run per executed stage: curves over `update`, tables, pages, and lineage by fingerprints.
 
-A run is a record, never an input: no stage reads one back.
+A run is a record, never an input: no stage reads one back. How one is opened is `opening`'s business.
 """
 
 import logging
 import platform
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from nlae.errors import NlaeError
-from nlae.tracking.redaction import redact
 
 if TYPE_CHECKING:
     from wandb import Run as WandbHandle
 
-__all__ = ["NullRun", "Run", "TrackingSettings", "WandbRun", "open_run", "versions"]
+__all__ = ["LateRun", "NullRun", "Relayed", "Run", "Status", "TrackingSettings", "WandbRun", "versions"]
 
 logger = logging.getLogger(__name__)
 Status = Literal["complete", "failed", "interrupted"]
@@ -72,6 +70,57 @@ class NullRun(Run):
     """Records nothing."""
 
 
+class Relayed(Run):
+    """Passes everything on to another run."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.directory = run.directory
+
+    def log(self, metrics: Mapping[str, float], update: int | None = None) -> None:
+        """Add one point to each named curve; `update` is the x-axis."""
+        self.opened().log(metrics, update)
+
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Store a table, for example of explanations."""
+        self.opened().table(name, columns, rows)
+
+    def html(self, name: str, path: Path) -> None:
+        """Store a self-contained HTML page."""
+        self.opened().html(name, path)
+
+    def summary(self, metrics: Mapping[str, float]) -> None:
+        """Set the figures that stand for the whole run."""
+        self.opened().summary(metrics)
+
+    def finish(self, status: Status) -> None:
+        """Close the run; calling it again does nothing."""
+        self.run.finish(status)
+
+    def opened(self) -> Run:
+        """The run that is written to."""
+        return self.run
+
+
+class LateRun(Relayed):
+    """Opened by the first thing that is written to it, so that refused input leaves no run behind.
+
+    Args:
+        begin: opens it.
+    """
+
+    def __init__(self, begin: Callable[[], Run]) -> None:
+        super().__init__(NullRun())
+        self._begin: Callable[[], Run] | None = begin
+
+    def opened(self) -> Run:
+        """The run, from now on an open one."""
+        if self._begin is not None:
+            self.run, self._begin = self._begin(), None
+            self.directory = self.run.directory
+        return self.run
+
+
 class WandbRun(Run):
     """Writes to one W&B run.
 
@@ -79,10 +128,11 @@ class WandbRun(Run):
         handle: the open run, not shared with any other stage.
         lineage: stage, fingerprint and parents; they become the metadata of the artifact that stands for the stage's
             folder (the folder itself is not uploaded).
+        artifact: whether there is such a folder.
     """
 
-    def __init__(self, handle: "WandbHandle", lineage: Mapping[str, Any]) -> None:
-        self._handle = handle
+    def __init__(self, handle: "WandbHandle", lineage: Mapping[str, Any], artifact: bool = True) -> None:
+        self._handle, self._has_artifact = handle, artifact
         self._lineage = dict(lineage)
         self._figures: dict[str, float] = {}
         self._finished = False
@@ -122,7 +172,7 @@ class WandbRun(Run):
         self._finished = True
         try:
             self._handle.summary.update({"status": status})
-            if status == "complete":
+            if status == "complete" and self._has_artifact:
                 self._log_artifact()
         finally:
             self._handle.finish(exit_code=0 if status == "complete" else 1)
@@ -142,86 +192,6 @@ class WandbRun(Run):
                     # the parent may have been made offline: its fingerprint stands in the metadata all the same
                     logger.info("W&B does not hold %s-%s: lineage link left out", parent, parent_fingerprint)
         self._handle.log_artifact(artifact)
-
-
-@contextmanager
-def open_run(
-    *,
-    settings: TrackingSettings | Mapping[str, Any],
-    stage: str,
-    group: str,
-    fingerprint: str,
-    parents: Mapping[str, str] | None = None,
-    config: Mapping[str, Any] | None = None,
-) -> Iterator[Run]:
-    """Open a run for one executed stage and finish it whatever happens.
-
-    Args:
-        settings: the `logger` config node.
-        stage: name of the stage; becomes the job type.
-        group: experiment or sweep that the run belongs to.
-        fingerprint: the stage's own.
-        parents: parent stage → fingerprint.
-        config: the whole resolved config; secrets are replaced by `***` before anything is written.
-
-    Raises:
-        NlaeError: W&B refuses to open the run (no key, no network while `mode=online`).
-    """
-    if not isinstance(settings, TrackingSettings):
-        settings = TrackingSettings(**{str(name): value for name, value in settings.items()})
-    if settings.mode == "none":
-        yield NullRun()
-        return
-    lineage = {"stage": stage, "fingerprint": fingerprint, "parents": dict(parents or {})}
-    run = WandbRun(_init(settings, lineage, group, config or {}), lineage)
-    status: Status = "failed"
-    try:
-        yield run
-        status = "complete"
-    except (KeyboardInterrupt, SystemExit):
-        status = "interrupted"
-        raise
-    finally:
-        run.finish(status)
-
-
-def _init(
-    settings: TrackingSettings, lineage: Mapping[str, Any], group: str, config: Mapping[str, Any]
-) -> "WandbHandle":
-    import wandb
-
-    directory = Path(settings.dir) if settings.dir else None
-    if directory is not None:
-        directory.mkdir(parents=True, exist_ok=True)
-    quiet = wandb.Settings(
-        silent=True,
-        console="off",  # the console belongs to logging; a captured bar is noise
-        x_disable_meta=True,  # it would record the command line and the user's address; versions go to the config
-        disable_job_creation=True,
-        init_timeout=60,
-    )
-    mode: Literal["offline", "online"] = "online" if settings.mode == "online" else "offline"
-    if mode == "offline":
-        # the process-wide settings too: otherwise wandb's own telemetry looks for a server at exit
-        wandb.setup(settings=wandb.Settings(mode="offline", silent=True))
-    try:
-        return wandb.init(
-            mode=mode,
-            project=settings.project,
-            entity=settings.entity,
-            dir=directory,
-            name=f"{lineage['stage']}-{lineage['fingerprint'][:8]}",
-            group=group,
-            job_type=lineage["stage"],
-            config={**redact(config), **lineage, "versions": versions()},
-            reinit="create_new",
-            settings=quiet,
-        )
-    except (wandb.Error, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise NlaeError(
-            f"W&B opened no run (logger.mode={mode}): {reason}; run `wandb login`, or set logger.mode=offline"
-        ) from error
 
 
 def versions() -> dict[str, str]:

@@ -58,7 +58,7 @@ def stage_of(run):
     """The stage that a W&B run is named after, and whether the group stands in its file."""
     (file,) = run.glob("*.wandb")
     content = file.read_bytes()
-    (stage,) = set(re.findall(rb"(corpus|extract|describe|warmstart|evaluate)-[0-9a-f]{8}", content))
+    (stage,) = set(re.findall(rb"(corpus|extract|describe|warmstart|evaluate|job)-[0-9a-f]{8}", content))
     assert GROUP.encode() in content
     return stage.decode()
 
@@ -90,6 +90,7 @@ def test_six_jobs_extract_three_times_and_a_rerun_makes_what_is_missing(tmp_path
     assert made == {"corpus": 1, "extract": 3, "warmstart": 6, "evaluate": 6}
     runs = {run: stage_of(run) for run in sorted((artifacts / "wandb").glob("offline-run-*"))}
     assert {stage: list(runs.values()).count(stage) for stage in made} == made
+    assert list(runs.values()).count("job") == 1 + 6  # each that could be planned, reused stages or not
     last = [run for run, stage in runs.items() if stage == "evaluate"][-1]
     assert as_uploaded(last) == (GROUP, "evaluate")
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from nlae.target.cache import fork, read_on
+from nlae.target.cache import Reread, fork, new_cache, read_on
 from nlae.target.model import Target, pad_right
 
 Ids = tuple[int, ...]
@@ -43,7 +43,7 @@ def log_likelihood(
         by_text.setdefault(tuple(text), []).append(row)
     decoder = target.architecture.decoder(target.model)
     for texts in _alike(by_text, batch_size):
-        cache = DynamicCache(config=decoder.config)
+        cache = new_cache(decoder.config, target.architecture.embedding(target.model))
         out = read_on(decoder, cache, input_ids=torch.tensor(texts, device=target.device))
         first_BV = target.logits(out.last_hidden_state[:, -1]).log_softmax(-1).cpu()
         place = {row: number for number, text in enumerate(texts) for row in by_text[text]}
@@ -73,14 +73,14 @@ def _alike(texts: Iterable[Ids], size: int) -> Iterator[list[Ids]]:
             yield same[start : start + size]
 
 
-def _picked(cache: DynamicCache, which_B: Tensor) -> DynamicCache:
+def _picked(cache: DynamicCache | Reread, which_B: Tensor) -> DynamicCache | Reread:
     """Rows of a cache, which itself stays as it is."""
     picked = fork(cache)
     picked.batch_select_indices(which_B)
     return picked
 
 
-def _rest(target: Target, cache: DynamicCache, length: int, said: Sequence[list[int]]) -> Tensor:
+def _rest(target: Target, cache: DynamicCache | Reread, length: int, said: Sequence[list[int]]) -> Tensor:
     """Log-probability of all tokens of the continuations but their first, float64 (B,)."""
     read_BS, mask_BS = pad_right([ids[:-1] for ids in said], target.pad_id)
     asked_BS, _ = pad_right([ids[1:] for ids in said], target.pad_id)

@@ -10,9 +10,8 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
-from nlae.target.cache import read_on
+from nlae.target.cache import new_cache, read_on
 from nlae.target.model import Target, pad_right
 from nlae.target.trunk import read_last
 
@@ -30,7 +29,7 @@ def next_token_logits(target: Target, rows: Sequence[Sequence[int]]) -> Tensor:
     if shared < 1 or len(rows) == 1:
         return target.next_token_logits(rows)
     decoder = target.architecture.decoder(target.model)
-    cache = DynamicCache(config=decoder.config)
+    cache = new_cache(decoder.config, target.architecture.embedding(target.model))
     prefix_1P = torch.tensor([list(rows[0][:shared])], device=target.device)
     read_on(decoder, cache, input_ids=prefix_1P)
     cache.batch_repeat_interleave(len(rows))

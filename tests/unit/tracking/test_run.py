@@ -10,29 +10,7 @@ import pytest
 
 from nlae.errors import NlaeError
 from nlae.tracking import NullRun, Run, TrackingSettings, open_run
-
-CONFIG = {"seed": 3, "teacher": {"_target_": "nlae.teacher.OpenaiTeacher", "api_key": "sk-very-secret"}}
-
-
-def records(directory: Path) -> list[dict[str, Any]]:
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(directory)]
-    run = subprocess.run(command, capture_output=True, text=True, check=True)
-    return [json.loads(line) for line in run.stdout.splitlines() if line.startswith("{")]
-
-
-def of_kind(found: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
-    return [record[kind] for record in found if record.get("type") == kind]
-
-
-def open_one(folder: Path, stage: str = "warmstart", **settings: Any) -> Any:
-    return open_run(
-        settings={"mode": "offline", "project": "nlae", "entity": None, "dir": str(folder), **settings},
-        stage=stage,
-        group="quickstart",
-        fingerprint="abcdef0123456789",
-        parents={"extract": "00ff"},
-        config=CONFIG,
-    )
+from offline_runs import of_kind, open_one, records
 
 
 @pytest.fixture(scope="module")
