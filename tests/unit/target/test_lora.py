@@ -80,9 +80,9 @@ def kept_bytes(model: nn.Module, x: torch.Tensor) -> int:
 @pytest.mark.filterwarnings("ignore:Already found a `peft_config`")
 def test_maps_of_one_bf16_input_keep_it_once():
     plain = adapted()
+    activate(plain, ["verbalizer"])
     for part in plain.children():
         part.base_layer.to(torch.bfloat16).requires_grad_(False)
-        part._active_adapter = ["verbalizer"]
     fast = copy.deepcopy(plain)
     lean(fast)
     x = torch.randn(64, 8, dtype=torch.bfloat16)
