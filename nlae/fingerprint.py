@@ -14,43 +14,79 @@ from nlae.errors import NlaeError
 
 LENGTH = 16
 
-# Settings that may change how fast or where something runs, how it is called or how patiently it is tried, but not what
-# is asked for. A finished stage is reused whatever they say; one that failed goes on in its folder with other values.
-NEVER_HASHED = frozenset(
-    {
-        "name",
-        "batch_tokens",
-        "micro_tokens",
-        "packed",
-        "sync_every",
-        "graphs",
-        "memory_share",
-        "device",
-        "concurrency",
-        "yes",
-        "timeout",
-        "attempts",
-        "backoff",
-        "max_wait",
-        "max_failed_share",
-        "max_broken_share",
-        "retry_failed",
-        "key_env",
-        "checkpoint_every",
-        "directions",  # a path; the content is hashed with what comes from outside
-        "usd_per_million_input",
-        "usd_per_million_output",
-    }
-)
+_MEMORY = "rows or tokens worked on together: memory and speed"
+_KILL = "how much a kill costs"
+_LABEL = "a label"
+_PLACE = "a place; what lies there is hashed with what comes from outside"
+_DEVICE = "where it runs"
+_REMOTE = {
+    "key_env": "where the key is read",
+    "concurrency": "how many are asked at once",
+    "timeout": "patience",
+    "attempts": "patience",
+    "backoff": "patience",
+    "max_wait": "patience",
+    "max_failed_share": "when to give up",
+    "retry_failed": "patience",
+    "yes": "consent",
+    "usd_per_million_input": "an estimate's price",
+    "usd_per_million_output": "an estimate's price",
+}
+_RECORDS = {"max_broken_share": "when to give up"}
+_TRAINING = {"micro_tokens": _MEMORY, "checkpoint_every": _KILL}
+_JUDGE = {"batch_size": _MEMORY, "device": _DEVICE}
+
+# Settings that change how fast, in how much memory, where or how patiently something is done, but not what is asked
+# for, with the reason. A finished stage is reused whatever they say; one that failed goes on in its folder with others.
+# By the name of the class that a `_target_` names, or by the path of a node that has none: a key of the same name
+# elsewhere is hashed. `tests/unit/pipeline/test_keys.py` asks of every key of every stage which kind it is.
+NEVER_HASHED: dict[str, dict[str, str]] = {
+    "FilesCorpus": _RECORDS,
+    "HubCorpus": _RECORDS,
+    "store": {"batch_tokens": _MEMORY},
+    "explain": {"batch_size": _MEMORY, "table_rows": "rows printed; the files hold all"},
+    "Prompt": {"name": _LABEL},
+    "TinyTarget": {"name": _LABEL},
+    "RandomTarget": {"name": _LABEL},
+    "HubTarget": {"name": _LABEL},
+    "WheelTarget": {"name": _LABEL, "cache_dir": "where weights are converted to; their hash is checked"},
+    "ContextTeacher": {"batch_tokens": _MEMORY},
+    "LocalTeacher": {"batch_size": _MEMORY, "device": _DEVICE, "max_failed_share": "when to give up"},
+    "OpenAITeacher": _REMOTE,
+    "AnthropicTeacher": _REMOTE,
+    "WarmStartSettings": _TRAINING,
+    "ReinforceSettings": _TRAINING,
+    "LocalRollout": {
+        "batch_size": _MEMORY,
+        "packed": "how weights lie in memory",
+        "sync_every": "how often the host looks",
+        "graphs": "how steps are launched",
+    },
+    "PlainRollout": {"batch_size": _MEMORY},
+    "VllmRollout": {"batch_size": _MEMORY, "memory_share": _MEMORY, "devices": _DEVICE},
+    "EvaluationSettings": {"batch_size": _MEMORY},
+    "DictionarySettings": {"batch_size": _MEMORY, "directions": _PLACE},
+    "ScanSettings": {"checkpoint_every": _KILL},
+    "LocalJudge": _JUDGE,
+    "LikelihoodJudge": _JUDGE,
+    "OpenAIJudge": _REMOTE,
+    "AnthropicJudge": _REMOTE,
+}
 
 
-def stripped(node: Any) -> Any:
-    """`node` without the keys that are never hashed, at any depth."""
+def stripped(node: Any, path: str = "") -> Any:
+    """`node`, which lies at the dotted `path` of a config, without the keys of `NEVER_HASHED`, at any depth."""
     if isinstance(node, Mapping):
-        return {str(key): stripped(value) for key, value in node.items() if key not in NEVER_HASHED}
+        left_out = NEVER_HASHED.get(owner(node, path), {})
+        return {str(key): stripped(value, f"{path}.{key}") for key, value in node.items() if key not in left_out}
     if isinstance(node, list | tuple):
-        return [stripped(item) for item in node]
+        return [stripped(item, path) for item in node]
     return node
+
+
+def owner(node: Mapping[Any, Any], path: str) -> str:
+    """Whose keys these are: the class that `_target_` names, else the node's path."""
+    return str(node["_target_"]).rpartition(".")[2] if "_target_" in node else path
 
 
 def canonical(value: Any) -> str:
@@ -87,7 +123,7 @@ def pick(config: Mapping[str, Any], path: str) -> Any:
 
 def declared(config: Mapping[str, Any], nodes: Iterable[str]) -> dict[str, Any]:
     """The declared nodes of a resolved config, ready for `digest`."""
-    return {path: stripped(pick(config, path)) for path in nodes}
+    return {path: stripped(pick(config, path), path) for path in nodes}
 
 
 def hash_file(path: Path, chunk: int = 1 << 22) -> str:

@@ -10,6 +10,7 @@ import math
 import os
 import platform
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -27,6 +28,7 @@ from nlae.tracking import versions
 
 log = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
+RESUME = ("resume", "resume.old", "resume.new")  # `objective.resuming` and the scan write them
 
 
 @dataclass
@@ -95,6 +97,11 @@ class Artifact:
         }
         write_text(self.folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
 
+    def drop_resume(self) -> None:
+        """Delete what only an unfinished stage goes on from: optimizer states and a second copy of what is trained."""
+        for name in RESUME:
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+
     def _files(self) -> dict[str, int]:
         inside = (path for path in sorted(self.folder.rglob("*")) if path.is_file() and not path.is_symlink())
         return {
@@ -102,7 +109,7 @@ class Artifact:
             for path in inside
             if path.name != MANIFEST
             and not path.name.startswith(".")
-            and not {"wandb", "resume"} & set(path.relative_to(self.folder).parts)
+            and not {"wandb", *RESUME} & set(path.relative_to(self.folder).parts)
         }
 
     @contextmanager

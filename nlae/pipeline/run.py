@@ -14,7 +14,7 @@ import yaml
 
 from nlae.config.build import build
 from nlae.errors import NlaeError
-from nlae.fingerprint import digest, pick
+from nlae.fingerprint import declared, digest, pick
 from nlae.pipeline.artifact import Artifact
 from nlae.pipeline.changes import what_changed
 from nlae.pipeline.context import StageContext
@@ -48,6 +48,7 @@ def bring_up_to_date(plan: Plan, goal: str, group: str, command: str = "") -> Ar
     for stage in plan.order(goal):
         artifact = plan.artifact(stage)
         if artifact.is_complete():
+            artifact.drop_resume()  # a kill may have fallen between the seal and this
             log.info("%s %s: up to date", stage, artifact.fingerprint)
             continue
         with one_line_failures(artifact.folder), artifact.locked():
@@ -109,6 +110,7 @@ def run_stage(plan: Plan, artifact: Artifact, group: str, command: str = "") -> 
             metrics = stage_module(artifact.stage).run(context)
             run.summary(metrics)
         artifact.seal(metrics, started, {"target": plan.outside("target"), "tracking": tracked(run.directory)})
+        artifact.drop_resume()
     log.info("%s %s: done in %.1f s", artifact.stage, artifact.fingerprint, time.time() - started)
 
 
@@ -221,7 +223,8 @@ def use(plan: Plan, service: str, command: str, group: str, *, record: bool = Fa
     prepare(plan.config)
     config = plan.config
     keys = ("file", "text", "messages", "vector", "query", "tokens", "stride", "samples", "generate", "format", "seed")
-    wanted = {key: config.get(key) for key in keys} | {"explain": config.get("explain"), "subject": subject}
+    wanted = {key: config.get(key) for key in keys} | {"subject": subject}
+    wanted |= declared(config, ("explain",))
     wanted["site"] = config.get("site")  # of a mixture: which of its sites is read
     fingerprint = digest(wanted)
     given = config.get("out") or config["paths"].get("out")

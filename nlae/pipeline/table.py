@@ -15,7 +15,7 @@ class Stage:
 
     Attributes:
         parents: stages whose folders it reads.
-        nodes: dotted config paths that it reads; keys in `fingerprint.NEVER_HASHED` are left out.
+        nodes: dotted config paths that it reads; keys of `fingerprint.NEVER_HASHED` are left out.
         outside: content that comes from elsewhere: `target`, `tokenizer`, `corpus`, `dtype` (of the base weights),
             `teacher_target` and `teacher_dtype` (the same where the teacher asks the target, else empty; for a teacher
             with weights of its own in this process, theirs), `directions` (the file or folder that

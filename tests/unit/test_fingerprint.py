@@ -20,9 +20,15 @@ def test_canonical_refuses_what_has_no_stable_form():
         canonical({"a": object()})
 
 
-@pytest.mark.parametrize("key", sorted(NEVER_HASHED))
-def test_never_hashed_keys_are_dropped_at_any_depth(key):
-    assert stripped({key: 1, "kept": {key: [1], "x": 2}}) == {"kept": {"x": 2}}
+@pytest.mark.parametrize(("whose", "key"), [(whose, key) for whose, keys in NEVER_HASHED.items() for key in keys])
+def test_a_key_is_left_out_where_it_is_declared_and_nowhere_else(whose, key):
+    known = whose[0].isupper()
+    node = {"_target_": f"nlae.somewhere.{whose}", key: 1, "x": 2} if known else {key: 1, "x": 2}
+    assert stripped({"deep": [node]} if known else node, "" if known else whose) == (
+        {"deep": [{"_target_": f"nlae.somewhere.{whose}", "x": 2}]} if known else {"x": 2}
+    )
+    other = {"_target_": "nlae.reward.Reward", key: 1, "inner": {key: 2}}
+    assert stripped(other, "reward") == other
 
 
 def test_declared_picks_dotted_nodes_only():

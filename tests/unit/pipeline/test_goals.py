@@ -117,3 +117,26 @@ def test_a_service_never_trains(make, fake, tmp_path):
     folder = use(make({"out": str(tmp_path / "here")}), "explain", "nlae reinforce", "g")
     assert fake.ran == ["explain"]
     assert folder == tmp_path / "here"
+
+
+def test_what_only_a_resume_needs_goes_when_the_stage_is_finished(make, fake):
+    fake.fail["extract"] = NlaeError("full")
+    with pytest.raises(NlaeError):
+        bring_up_to_date(make(), "extract", "g")
+    kept = make().artifact("extract").folder / "resume" / "weights.safetensors"
+    kept.parent.mkdir()
+    kept.write_text("half")
+    with pytest.raises(NlaeError):
+        bring_up_to_date(make(), "extract", "g")
+    assert kept.exists(), "it failed again"
+    fake.fail.clear()
+    done = bring_up_to_date(make(), "extract", "g")
+    assert done.is_complete()
+    assert not kept.parent.exists()
+    # a kill between the manifest and the deletion
+    kept.parent.mkdir()
+    kept.write_text("half")
+    fake.ran.clear()
+    assert bring_up_to_date(make(), "extract", "g").is_complete()
+    assert fake.ran == []
+    assert not kept.parent.exists()

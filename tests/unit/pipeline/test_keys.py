@@ -1,0 +1,128 @@
+"""Of every key of every stage: does it change what is made, or only cost memory, speed or patience?
+
+A new key fails here until somebody has said which: in `fingerprint.NEVER_HASHED` with a reason, or in `CHANGES` below.
+"""
+
+import functools
+import inspect
+
+import pytest
+
+from nlae.config.build import locate
+from nlae.config.compose import compose_plain, conf_dir
+from nlae.fingerprint import NEVER_HASHED, owner, pick
+from nlae.pipeline.table import STAGES
+
+_CORPUS = """max_documents max_tokens min_tokens positions_per_document first_position short_share val_share test_share
+    seed near_duplicates split_by"""
+_RECORDS = "text_key messages_key id_key source_key"
+_TRAINING = """updates verbalizer_lr reconstructor_lr warmup decay clip_norm weight_decay validate_every validation_rows
+    validation_sites"""
+_REMOTE = "model base_url max_tokens temperature max_prefix_chars headers"
+
+# what changes what is made, by class, or by path where a node has none
+CHANGES = {
+    "": "seed",
+    "FilesCorpus": f"{_CORPUS} {_RECORDS} paths source_pattern heading drop_lines clean",
+    "HubCorpus": f"{_CORPUS} {_RECORDS} dataset name subset revision",
+    "StdlibCorpus": f"{_CORPUS} min_characters",
+    "Site": "kind layer depth min_position",
+    "SiteMixture": "kinds layers depths min_position",
+    "store": "shard_rows dtype",
+    "ContextTeacher": "tail quote_tokens max_words topics continuations relatives",
+    "LocalTeacher": "model revision dtype max_tokens temperature seed max_prefix_tokens tags_required",
+    "OpenAITeacher": f"{_REMOTE} token_limit_name",
+    "AnthropicTeacher": f"{_REMOTE} version",
+    "Prompt": "verbalizer reconstructor text style prefill marker raw_verbalizer max_tokens",
+    "VerbalizerSettings": "adapter injection",
+    "AdapterSettings": "rank alpha",
+    "InjectionSettings": "mode point scale map",
+    "ReconstructorSettings": "adapter magnitude max_tokens",
+    "WarmStartSettings": f"{_TRAINING} verbalizer_batch reconstructor_batch disjoint_documents reader_sites",
+    "ReinforceSettings": f"{_TRAINING} algorithm activations samples kl clip",
+    "trainer": "precision optimizer_bits",
+    "Reward": "terms failure",
+    "Fidelity": "form weight",
+    "Length": "free_tokens price",
+    "LocalRollout": "temperature",
+    "PlainRollout": "temperature",
+    "VllmRollout": "temperature dtype model api",
+    "EvaluationSettings": """subject max_rows fit_rows greedy no_injection_samples components covariance_rows frontier
+        quote_lengths frontier_updates frontier_batch frontier_lr matching_rows matching_lm rank_others resamples
+        min_clusters sample_seed site_rows""",
+    "DictionarySettings": """autoencoder layers scan contexts_per_layer contexts_at candidates sample both_signs own
+        temperature neutral word_limit window rotated active_quantile min_passages cluster_top cluster_quantile fdr
+        min_auroc min_margin readable_rows promoted judge judged judging steered steering seed""",
+    "ScanSettings": "top min_position window_tokens panels per_passage",
+    "JudgeSettings": "tasks quantiles per_quantile inactive control control_least control_margin seed resamples",
+    "SteeringSettings": "kl random rows seed",
+    "LocalJudge": "model dtype calibrated chat",
+    "LikelihoodJudge": "model dtype others told_half",
+    "OpenAIJudge": f"{_REMOTE} token_limit_name",
+    "AnthropicJudge": f"{_REMOTE} version",
+    "HubTarget": "model revision trust_remote_code quantization",
+    "WheelTarget": "package version file sha256 parts quantization",
+    "report": "examples seed smoke",
+    # of a service; its folder is named after them
+    "explain": "tokens stride samples generate temperature strengths random_directions",
+}
+
+
+def options():
+    """Every shipped option of every group that a stage reads, by the path of its node."""
+    groups = {
+        path if path.startswith("objective.") else path.partition(".")[0] for s in STAGES.values() for path in s.nodes
+    }
+    for node in sorted(groups | {"explain"}):
+        folder = conf_dir() / node.replace(".", "/")
+        for file in sorted(folder.glob("*.yaml")) if folder.is_dir() else []:
+            yield node, f"{node.replace('.', '/')}={file.stem}"
+
+
+def keys(node, path):
+    """Pairs of owner and key: all that a constructor takes, and all that is written in a file."""
+    if isinstance(node, list):
+        return {pair for item in node for pair in keys(item, path)}
+    if not isinstance(node, dict):
+        return set()
+    whose, found = owner(node, path), set()
+    if "_target_" in node:
+        found = {(whose, name) for name in inspect.signature(locate(node["_target_"], path)).parameters}
+    elif "." not in path:
+        found = {(whose, name) for name in node}
+    return found | {pair for key, item in node.items() for pair in keys(item, f"{path}.{key}")}
+
+
+OPTIONS = list(options())
+
+
+@functools.cache
+def keys_of(node, option):
+    return keys(pick(compose_plain([option]).config, node), node)
+
+
+@pytest.mark.parametrize(("node", "option"), OPTIONS, ids=[option for _, option in OPTIONS])
+def test_of_every_key_it_is_said_whether_it_changes_what_is_made(node, option):
+    if node == "trainer":  # two of its keys are hashed, and by name
+        return
+    for whose, name in sorted(keys_of(node, option)):
+        changes, costs = name in CHANGES.get(whose, "").split(), name in NEVER_HASHED.get(whose, {})
+        assert changes != costs, (
+            f"{option}: {whose}.{name} changes what is made? Say so here, or why not in fingerprint.py"
+        )
+
+
+def test_nodes_read_key_by_key_are_named_in_the_table():
+    hashed = {path for stage in STAGES.values() for path in stage.nodes}
+    assert {f"trainer.{name}" for name in CHANGES["trainer"].split()} == {p for p in hashed if p.startswith("trainer.")}
+    assert "seed" in hashed
+
+
+def test_nothing_is_declared_that_no_option_has():
+    found = {pair for node, option in OPTIONS for pair in keys_of(node, option)}
+    # of sources that a judge may be given in place of those in its option
+    sources = {("TinyTarget", "name"), ("RandomTarget", "name")}
+    assert {(whose, name) for whose, names in NEVER_HASHED.items() for name in names} - found == sources
+    said = {(whose, name) for whose, names in CHANGES.items() for name in names.split()}
+    assert {(whose, name) for whose, name in said - found if whose} == set()
+    assert all(reason for names in NEVER_HASHED.values() for reason in names.values())
