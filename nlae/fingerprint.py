@@ -49,7 +49,11 @@ NEVER_HASHED: dict[str, dict[str, str]] = {
     "TinyTarget": {"name": _LABEL},
     "RandomTarget": {"name": _LABEL},
     "HubTarget": {"name": _LABEL},
-    "WheelTarget": {"name": _LABEL, "cache_dir": "where weights are converted to; their hash is checked"},
+    "WheelTarget": {
+        "name": _LABEL,
+        "cache_dir": "where weights are converted to; their hash is checked",
+        "fetch": "whether they may be downloaded",
+    },
     "ContextTeacher": {"batch_tokens": _MEMORY},
     "LocalTeacher": {"batch_size": _MEMORY, "device": _DEVICE, "max_failed_share": "when to give up"},
     "OpenAITeacher": _REMOTE,
