@@ -43,6 +43,7 @@ _JUDGE = {"batch_size": _MEMORY, "device": _DEVICE}
 NEVER_HASHED: dict[str, dict[str, str]] = {
     "FilesCorpus": _RECORDS,
     "HubCorpus": _RECORDS,
+    "StdlibCorpus": _RECORDS,
     "store": {"batch_tokens": _MEMORY},
     "explain": {"batch_size": _MEMORY, "table_rows": "rows printed; the files hold all"},
     "Prompt": {"name": _LABEL},
