@@ -84,13 +84,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def one_line(error: BaseException) -> str:
-    """An error's message without line breaks."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """An error's message without line breaks, secrets and what a terminal would obey."""
+    from nlae.terminal import plain
+    from nlae.tracking.redaction import hide
+
+    return plain(hide(" ".join(str(error).split()))) or type(error).__name__
 
 
 def command(words: Sequence[str]) -> str:
-    """Words as they could be typed into a shell."""
-    return shlex.join(["nlae", *words])
+    """Words as they could be typed into a shell, but for secrets."""
+    from nlae.tracking.redaction import hide
+
+    return shlex.join(["nlae", *map(hide, words)])
 
 
 def _dispatch(line: CommandLine) -> int:
@@ -157,9 +162,11 @@ def run_one(
     from nlae.config.compose import conf_dir
     from nlae.config.preflight import preflight
     from nlae.pipeline.launch import refuse_many
+    from nlae.tracking.redaction import learn
 
     refuse_many()  # a launcher's job starts here
     config: dict[str, Any] = {**composed.config, **verbatim}
+    learn(composed.config)
     devices = int((config.get("trainer") or {}).get("devices") or 1)
     if devices > 1:
         raise NlaeError(f"trainer.devices={devices}: a stage runs on one device for now; set trainer.devices=1")
@@ -206,8 +213,10 @@ class SweepJob:
     def __call__(self, composed: "Composed", folder: Path) -> float | None:
         """Run the job; None when it failed, else its FVE where it has one."""
         from nlae.config.sweep import write_status
+        from nlae.tracking.redaction import learn
 
         setup_logging()
+        learn(composed.config)
         words = [word for word in composed.overrides if not word.startswith(("goal=", "hydra."))]
         status: dict[str, Any] = {"goal": self.goal, "overrides": words, "group": self.group}
         write_status(folder, {**status, "status": "running"})
@@ -232,10 +241,13 @@ class SweepJob:
 def _sweep(line: CommandLine, overrides: list[str]) -> int:
     from nlae.config.sweep import probe, read_statuses, run_sweep, write_status
     from nlae.fingerprint import digest
+    from nlae.terminal import plain
+    from nlae.tracking.redaction import learn
 
     if "WANDB_SWEEP_ID" in os.environ:
         raise NlaeError("-m under a W&B agent: each of its trials is one job; leave -m and lists of values out")
     shared = probe(overrides)
+    learn(shared.config)
     devices = [word for word in overrides if word.startswith("trainer.devices=")] or shared.config["trainer"]
     count = devices.get("devices") if isinstance(devices, dict) else devices[-1].partition("=")[2]
     if str(count or 1) != "1":
@@ -251,7 +263,8 @@ def _sweep(line: CommandLine, overrides: list[str]) -> int:
     statuses = read_statuses(folder)
     for status in statuses:
         end = status.get("folder") or status.get("error") or ""
-        sys.stdout.write(f"{status['job']:>3} {status['status']:<9} {' '.join(status['overrides'])}  {end}\n")
+        row = f"{status['job']:>3} {status['status']:<9} {' '.join(status['overrides'])}  {end}"
+        sys.stdout.write(f"{plain(row)}\n")
     sys.stdout.write(f"{folder}\n")
     failed = [status["job"] for status in statuses if status["status"] != "complete"]
     if failed:

@@ -22,6 +22,9 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from nlae.terminal import plain
+from nlae.tracking.redaction import hide
+
 __all__ = ["Bar", "ConsoleHandler", "console", "format_seconds", "track"]
 
 Item = TypeVar("Item")
@@ -33,7 +36,10 @@ LINE_EVERY = 30.0
 
 
 class ConsoleHandler(logging.Handler):
-    """Writes log records to the console of the bars: above an open bar, never through it; `warning:` is spelled out."""
+    """Writes log records to the console of the bars: above an open bar, never through it; `warning:` is spelled out.
+
+    Secrets are hidden, and nothing that a model or a file says moves the cursor.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,7 +50,7 @@ class ConsoleHandler(logging.Handler):
         record.level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
         try:
             # Text, not str: brackets in a message are no markup
-            console.print(Text(self.format(record)), soft_wrap=True)
+            console.print(Text(plain(hide(self.format(record)))), soft_wrap=True)
         except Exception:
             self.handleError(record)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
@@ -23,6 +24,7 @@ from nlae.config.messages import explain_failure
 from nlae.config.quoting import quoted
 from nlae.config.schema import ROOT_KEYS, RootConfig
 from nlae.errors import NlaeError
+from nlae.tracking.redaction import redact
 
 AUTOENCODER = "mixture"  # default of dictionary.autoencoder
 ConfigStore.instance().store(name="nlae_schema", node=RootConfig)
@@ -189,7 +191,7 @@ def compose_plain(overrides: Sequence[str]) -> Composed:
 
 
 def as_yaml(overrides: Sequence[str], package: str, resolve: bool, verbatim: Mapping[str, str]) -> str:
-    """What `--cfg job|hydra|all` prints."""
+    """What `--cfg job|hydra|all` prints; secrets are blotted out, as people paste it where others read it."""
     with hydra_session():
         cfg = compose_raw(overrides)
         if package == "job":
@@ -200,4 +202,5 @@ def as_yaml(overrides: Sequence[str], package: str, resolve: bool, verbatim: Map
         if package != "hydra":
             for key, value in verbatim.items():
                 cfg[key] = value.replace("${", "\\${")
-        return OmegaConf.to_yaml(cfg, resolve=resolve)
+        plain = OmegaConf.to_container(cfg, resolve=resolve, enum_to_str=True)
+        return yaml.safe_dump(redact(plain), sort_keys=False, allow_unicode=True)

@@ -5,7 +5,9 @@ Hydra stops at the first traceback and tells nothing of the other jobs. A job he
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from nlae.config.compose import Composed, compose_raw, hydra_session, to_plain
 from nlae.config.messages import explain_failure
 from nlae.config.quoting import quoted
 from nlae.errors import NlaeError
+from nlae.tracking.redaction import redact
 
 # Runs one job; gets the composed config and its folder.
 Runner = Callable[[Composed, Path], float | None]
@@ -61,7 +64,7 @@ def run_sweep(overrides: Sequence[str], folder: Path, runner: Runner) -> None:
         NlaeError: the sweep cannot be composed; no job has started then.
     """
     words = [*overrides, f"hydra.sweep.dir={quoted(str(folder))}"]
-    with hydra_session():
+    with hydra_session(), _unwritten(folder / "multirun.yaml"):
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
         try:
@@ -70,11 +73,23 @@ def run_sweep(overrides: Sequence[str], folder: Path, runner: Runner) -> None:
             raise NlaeError(explain_failure(error, fixed(overrides))) from None
 
 
+@contextmanager
+def _unwritten(path: Path) -> Iterator[None]:
+    """Hydra saves the whole config there as it was given, secrets included, and has no setting against it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.symlink_to(os.devnull)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
 def write_status(folder: Path, status: Mapping[str, Any]) -> None:
-    """Replace a job's `status.json`."""
+    """Replace a job's `status.json`; secrets are blotted out."""
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / ".status.json.tmp"
-    temporary.write_text(json.dumps(dict(status), indent=1) + "\n", encoding="utf-8")
+    temporary.write_text(json.dumps(redact(status), indent=1) + "\n", encoding="utf-8")
     temporary.replace(folder / "status.json")
 
 

@@ -17,6 +17,7 @@ from rich.text import Text
 from nlae.dictionary.entries import Dictionary
 from nlae.dictionary.schema import Entry
 from nlae.dictionary.search import lowered, matches
+from nlae.terminal import plain
 
 ORDERS = ("relevance", "prediction", "number")
 _NARROW = ("layer", "passes", "prediction")
@@ -113,12 +114,12 @@ def table(found: Found) -> Table:
     out.add_column("stands for", ratio=1)
     for entry in found.entries:
         scores = (entry.prediction_null, entry.last_token, entry.skyline, entry.fdr)
-        said = Text(" ".join(entry.description.split()))
+        said = Text(plain(" ".join(entry.description.split())))
         if not entry.passes:
-            said.append(f"; best candidate: {' '.join(entry.candidate.split())}" if entry.candidate else "")
+            said.append(f"; best candidate: {plain(' '.join(entry.candidate.split()))}" if entry.candidate else "")
             said.stylize("dim")
         out.add_row(
-            Text(entry.name),
+            Text(plain(entry.name)),
             Text("yes" if entry.passes else "no", style="green" if entry.passes else "dim"),
             Text(figure(entry.prediction), style="bold" if entry.passes else ""),
             *(Text(figure(score)) for score in scores),

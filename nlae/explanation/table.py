@@ -9,6 +9,7 @@ from rich.text import Text
 from nlae.explanation.legend import CUT, plural, terms
 from nlae.explanation.reading import Reading, ReadingRow
 from nlae.explanation.service import Estimate
+from nlae.terminal import plain
 
 
 def table(reading: Reading, limit: int | None = None) -> Table:
@@ -44,7 +45,7 @@ def table(reading: Reading, limit: int | None = None) -> Table:
         value = row.fve if scored else row.cosine
         cells = [
             Text(f"{row.index}{'*' if row.mark else ''}"),
-            *([Text("its own answer" if row.generated else row.role)] if chat else []),
+            *([Text("its own answer" if row.generated else shown_text(row.role))] if chat else []),
             Text(shown(row.token)),
             Text(_figure(value), style=_style(value) if scored else Style()),
             *([Text(_figure(row.shuffled))] if control else []),
@@ -52,7 +53,7 @@ def table(reading: Reading, limit: int | None = None) -> Table:
             *([Text(_figure(row.alignment))] if along else []),
             _said(row),
         ]
-        out.add_row(*([Text(reading.passages[row.passage].name)] if several else []), *cells)
+        out.add_row(*([Text(shown_text(reading.passages[row.passage].name))] if several else []), *cells)
     return out
 
 
@@ -75,7 +76,7 @@ def legend(reading: Reading) -> list[str]:
 
 def _said(row: ReadingRow) -> Text:
     # Text, not str: an explanation may hold square brackets, which rich would take for markup
-    text = Text(printable(row.shown) or "(nothing was written)")
+    text = Text(plain(row.shown) or "(nothing was written)")
     return text if row.closed else text.append(f" … {CUT}", style="yellow")
 
 
@@ -116,12 +117,7 @@ def shown(token: str) -> str:
 
 def shown_text(text: str) -> str:
     """`text` on one line, as it is but for line breaks and control characters."""
-    return printable(text.replace("\n", "↵").replace("\t", "⇥").replace("\r", ""))
-
-
-def printable(text: str) -> str:
-    """`text` without control characters: a terminal would obey them."""
-    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return plain(text.replace("\n", "↵").replace("\t", "⇥").replace("\r", ""))
 
 
 def _style(value: float | None) -> Style:

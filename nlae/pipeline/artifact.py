@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 
 from nlae.errors import NlaeError
 from nlae.store.arrow import write_text
-from nlae.tracking import versions
+from nlae.tracking import redact, versions
 
 log = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
@@ -85,8 +85,8 @@ class Artifact:
             "stage": self.stage,
             "fingerprint": self.fingerprint,
             "parents": self.parents,
-            "hashed": self.hashed,
-            **extra,
+            "hashed": redact(self.hashed),
+            **redact(extra),
             "versions": versions(),
             "commit": commit(),
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),

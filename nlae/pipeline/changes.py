@@ -23,12 +23,12 @@ def what_changed(artifact: Artifact) -> str | None:
     before = newest(artifact)
     if before is None:
         return None
-    old, new = flat(before["hashed"]), flat(artifact.hashed)
-    shown_old, shown_new = flat(redact(before["hashed"])), flat(redact(artifact.hashed))
+    # manifests are redacted: what differs in a secret alone differs in nothing that could be shown
+    old, new = flat(redact(before["hashed"])), flat(redact(artifact.hashed))
     names = [name for name in {**new, **old} if old.get(name) != new.get(name)]
     if not names:
         return None
-    parts = [_change(name, shown_old, shown_new) for name in names[:MOST]]
+    parts = [_change(name, old, new) for name in names[:MOST]]
     more = f", and {len(names) - MOST} more" if len(names) > MOST else ""
     return f"unlike {before['fingerprint']}: {', '.join(parts)}{more}"
 

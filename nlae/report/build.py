@@ -19,7 +19,7 @@ from nlae.report import figures, numbers, sites
 from nlae.report.dictionary import summarise
 from nlae.report.examples import examples
 from nlae.report.gather import StageFiles, gather, plain_path, read_json
-from nlae.tracking import redact
+from nlae.tracking import hide, redact
 
 FILE = "report.html"
 RAW_FORM = (
@@ -70,7 +70,7 @@ def build_report(
         **_figures(found, config),
         **_lineage(found, config),
         dictionary=summarise(found.get("dictionary"), folder),
-        command=command,
+        command=None if command is None else hide(command),
     )
     path = write(folder / FILE, page)
     if run is not None:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from nlae.dictionary.entries import Dictionary
+from nlae.terminal import plain
 
 VERSION = 1
 MOST = 20  # answers on the terminal
@@ -63,9 +64,9 @@ def answer(folder: Path, query: str, open_with: str) -> None:
         entries = list(dictionary.neuron(*place))
         found = Found(entries, len(entries), sum(entry.passes for entry in entries))
     console = Console()
-    say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
+    show = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     if found.entries:
         console.print(table(found))
     for line in legend(found):
-        say(line)
-    say(f"Pages with contexts and charts: {open_with}")
+        show(plain(line))
+    show(f"Pages with contexts and charts: {open_with}")

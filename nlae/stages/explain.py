@@ -30,6 +30,7 @@ def run(context: StageContext) -> dict[str, float]:
     from nlae.mixture import Mixture
     from nlae.progress import Bar
     from nlae.stages.subject import load_subject
+    from nlae.terminal import plain
 
     config = context.config
     inputs = load_inputs(**{key: config.get(key) for key in ("file", "text", "messages", "vector")})
@@ -55,7 +56,11 @@ def run(context: StageContext) -> dict[str, float]:
         reading = explain(autoencoder, inputs, seed=context.seed, on_estimate=announce, on_progress=advance, **settings)
     paths = reading.save(context.folder)
     console = Console()
-    say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
+    show = partial(console.print, markup=False, highlight=False, soft_wrap=True)
+
+    def say(line: str) -> None:
+        show(plain(line))
+
     for line in heading(reading):
         say(line)
     console.print(table(reading, rows))

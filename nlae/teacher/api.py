@@ -24,13 +24,17 @@ import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 
 from nlae.errors import NlaeError
+from nlae.foreign import parse_json
 from nlae.teacher.answers import clean_answer, instruction
 from nlae.teacher.base import Estimate, Material, OnResult, TeacherContext
+from nlae.tracking import learn
+from nlae.tracking.redaction import secrets
 
 logger = logging.getLogger(__name__)
 _RETRIED = frozenset({408, 409, 425, 429})
 _MIN_ASKED = 10  # before this many answers a bad share says nothing
 _SPARE = 2  # as many failures are never too many
+_LONGEST = 16 << 20  # bytes of an answer
 
 
 class RetryableError(Exception):
@@ -60,7 +64,7 @@ class ApiTeacher(abc.ABC):
         max_prefix_chars: only the end of a longer prefix is sent.
         usd_per_million_input: price, None if unknown.
         usd_per_million_output: price, None if unknown.
-        headers: further headers; they are part of the config, so no place for secrets.
+        headers: further headers; what they hold is never written down, but a key belongs into `key_env`.
         retry_failed: ask again for prefixes that an earlier run gave up on before it stopped; one that finished is
             reused as it is.
         yes: agreed to pay.
@@ -99,6 +103,8 @@ class ApiTeacher(abc.ABC):
                 f"{self.node}.base_url={self._where!r} is no http(s) address; e.g. http://127.0.0.1:8000/v1"
             )
         self.base_url = self.base_url.rstrip("/")
+        if self.key_env is not None and not re.fullmatch(r"[A-Za-z_]\w*", self.key_env):
+            raise NlaeError(f"{self.node}.key_env is to be the *name* of an environment variable, not the key itself")
 
     @property
     def _where(self) -> str:
@@ -123,8 +129,22 @@ class ApiTeacher(abc.ABC):
 
     @property
     def paid(self) -> bool:
-        """False only where no key is sent and no price is set, as with one's own server."""
-        return self.key_env is not None or bool(self.usd_per_million_input or self.usd_per_million_output)
+        """False only where no key or header is sent and no price is set, as with one's own server."""
+        return bool(self._secrets) or bool(self.usd_per_million_input or self.usd_per_million_output)
+
+    @property
+    def _secrets(self) -> list[str]:
+        """What is sent that need not be anybody's to read, named."""
+        found = [] if self.key_env is None else [f"environment variable {self.key_env}"]
+        found += [f"header {name}" for name in self.headers]
+        return found + (["what base_url holds beside the address"] if self._where != self.base_url else [])
+
+    @property
+    def sends(self) -> str:
+        """What goes where, for whoever is to agree to it."""
+        plainly = self.base_url.startswith("http:") and not re.search(r"//(localhost|127\.|\[::1\])", self._where)
+        secrets = f" with {', '.join(self._secrets)}" if self._secrets else ""
+        return f"texts{secrets} go to {self._where}{' unencrypted' if plainly else ''}"
 
     def identity(self) -> dict[str, Any]:
         """Model and sampling; where the server stands does not change the text."""
@@ -224,8 +244,10 @@ class ApiTeacher(abc.ABC):
         if stop.is_set():
             raise NlaeError(f"{self.role} {self.name}: stopped")
         path, headers, body = self.request(message, key)
+        headers = {**self.headers, **headers}
         try:
-            answer = client.post(self.base_url + path, headers={**self.headers, **headers}, json=body)
+            with client.stream("POST", self.base_url + path, headers=headers, json=body) as answer:
+                said = _body(answer)
         except httpx.TimeoutException:
             raise RetryableError(f"no answer within {self.timeout:g} s") from None
         except httpx.TransportError as error:
@@ -234,19 +256,20 @@ class ApiTeacher(abc.ABC):
             raise NlaeError(
                 f"{self.node}.base_url={self._where!r}: {type(error).__name__}; give an http(s) address"
             ) from None
-        self._check(answer, key)
+        sent = list(secrets({"token": key, "headers": headers, "url": str(answer.request.url)}))
+        self._check(answer, said, sent)
         try:
-            text = self.accept(self.read(answer.json()))
+            text = self.accept(hide(self.read(parse_json(said)), *sent))
         except (ValueError, KeyError, IndexError, TypeError, AttributeError):
             raise RetryableError("junk: the answer is not the JSON that this kind of server sends") from None
         if text is None:
             raise RetryableError("junk: the answer holds nothing that was asked for")
         return text
 
-    def _check(self, answer: httpx.Response, key: str | None) -> None:
+    def _check(self, answer: httpx.Response, body: bytes, sent: Sequence[str]) -> None:
         if answer.status_code < 300:
             return
-        said = hide(" ".join(answer.text.split())[:200], key)
+        said = hide(" ".join(body[:2000].decode("utf-8", "replace").split())[:200], *sent)
         if answer.status_code in (401, 403):
             where = (
                 f"environment variable {self.key_env}"
@@ -280,6 +303,7 @@ class ApiTeacher(abc.ABC):
                 f"{self.role} {self.name}: environment variable {self.key_env} is not set; "
                 f"export it, or choose {self.instead}"
             )
+        learn(None, key)
         if not (key.isascii() and key.isprintable()) or " " in key:
             raise NlaeError(
                 f"{self.role} {self.name}: environment variable {self.key_env} holds no valid key (blanks or odd signs)"
@@ -287,9 +311,25 @@ class ApiTeacher(abc.ABC):
         return key
 
 
-def hide(text: str, key: str | None) -> str:
-    """`text` with the key cut out: some servers repeat it in their complaints."""
-    return text.replace(key, "***") if key else text
+def _body(answer: httpx.Response) -> bytes:
+    """The whole body, unpacked.
+
+    Raises:
+        RetryableError: no answer to a question is that long.
+    """
+    body = bytearray()
+    for part in answer.iter_bytes():
+        body += part
+        if len(body) > _LONGEST:
+            raise RetryableError("junk: the answer has no end")
+    return bytes(body)
+
+
+def hide(text: str, *secrets: str) -> str:
+    """`text` without what was sent and is nobody's to read: some servers repeat it in their complaints."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return text
 
 
 def _is_outage(reason: str) -> bool:

@@ -164,7 +164,9 @@ def _ask_teacher(
 ) -> None:
     if teacher.paid:
         estimate = teacher.estimate(contexts)
-        called = {name: getattr(teacher, name) for name in ("role", "node", "instead") if hasattr(teacher, name)}
+        called = {
+            name: getattr(teacher, name) for name in ("role", "node", "instead", "sends") if hasattr(teacher, name)
+        }
         require_consent(teacher.name, estimate, yes=bool(getattr(teacher, "yes", False)), ask=ask, **called)
     with Bar(label, total=len(contexts)) as bar:
 

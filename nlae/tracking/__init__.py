@@ -8,7 +8,7 @@ which imports names that wandb is removing and counts optimizer steps: `nlae.cal
 """
 
 from nlae.tracking.opening import open_job, open_run
-from nlae.tracking.redaction import redact
+from nlae.tracking.redaction import hide, learn, redact
 from nlae.tracking.run import NullRun, Run, TrackingSettings, versions
 
-__all__ = ["NullRun", "Run", "TrackingSettings", "open_job", "open_run", "redact", "versions"]
+__all__ = ["NullRun", "Run", "TrackingSettings", "hide", "learn", "open_job", "open_run", "redact", "versions"]

@@ -1,6 +1,8 @@
+import time
+
 import pytest
 
-from nlae.tracking import redact
+from nlae.tracking import hide, learn, redact
 
 
 @pytest.mark.parametrize("name", ["api_key", "apikey", "openai_api_key", "HF_TOKEN", "password", "client_secret"])
@@ -21,3 +23,64 @@ def test_user_in_url_is_hidden_and_input_untouched() -> None:
     config = {"teacher": {"base_url": "http://me:pass@localhost:8000/v1"}}
     assert redact(config) == {"teacher": {"base_url": "http://***@localhost:8000/v1"}}
     assert config["teacher"]["base_url"].startswith("http://me:pass@")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "x-api-key",
+        "X-Api-Key",
+        "apiKey",
+        "Authorization",
+        "cookie",
+        "Set-Cookie",
+        "github_token",
+        "token",
+        "private_key",
+    ],
+)
+def test_names_are_known_in_every_way_of_writing(name: str) -> None:
+    assert redact({"a": {name: "valuevalue"}}) == {"a": {name: "***"}}
+
+
+@pytest.mark.parametrize("name", ["last_token", "bos_token", "text_key", "author", "passing", "max_tokens", "signed"])
+def test_words_of_this_trade_are_no_secrets(name: str) -> None:
+    assert redact({name: "value"}) == {name: "value"}
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("GET https://h/v1?sig=abc&x=1 failed", "GET https://h/v1?*** failed"),
+        ("see http://me:p@ss@h:8/x", "see http://***@h:8/x"),
+        ("token hf_abcdefghijklmnopqrst is old", "token *** is old"),
+        ("key sk-abcdef0123456789abcd", "key ***"),
+        ("Authorization: Bearer abc.def-123", "Authorization: Bearer ***"),
+        ("nlae describe +teacher.headers.x-api-key=abc seed=1", "nlae describe +teacher.headers.x-api-key=*** seed=1"),
+        ("teacher.headers={X-Own: abc} seed=1", "teacher.headers=*** seed=1"),
+        (
+            "evaluate site.layer=3 tokens=all teacher.key_env=NAME",
+            "evaluate site.layer=3 tokens=all teacher.key_env=NAME",
+        ),
+        ("sha256:b179c9523d0e6a0f98a330c7562b682750a6f8c8", "sha256:b179c9523d0e6a0f98a330c7562b682750a6f8c8"),
+    ],
+)
+def test_a_line_is_shown_without_them(text: str, shown: str) -> None:
+    assert hide(text) == shown
+
+
+def test_what_stood_under_a_secret_name_once_is_hidden_everywhere(monkeypatch) -> None:
+    monkeypatch.setenv("SOME_VARIABLE", "from-the-environment")
+    learn(
+        {"headers": {"Cookie": "session=abcdef123456; theme=x"}, "key_env": "SOME_VARIABLE", "password": "hunter-two"}
+    )
+    said = hide("hunter-two, abcdef123456 and from-the-environment are in this line")
+    assert said == "***, *** and *** are in this line"
+    assert redact(["x hunter-two"]) == ["x ***"]
+
+
+def test_a_hostile_text_takes_no_time() -> None:
+    for text in ("a_" * 50_000, "headers={" * 10_000, "eyJ-" * 20_000, "a." * 50_000, "://" * 30_000):
+        started = time.perf_counter()
+        hide(text)
+        assert time.perf_counter() - started < 20, text[:8]
