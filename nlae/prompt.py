@@ -138,7 +138,7 @@ class Prompt:
     def response(self, explanation: str) -> str:
         """What the verbalizer learns to write after the prompt."""
         opened = "" if self.prefill.rstrip().endswith(OPEN_TAG) else OPEN_TAG
-        return f"{opened}{explanation.strip()}{CLOSE_TAG}"
+        return f"{opened}{without_tags(explanation).strip()}{CLOSE_TAG}"
 
     def parse(self, generated: str) -> tuple[str, bool]:
         """The explanation in what was generated, stripped, and whether it was closed."""
@@ -210,6 +210,13 @@ def encode_raw(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
         ids = ids[1:]
     plain_ends = tokenizer.encode(text, add_special_tokens=False)[-1:]
     return ids[:-1] if ids and [ids[-1]] != plain_ends and ids[-1] == tokenizer.eos_token_id else ids
+
+
+def without_tags(text: str) -> str:
+    """`text` without the tags around explanations, as a quoted corpus may hold them: one inside would end it there."""
+    while OPEN_TAG in text or CLOSE_TAG in text:
+        text = text.replace(OPEN_TAG, "").replace(CLOSE_TAG, "")
+    return text
 
 
 def _need_one(template: str, slot: str, where: str) -> None:

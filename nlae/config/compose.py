@@ -97,6 +97,8 @@ def compose_raw(overrides: Sequence[str]) -> DictConfig:
         return compose("config", list(overrides), return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise NlaeError(explain_failure(error, overrides)) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise NlaeError(f"config: a file is no YAML ({_one_line(error)}); mend it") from None
 
 
 def typed_keys(overrides: Sequence[str]) -> tuple[str, ...]:

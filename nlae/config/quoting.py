@@ -7,7 +7,9 @@ a user has quoted is left as it is, and so is a choice of a sweep; `${…}` is s
 import re
 from collections.abc import Iterator, Sequence
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.errors import HydraException
 
 from nlae.config.schema import PATH_NAMES
 
@@ -20,8 +22,17 @@ def quoted(text: str) -> str:
     return QuotedString(text=text, quote=Quote.single).with_quotes()
 
 
+def _plain(word: str, text: str) -> bool:
+    """Whether Hydra reads a value as the text that it is."""
+    try:
+        (override,) = OverridesParser.create().parse_overrides([word])
+        return not override.is_sweep_override() and str(override.value()) == text and isinstance(override.value(), str)
+    except HydraException:
+        return False
+
+
 def quote_paths(overrides: Sequence[str], sweeps: bool = False) -> list[str]:
-    """Overrides with the values of path keys quoted, and those of others as they are.
+    """Overrides with the values of path keys quoted where Hydra would read them as something else.
 
     Args:
         overrides: as typed.
@@ -41,7 +52,7 @@ def quote_paths(overrides: Sequence[str], sweeps: bool = False) -> list[str]:
 
 
 def _quote(value: str) -> str:
-    return value if value in ("", "null") or _WHOLE.fullmatch(value) else quoted(value)
+    return value if value in ("", "null") or _WHOLE.fullmatch(value) or _plain(f"x={value}", value) else quoted(value)
 
 
 def _items(text: str) -> Iterator[str]:

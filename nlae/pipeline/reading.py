@@ -33,12 +33,12 @@ def read(config: Mapping[str, Any], plan: Callable[[], Plan], goal: str, command
     Raises:
         NlaeError: there is no finished dictionary, or an empty query.
     """
+    if goal != "browse" and not str(config["query"]).strip():
+        raise NlaeError('query= is empty: give words to look for, as in query="names of rivers"')
     folder = _folder(config, plan, goal, command)
     stage = stage_module("browse")
     if goal == "browse":
         stage.run(folder, int(config.get("port") or 0))
-    elif not str(config["query"]).strip():
-        raise NlaeError('query= is empty: give words to look for, as in query="names of rivers"')
     else:
         stage.answer(folder, str(config["query"]), browse)
     return folder

@@ -216,8 +216,11 @@ def use(plan: Plan, service: str, command: str, group: str, *, record: bool = Fa
         The folder that was written.
 
     Raises:
-        NlaeError: there is no trained pair yet.
+        NlaeError: the service's own `check` refuses what it is given, or there is no trained pair yet.
     """
+    check = getattr(stage_module(service), "check", None)
+    if check is not None:
+        check(plan.config)
     of_dictionary = service == "export" and plan.config.get("format") in DICTIONARY_FORMATS
     parents, subject = _dictionary(plan) if of_dictionary else _subject(plan, service, command)
     prepare(plan.config)

@@ -3,7 +3,7 @@
 from nlae.stages.context import StageContext
 from nlae.target import Target
 
-VERSION = 2
+VERSION = 3
 
 
 def run(context: StageContext) -> dict[str, float]:

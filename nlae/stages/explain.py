@@ -4,7 +4,9 @@ The only stage that writes to standard output: its table is what was asked for.
 """
 
 import logging
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 from nlae.errors import NlaeError
 from nlae.stages.context import StageContext
@@ -12,6 +14,20 @@ from nlae.stages.context import StageContext
 VERSION = 1
 log = logging.getLogger(__name__)
 CHOICES = ("tokens", "stride", "samples", "generate")
+INPUTS = ("file", "text", "messages", "vector")
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Read the input before anything is looked for or loaded; standard input can be read once only, later.
+
+    Raises:
+        NlaeError: none or several inputs were named, or one cannot be read.
+    """
+    from nlae.explanation import load_inputs
+
+    given = {key: config.get(key) for key in INPUTS}
+    if given["file"] != "-" or any(given[key] is not None for key in INPUTS[1:]):
+        load_inputs(**given)
 
 
 def run(context: StageContext) -> dict[str, float]:
@@ -33,7 +49,7 @@ def run(context: StageContext) -> dict[str, float]:
     from nlae.terminal import plain
 
     config = context.config
-    inputs = load_inputs(**{key: config.get(key) for key in ("file", "text", "messages", "vector")})
+    inputs = load_inputs(**{key: config.get(key) for key in INPUTS})
     settings = context.node("explain")
     rows = settings.pop("table_rows", None)
     settings |= {key: config[key] for key in CHOICES if config.get(key) is not None}

@@ -1,7 +1,7 @@
 """Service `export`: write a trained pair, or a finished dictionary, in a layout that others read."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nlae.errors import NlaeError
@@ -10,16 +10,26 @@ from nlae.stages.context import StageContext
 from nlae.stages.evaluate import TRAINING_DOCUMENTS
 
 VERSION = 2
+REFERENCE = "reference"
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Refuse an unknown layout before anything is looked for.
+
+    Raises:
+        NlaeError: there is no such layout.
+    """
+    layout, known = config.get("format") or REFERENCE, (REFERENCE, *DICTIONARY_FORMATS)
+    if layout not in known:
+        raise NlaeError(f"format={layout}: unknown; choose one of {', '.join(known)}")
 
 
 def run(context: StageContext) -> dict[str, float]:
     """Write `format=reference` (`av` and `ar`, adapters merged), or a dictionary as `neuronpedia` or `delphi`."""
-    layout = context.config.get("format") or "reference"
+    check(context.config)
+    layout = context.config.get("format") or REFERENCE
     if layout in DICTIONARY_FORMATS:
         return _export_dictionary(context, layout)
-    if layout != "reference":
-        known = ", ".join(("reference", *DICTIONARY_FORMATS))
-        raise NlaeError(f"format={layout}: unknown; choose one of {known}")
     from nlae.autoencoder import Autoencoder
     from nlae.reference_layout import export_reference
 

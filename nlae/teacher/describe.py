@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from nlae.errors import NlaeError
 from nlae.progress import Bar
+from nlae.prompt import without_tags
 from nlae.store.descriptions import Descriptions
 from nlae.teacher.base import Material, Teacher, TeacherContext
 from nlae.teacher.cache import AnswerCache, content_key
@@ -171,7 +172,7 @@ def _ask_teacher(
     with Bar(label, total=len(contexts)) as bar:
 
         def keep(row: int, text: str | None) -> None:
-            cache.add(keys[row], text)
+            cache.add(keys[row], text and without_tags(text))
             bar.advance()
 
         teacher.describe(contexts, keep)

@@ -1,4 +1,7 @@
-"""Bad input, one case each: one clear line that names what is wrong, a non-zero exit, nothing half-written."""
+"""Bad input that needs a trained pair, a disk or a server: one clear line, a non-zero exit, nothing half-written.
+
+What needs none of these is in `tests/bad_inputs`.
+"""
 
 import json
 import os
@@ -63,53 +66,6 @@ def left(artifacts: Path) -> list[str]:
     """Files of stages that are not whole; locks are no output."""
     found = [path for path in artifacts.rglob("*") if path.is_file() and path.suffix != ".lock"]
     return [str(path) for path in found if not (path.parent / "manifest.json").is_file()]
-
-
-CASES = [
-    (["corpus", "seeed=3"], "unknown key or group 'seeed'; did you mean 'seed'?"),
-    (["corpus", "corpus=stdlibb"], "did you mean 'stdlib'?"),
-    # a key that only a chosen option has is not what is blamed
-    (["corpus", "corpus=files", "corpus.paths=[x]", "corpus.max_tokns=3"], "did you mean 'corpus.max_tokens'?"),
-    (["corpus", "corpus.max_tokns=3"], "did you mean 'corpus.max_tokens'?"),
-    (["extract", "site.layer=9"], "layers 0 to 3"),
-    (["extract", "site.layer=-1"], "site.layer=-1 must be at least 0"),
-    (["extract", "site.layer=last"], "site.layer=last must be a whole number"),
-    (["extract", "site.depth=1.5"], "site.depth=1.5 must be at least 0 and at most 1"),
-    (["extract", "store.batch_tokens=many"], "store.batch_tokens=many must be a whole number"),
-    (["explain", "stride=some"], "stride=some: expected a whole number"),
-    (["corpus", "corpus.paths=[{in}/empty.txt]", "corpus=files"], "empty.txt is empty"),
-    (["corpus", "corpus.paths=[{in}/binary.txt]", "corpus=files"], "is no UTF-8 text"),
-    (["corpus", "corpus.paths=[{in}/short.txt]", "corpus=files"], "lower corpus.min_tokens"),
-    (["corpus", "corpus.paths=[{in}/absent-*.txt]", "corpus=files"], "nothing matches"),
-    (["corpus", "corpus=files"], "needs corpus.paths"),
-    (["corpus", "corpus.min_tokens=20", "corpus.max_tokens=10"], "corpus.m"),
-    (["corpus", "target=hub", "target.model={in}/model"], "no such folder"),
-    (["corpus", "target=qwen2_5_0_5b"], "check the name, the network"),
-    (["warmstart", "prompt.marker=several words"], "tokens for this tokenizer, not one"),
-    (["warmstart", "prompt.verbalizer=none here"], "prompt.verbalizer holds {{slot}} 0 times"),
-    (["warmstart", "prompt.reconstructor=none here"], "prompt.reconstructor holds {{explanation}} 0 times"),
-    (["reinforce", "objective.reinforce.samples=1"], "objective.reinforce.samples must be at least 2"),
-    (["warmstart", "trainer.precision=fp61"], "choose one of auto, fp32"),
-    (["warmstart", "trainer.threads=0"], "trainer.threads=0"),
-    (["evaluate", "checkpoint={in}/nothing"], "no nla_meta.yaml there"),
-    (["evaluate", "trainer.devices=2"], "set trainer.devices=1"),
-    (["evaluate", "-m", "seed=0,1", "trainer.devices=2"], "cannot hold several devices"),
-    (["corpus", "paths.artifacts=/dev/null/here"], "/dev/null/here cannot be made"),
-]
-
-
-@pytest.mark.parametrize(("words", "said"), CASES, ids=[" ".join(words) for words, _ in CASES])
-def test_one_line_and_no_trace(words, said, tmp_path, refused):
-    inputs, artifacts = tmp_path / "in", tmp_path / "artifacts"
-    inputs.mkdir()
-    (inputs / "empty.txt").write_text("")
-    (inputs / "binary.txt").write_bytes(bytes(range(128, 256)) * 40)
-    (inputs / "short.txt").write_text("Too short.")
-    own = [word.format(**{"in": inputs}) for word in words]
-    place = [] if any(word.startswith("paths.artifacts") for word in own) else [f"paths.artifacts={artifacts}"]
-    small = [word for word in SMOKE if word.partition("=")[0] not in {w.partition("=")[0] for w in own}]
-    assert said.format() in refused(*own, *small, *place)
-    assert left(artifacts) == []
 
 
 def test_a_shard_that_was_cut_or_spoilt_is_named(work, refused):

@@ -8,7 +8,7 @@ import pytest
 from nlae.config.build import build
 from nlae.config.compose import compose_plain
 from nlae.errors import NlaeError
-from nlae.prompt import CLOSE_TAG, OPEN_TAG, Prompt, encode_raw
+from nlae.prompt import CLOSE_TAG, OPEN_TAG, Prompt, encode_raw, without_tags
 from nlae.target import TinyTarget
 
 CONF = Path(__file__).parents[2] / "conf" / "prompt"
@@ -145,6 +145,16 @@ def test_templates_without_their_slot(changes, says):
 )
 def test_parse(generated, parsed):
     assert PROMPT.parse(generated) == parsed
+
+
+@pytest.mark.parametrize(
+    "text", ["It says </explanation> here.", "a <explanation>b", "</expl</explanation>anation>c"]
+)
+def test_a_text_that_holds_the_tags_ends_where_it_ends(text):
+    written = PROMPT.response(text)
+    assert written.count("</explanation>") == 1
+    assert written.endswith("</explanation>")
+    assert PROMPT.parse(written) == (without_tags(text).strip(), True)
 
 
 def test_response_and_parse_are_inverse():

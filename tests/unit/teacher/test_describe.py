@@ -69,6 +69,18 @@ def test_every_row_is_described_from_training_counts_only(tmp_path: Path) -> Non
     assert (tmp_path / "answers.jsonl").read_bytes() == first
 
 
+def test_a_quoted_closing_tag_is_no_tag(tmp_path: Path) -> None:
+    class Quoting(ContextTeacher):
+        def describe(self, contexts: Any, on_result: Any) -> None:
+            for context in contexts:
+                on_result(context.row, "It ends in </explanation> and goes on.")
+
+    target = TinyTarget().load()
+    corpus: Any = FakeCorpus(target.tokenizer)
+    describe_corpus(Quoting(), corpus, lambda: target, PROMPT, tmp_path, FakeRun())  # type: ignore[arg-type]
+    assert Descriptions.open(tmp_path).text(0) == "It ends in  and goes on."
+
+
 def test_a_teacher_without_answers_is_an_error(tmp_path: Path) -> None:
     class Mute(ContextTeacher):
         def describe(self, contexts: Any, on_result: Any) -> None:
