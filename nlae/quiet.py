@@ -42,7 +42,8 @@ def _show(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    if not issubclass(category, DEPRECATIONS):
+    # some deprecate with warnings that are no DeprecationWarning
+    if not (issubclass(category, DEPRECATIONS) or _DEPRECATED.search(f"{category.__name__} {message}")):
         log.warning("%s (%s, line %d)", " ".join(str(message).split()), _where(filename), lineno)
 
 

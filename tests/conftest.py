@@ -56,6 +56,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Deprecations are errors with the locked packages only: with others a new one may appear on any day."""
     for kind in ("DeprecationWarning", "PendingDeprecationWarning", "FutureWarning") if DRIFT else ():
         config.addinivalue_line("filterwarnings", f"default::{kind}")
+    if DRIFT:  # some deprecate with warnings of other kinds
+        config.addinivalue_line("filterwarnings", "default:(?s).*deprecated")
 
 
 def pytest_report_header() -> str:

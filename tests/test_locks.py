@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+import warnings
 from pathlib import Path
 
 import pytest
@@ -128,3 +129,18 @@ def test_drift_names_what_differs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert drift() == []
     installed["transformers"] = "5.99.0"
     assert [line.split()[:2] for line in drift()] == [["transformers", "5.99.0"]]
+
+
+class OldName(UserWarning):
+    """As starlette deprecates: no DeprecationWarning."""
+
+
+@pytest.mark.parametrize("kind", [DeprecationWarning, PendingDeprecationWarning, FutureWarning, OldName])
+def test_deprecations_are_errors_with_the_locked_packages_and_only_there(kind: type[Warning]) -> None:
+    try:
+        warnings.warn("this is deprecated", kind, stacklevel=1)
+    except kind:
+        raised = True
+    else:
+        raised = False
+    assert raised == (not drift())

@@ -35,9 +35,11 @@ def pins(name: str, python: str | None = None) -> dict[str, Version]:
 
 
 def drift(name: str = "requirements-dev.lock") -> list[str]:
-    """Packages that are installed in another version than the lock's; local parts (`+cpu`) do not count."""
+    """Packages that are installed in another version than the lock's; neither local parts (`+cpu`) nor pip count."""
     differing = []
     for package, version in pins(name).items():
+        if package == "pip":  # never imported
+            continue
         try:
             here = Version(metadata.version(package))
         except metadata.PackageNotFoundError:

@@ -17,6 +17,7 @@ def speak():
     warnings.simplefilter("always")  # as Lightning does for its own
     for kind in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
         warnings.warn(f"a {kind.__name__} in other words", kind, stacklevel=2)
+    warnings.warn("`old` is deprecated, use `new`", UserWarning)
     warnings.warn("the driver is\\n too old", UserWarning)
     other = logging.getLogger("others.models")
     other.addHandler(logging.StreamHandler())
