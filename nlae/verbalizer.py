@@ -201,8 +201,8 @@ class Verbalizer(nn.Module):
         return cache
 
     def head(self, hidden: Tensor, role: str) -> Tensor:
-        """Logits, at least float32, as the model itself has them."""
-        return output_logits(self.backbone.language_model(role), hidden)
+        """Logits of the ids that the tokenizer has, at least float32, as the model itself has them."""
+        return output_logits(self.backbone.language_model(role), hidden)[..., : self.backbone.target.n_tokens]
 
     def _decoder(self, role: str) -> nn.Module:
         return self.backbone.target.architecture.decoder(self.backbone.language_model(role))
@@ -286,7 +286,9 @@ class Verbalizer(nn.Module):
         model: Any = self.backbone.language_model(role)
         head = model.get_output_embeddings()
         shape, bias_V = LogitShape.of(model), getattr(head, "bias", None)
-        return token_logprobs(hidden_ND, token_N, head.weight, bias_V, scale=shape.scale, cap=shape.cap).float()
+        known = slice(self.backbone.target.n_tokens)  # what is never drawn has no probability here either
+        weight_VD, bias_V = head.weight[known], None if bias_V is None else bias_V[known]
+        return token_logprobs(hidden_ND, token_N, weight_VD, bias_V, scale=shape.scale, cap=shape.cap).float()
 
 
 class _Writer:

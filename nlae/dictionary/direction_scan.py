@@ -11,7 +11,6 @@ import dataclasses
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from nlae.corpus import Corpus
 from nlae.dictionary.columns import Ints, decoys
@@ -65,7 +64,7 @@ class DirectionScan(Scan):
         super().__init__(scan.folder, {**scan.facts, **read})
         self.signed = directions.signed
         self.site, self.directions = directions.site, directions
-        self.unit_nd = F.normalize(directions.write_nd, dim=-1)
+        self.unit_nd = directions.write_nd
         self._panels, self._token_counts, self._seed = panels, token_counts, seed
 
     @classmethod

@@ -1,8 +1,9 @@
 """Directions to be described like neurons: rows of a matrix, or the features of a sparse autoencoder.
 
 `load` reads a SAELens folder (`cfg.json` and `sae_weights.safetensors`, of the versions before and since 6) or a
-safetensors file with `directions` (n, d). A feature's activation is what its encoder says; a bare direction's is its
-inner product with the activation. Left out, each refused with a line: gated and other architectures whose encoder is
+safetensors file with `directions` (n, d). A feature's activation is what its encoder says times the norm of its decoder
+row, that is the length of what it writes; a bare direction's is the projection of the activation. So nothing changes
+when rows are rescaled. Left out, each refused with a line: gated and other architectures whose encoder is
 not one linear map and a non-linearity, activations normalised in ways that need numbers the folder does not hold,
 attention sites, and pickled weights.
 """
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+from torch.nn import functional as F
 
 from nlae.errors import NlaeError
 from nlae.target.site import Site
@@ -36,6 +38,9 @@ _HOOKS = (
     (r"blocks\.(\d+)\.hook_resid_pre", "resid", -1),
     (r"blocks\.(\d+)\.hook_mlp_out", "mlp_out", 0),
     (r"blocks\.(\d+)\.mlp\.hook_post", "mlp_neurons", 0),
+    # and of a model of transformers
+    (r"(?:model|transformer|gpt_neox)\.(?:layers|h)\.(\d+)", "resid", 0),
+    (r"(?:model|transformer|gpt_neox)\.(?:layers|h)\.(\d+)\.mlp", "mlp_out", 0),
 )
 
 
@@ -52,6 +57,7 @@ class Encoder:
         threshold_n: of `jumprelu`.
         gain_n: what pre-activations are multiplied by before the non-linearity, or None.
         unit_input: the input is first scaled to norm √d.
+        size_n: what activations are multiplied by at last: the norm of what a feature writes at 1, or None.
     """
 
     weight_dn: Tensor
@@ -62,9 +68,14 @@ class Encoder:
     threshold_n: Tensor | None = None
     gain_n: Tensor | None = None
     unit_input: bool = False
+    size_n: Tensor | None = None
 
     def __call__(self, input_Md: Tensor) -> Tensor:
         """Feature activations (M, n), float32, never negative."""
+        active_Mn = self._active(input_Md)
+        return active_Mn if self.size_n is None else active_Mn * self.size_n
+
+    def _active(self, input_Md: Tensor) -> Tensor:
         input_Md = input_Md.float()
         if self.unit_input:
             input_Md = input_Md * (input_Md.shape[1] ** 0.5 / input_Md.norm(dim=-1, keepdim=True))
@@ -88,7 +99,7 @@ class Directions:
     Attributes:
         name: of the folder or file.
         site: where they live; None if the file does not say.
-        write_nd: the directions, decoder rows of an autoencoder, (n, d).
+        write_nd: the directions, decoder rows of an autoencoder, of norm 1, (n, d).
         encoder: gives the activations; None for bare directions.
     """
 
@@ -136,7 +147,11 @@ class Directions:
                 f"{path}: directions of shape {tuple(found.write_nd.shape)} do not fit activations with {width} "
                 "entries; they belong to another model or another kind of site"
             )
-        if not bool(torch.isfinite(found.write_nd).all()):
+        given = [
+            found.write_nd,
+            *(t for t in (vars(found.encoder) if found.encoder else {}).values() if isinstance(t, Tensor)),
+        ]
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in given):
             raise NlaeError(f"{path}: some directions are not finite; export them again")
         return found
 
@@ -200,7 +215,8 @@ def _load_file(path: Path) -> Directions:
     if "directions" not in tensors:
         raise NlaeError(f"{path}: no tensor named 'directions' in it (found {', '.join(sorted(tensors)) or 'none'})")
     named = metadata.get("site")
-    return Directions(path.stem, _own_site(named, path) if named else None, tensors["directions"].float())
+    rows_nd = F.normalize(tensors["directions"].float(), dim=-1)
+    return Directions(path.stem, _own_site(named, path) if named else None, rows_nd)
 
 
 def _own_site(name: str, path: Path) -> Site:
@@ -217,10 +233,12 @@ def _load_saelens(folder: Path) -> Directions:
     if missing:
         raise NlaeError(f"{folder / WEIGHTS}: no {', '.join(missing)} in it; only autoencoders with these are read")
     given = {name: tensor.float() for name, tensor in tensors.items()}
+    if "threshold" not in given and "log_threshold" in given:  # as it is trained
+        given["threshold"] = given["log_threshold"].exp()
     if given["W_enc"].T.shape != given["W_dec"].shape or given["b_enc"].shape != given["W_dec"].shape[:1]:
         raise NlaeError(f"{folder / WEIGHTS}: encoder and decoder do not have matching shapes; the file is damaged")
     encoder = _encoder(settings, given, folder)
-    return Directions(folder.name, _saelens_site(settings, folder), given["W_dec"], encoder)
+    return Directions(folder.name, _saelens_site(settings, folder), F.normalize(given["W_dec"], dim=-1), encoder)
 
 
 def _settings(folder: Path) -> dict[str, Any]:
@@ -236,17 +254,19 @@ def _settings(folder: Path) -> dict[str, Any]:
     settings.setdefault("hook_name", settings.get("hook_point"))
     kind = settings.get("activation_fn_str", settings.get("activation_fn", "relu"))
     settings["activation"] = kind
-    if kind == "topk":
-        settings["architecture"] = "topk"
-        settings.setdefault("k", (settings.get("activation_fn_kwargs") or {}).get("k"))
     settings.setdefault("architecture", "standard")
+    if kind == "topk":
+        if settings["architecture"] == "standard":  # before version 6 a non-linearity, and no architecture
+            settings["architecture"] = "topk"
+        settings.setdefault("k", (settings.get("activation_fn_kwargs") or {}).get("k"))
     return settings
 
 
 def _encoder(settings: Mapping[str, Any], given: Mapping[str, Tensor], folder: Path) -> Encoder:
     architecture = str(settings["architecture"])
     where = folder / CONFIG
-    if architecture not in ARCHITECTURES or settings["activation"] not in ("relu", "topk"):
+    known = ("relu", "topk") if architecture == "topk" else ("relu",)
+    if architecture not in ARCHITECTURES or settings["activation"] not in known:
         raise NlaeError(
             f"{where}: architecture {architecture!r} with {settings['activation']!r} is not read; "
             f"only {', '.join(ARCHITECTURES)} are"
@@ -256,10 +276,21 @@ def _encoder(settings: Mapping[str, Any], given: Mapping[str, Tensor], folder: P
         raise NlaeError(f"{where}: normalize_activations={normalised} is not read; fold it into the weights first")
     if settings.get("reshape_activations", "none") != "none":
         raise NlaeError(f"{where}: reshape_activations={settings['reshape_activations']} is not read")
-    if architecture == "topk" and not isinstance(settings.get("k"), int):
-        raise NlaeError(f"{where}: a topk autoencoder without k")
-    if architecture == "jumprelu" and "threshold" not in given:
-        raise NlaeError(f"{folder / WEIGHTS}: a jumprelu autoencoder without its threshold")
+    k = settings.get("k")
+    if architecture == "topk" and (not isinstance(k, int) or isinstance(k, bool) or k < 1):
+        raise NlaeError(f"{where}: a topk autoencoder without k, or k={k} is no count")
+    threshold_n = given.get("threshold")
+    if architecture == "jumprelu" and (threshold_n is None or threshold_n.shape != given["b_enc"].shape):
+        raise NlaeError(
+            f"{folder / WEIGHTS}: a jumprelu autoencoder without its threshold, one number for each feature"
+        )
+    rescaled = bool(settings.get("rescale_acts_by_decoder_norm"))
+    if rescaled and architecture != "topk":
+        raise NlaeError(f"{where}: rescale_acts_by_decoder_norm with {architecture} is not read; only with topk")
+    norm_n = given["W_dec"].norm(dim=-1)
+    size_n = torch.ones_like(norm_n) if rescaled else norm_n  # rescaled activations hold it already
+    if settings.get("finetuning_scaling_factor") and "scaling_factor" in given:
+        size_n = size_n * given["scaling_factor"]
     # before version 6 a missing key meant yes, and so it does since
     centred = bool(settings.get("apply_b_dec_to_input", True))
     return Encoder(
@@ -267,10 +298,11 @@ def _encoder(settings: Mapping[str, Any], given: Mapping[str, Tensor], folder: P
         given["b_enc"],
         given["b_dec"] if centred else torch.zeros_like(given["b_dec"]),
         architecture,
-        k=settings.get("k") if architecture == "topk" else None,
-        threshold_n=given.get("threshold") if architecture == "jumprelu" else None,
-        gain_n=given["W_dec"].norm(dim=-1) if settings.get("rescale_acts_by_decoder_norm") else None,
+        k=k if architecture == "topk" else None,
+        threshold_n=threshold_n if architecture == "jumprelu" else None,
+        gain_n=norm_n if rescaled else None,
         unit_input=normalised == "constant_norm_rescale",
+        size_n=size_n,
     )
 
 

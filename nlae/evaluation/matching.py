@@ -27,7 +27,6 @@ from nlae.functional.reconstruction import squared_error, unit
 from nlae.progress import track
 from nlae.store import ActivationRows
 from nlae.store.arrow import write_text
-from nlae.target.scales import output_logits
 
 CHOICES = 4
 BRIDGE = "\n\nNotes on the text above: "
@@ -113,7 +112,7 @@ def log_likelihood(autoencoder: Any, before: Sequence[Sequence[int]], said: Sequ
         # the state before a token predicts it
         spans = [slice(len(ids) - 1, len(ids) + len(said) - 1) for ids in before]
         part_BSD = torch.stack([hidden_BTD.last_hidden_state[i, span] for i, span in enumerate(spans)])
-        logits_BSV = output_logits(target.model, part_BSD)
+        logits_BSV = target.logits(part_BSD)
     wanted_BS1 = torch.tensor([list(said)] * len(before), device=logits_BSV.device).unsqueeze(-1)
     total_B: Tensor = logits_BSV.log_softmax(-1).gather(-1, wanted_BS1).double().sum(dim=(1, 2)).cpu()
     return total_B

@@ -16,6 +16,7 @@ from nlae.explanation.inputs import ActivationInput, ChatInput, DirectionInput, 
 from nlae.explanation.protocol import Reader, statistics_of
 from nlae.explanation.tokens import Passage, Turn, encode, extend
 from nlae.target import Site
+from nlae.target.model import unknown_ids
 from nlae.target.trunk import site_width
 
 log = logging.getLogger(__name__)
@@ -81,6 +82,7 @@ def _continue(reader: Reader, ids: Sequence[int], n: int) -> list[int]:
             top_p=None,
             top_k=None,
             pad_token_id=pad if pad is not None else 0,
+            suppress_tokens=unknown_ids(model, tokenizer),
         )
     return [int(i) for i in out_1T[0, ids_1T.shape[1] :]]
 

@@ -149,7 +149,7 @@ class Decoder:
         return self._logits(output.last_hidden_state[:, -1])
 
     def _logits(self, hidden_BD: Tensor) -> Tensor:
-        return self._shape(self._head(hidden_BD))
+        return self._shape(self._head(hidden_BD))[:, : self.verbalizer.backbone.target.n_tokens]
 
 
 def _computed_in(weight: Tensor) -> torch.dtype:

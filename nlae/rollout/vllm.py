@@ -158,6 +158,9 @@ class _Served:
         self._sent: dict[str, dict[str, Tensor]] = {}
         self._request: dict[str, Any] = {}
         self._serial = 0
+        target = self.backbone.target
+        # rows beyond the tokenizer's ids are padding, and no text
+        self._allowed = list(range(target.n_tokens)) if target.n_tokens < target.embedding_rows else None
         ranks = [adapter.rank for adapter in self.backbone.adapters.values()]
         self.llm = api.LLM(
             model=settings.model or str(write_base(verbalizer, self._disk / "target")),
@@ -189,6 +192,7 @@ class _Served:
             stop_token_ids=sorted(stops),
             skip_special_tokens=False,
             logprobs=0,  # the sampled token's alone
+            allowed_token_ids=self._allowed,
         )
 
     def adapter(self, verbalizer: Verbalizer, role: str) -> Any:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nlae.dictionary.settings import DictionarySettings
     from nlae.mixture import Mixture
 
-VERSION = 6
+VERSION = 7
 
 
 def check(config: Mapping[str, Any]) -> None:

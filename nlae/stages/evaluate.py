@@ -11,7 +11,7 @@ from nlae.stages.context import StageContext
 if TYPE_CHECKING:
     from nlae.corpus import Corpus
 
-VERSION = 4
+VERSION = 5
 TRAINING_DOCUMENTS = "training_documents.txt"
 log = logging.getLogger(__name__)
 

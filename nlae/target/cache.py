@@ -107,7 +107,8 @@ def read_on(decoder: nn.Module, cache: Any, **inputs: Any) -> Any:
     """
     if isinstance(cache, Reread):
         return cache.read(decoder, **inputs)
-    return decoder(**inputs, **{cache_name(type(decoder)): cache}, use_cache=True)
+    kind: Any = type(decoder)  # mypy takes a class of modules for unhashable
+    return decoder(**inputs, **{cache_name(kind): cache}, use_cache=True)
 
 
 @functools.cache

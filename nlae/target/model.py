@@ -36,6 +36,24 @@ class Target:
         self.source_name = source_name
         self.fingerprint = fingerprint
         self.architecture = Architecture.of(model)
+        if 1 + max(tokenizer.get_vocab().values()) > self.embedding_rows:
+            self.architecture.embedding(model).register_forward_pre_hook(self._refuse_unknown)
+
+    def _refuse_unknown(self, module: nn.Module, given: tuple[Any, ...]) -> None:
+        """Name a token that the tokenizer has and the model lacks; other devices than the CPU stop at it by themselves.
+
+        Raises:
+            NlaeError: such a token is read.
+        """
+        ids = given[0] if given else None
+        if isinstance(ids, Tensor) and ids.device.type == "cpu" and ids.numel():
+            largest = int(ids.max())
+            if largest >= self.embedding_rows:
+                token = self.tokenizer.convert_ids_to_tokens(largest)
+                raise NlaeError(
+                    f"target {self.source_name}: the text holds {token!r}, a token that the tokenizer has and the "
+                    f"model lacks (id {largest} of {self.embedding_rows} rows); take it out of the text"
+                )
 
     @cached_property
     def n_layers(self) -> int:
@@ -64,16 +82,33 @@ class Target:
 
     @torch.no_grad()
     def next_token_logits(self, contexts: Sequence[Sequence[int]]) -> Tensor:
-        """Logits of the token after each context, float32, shape (B, vocabulary)."""
+        """Logits of the token after each context, float32, shape (B, n_tokens)."""
         ids_BT, mask_BT = pad_right(contexts, self.pad_id)
         mask_BT = mask_BT.to(self.device)
         decoder = self.architecture.decoder(self.model)
         out = decoder(input_ids=ids_BT.to(self.device), attention_mask=mask_BT, use_cache=False)
         return self.logits(read_last(out.last_hidden_state, mask_BT))
 
+    @cached_property
+    def n_tokens(self) -> int:
+        """Ids that both the tokenizer and the model know; the model's embedding is often padded beyond them."""
+        return min(1 + max(self.tokenizer.get_vocab().values()), self.embedding_rows)
+
+    @property
+    def embedding_rows(self) -> int:
+        """Rows of the token embedding."""
+        embedding: Any = self.architecture.embedding(self.model)
+        return int(embedding.weight.shape[0])
+
     def logits(self, last_BD: Tensor) -> Tensor:
-        """Logits from hidden states after the final norm, at least float32, shape (B, vocabulary)."""
-        return output_logits(self.model, last_BD)
+        """Logits of `n_tokens` ids from hidden states after the final norm, at least float32, shape (B, n_tokens)."""
+        return output_logits(self.model, last_BD)[..., : self.n_tokens]
+
+
+def unknown_ids(model: Any, tokenizer: "PreTrainedTokenizerBase") -> list[int] | None:
+    """Rows of a causal LM's head that are no token of its tokenizer, as `generate(suppress_tokens=…)` takes them."""
+    known, rows = 1 + max(tokenizer.get_vocab().values()), model.get_output_embeddings().weight.shape[0]
+    return list(range(known, rows)) or None
 
 
 def pad_id(tokenizer: "PreTrainedTokenizerBase") -> int:

@@ -113,6 +113,8 @@ class LocalTeacher:
     def _generate(self, batch: Sequence[TeacherContext]) -> list[str]:
         import torch
 
+        from nlae.target.model import unknown_ids
+
         model, tokenizer = self._load()
         chats = [
             [{"role": "user", "content": instruction(self._instructions, self._clip(tokenizer, context.text))}]
@@ -132,6 +134,7 @@ class LocalTeacher:
                 attention_mask=inputs["attention_mask"],
                 max_new_tokens=self.max_tokens,
                 pad_token_id=tokenizer.pad_token_id,
+                suppress_tokens=unknown_ids(model, tokenizer),
                 **sampling,
             )
         new_BT = output_BT[:, inputs["input_ids"].shape[1] :]

@@ -39,6 +39,7 @@ class SamplingParams:
     include_stop_str_in_output: bool = False
     skip_special_tokens: bool = True
     logprobs: int | None = None
+    allowed_token_ids: list[int] | None = None
 
 
 @dataclasses.dataclass
@@ -129,6 +130,10 @@ class LLM:
                 so_far_1TD = torch.cat([so_far_1TD, embed(torch.tensor([ids]))], dim=1)
             assert so_far_1TD.shape[1] <= self.arguments["max_model_len"]
             logits_1V = self.adapted(inputs_embeds=so_far_1TD).logits[:, -1].float()
+            if params.allowed_token_ids is not None:
+                barred_V = torch.ones(logits_1V.shape[1], dtype=torch.bool)
+                barred_V[params.allowed_token_ids] = False
+                logits_1V = logits_1V.masked_fill(barred_V, float("-inf"))
             logp_1V = (logits_1V / (params.temperature or 1.0)).log_softmax(-1)
             greedy = params.temperature == 0
             token_1 = logp_1V.argmax(-1) if greedy else sample_inverse_cdf(logp_1V.exp(), draws_T[len(ids)][None])

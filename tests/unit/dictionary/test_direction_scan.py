@@ -30,11 +30,14 @@ from nlae.target import Site
 D, N = 64, 24  # the tiny target's width, and the features of the autoencoder
 
 
-def saelens(folder: Path, layer: int = 1) -> Path:
+def saelens(folder: Path, layer: int = 1, factor_n: torch.Tensor | None = None) -> Path:
+    """`factor_n` rescales the decoder's rows, and the encoder so that the features are the same."""
     folder.mkdir(parents=True)
+    factor_n = torch.ones(N) if factor_n is None else factor_n
     draw = torch.Generator().manual_seed(0)
     write_nd = F.normalize(torch.randn(N, D, generator=draw), dim=-1)
-    weights = {"W_enc": write_nd.T.contiguous(), "b_enc": torch.zeros(N), "W_dec": write_nd, "b_dec": torch.zeros(D)}
+    weights = {"W_enc": (write_nd.T / factor_n).contiguous(), "W_dec": write_nd * factor_n[:, None]}
+    weights |= {"b_enc": torch.zeros(N), "b_dec": torch.zeros(D)}
     save_file(weights, str(folder / "sae_weights.safetensors"))
     hook = {"hook_name": f"blocks.{layer}.hook_resid_post"}
     settings = {"architecture": "standard", "d_in": D, "d_sae": N, "normalize_activations": "none", "metadata": hook}
@@ -59,6 +62,28 @@ def test_a_panel_holds_what_the_encoder_says_at_its_tokens(read, scanned):
         torch.testing.assert_close(panel.inputs(1)[row], hidden, atol=1e-4, rtol=1e-4)
         said = (hidden @ read.directions.write_nd.T).relu()
         torch.testing.assert_close(panel.neurons(1)[row], said, atol=1e-4, rtol=1e-4)
+
+
+def assert_same(one, other):
+    for name, value in vars(one).items():
+        assert torch.equal(torch.as_tensor(value), torch.as_tensor(getattr(other, name))), name
+
+
+def test_rescaled_rows_give_the_same_values_contexts_vectors_and_tokens(read, scanned, tmp_path):
+    # powers of two, so that nothing is rounded and all that follows is equal to the last bit
+    factor_n = 2.0 ** torch.arange(-12, 12)
+    found = Directions.load(saelens(tmp_path / "sae", factor_n=factor_n), D)
+    counts = token_counts(scanned.corpus)
+    other = DirectionScan.read(scanned.scan, found, scanned.target, scanned.corpus, counts, 0)
+    for role in ("train", "select", "decide", "report"):
+        assert torch.equal(other.panel(role).neurons(1), read.panel(role).neurons(1))
+    assert torch.equal(other.unit_nd, read.unit_nd)
+    for decoy in (False, True):
+        assert_same(other.exemplars(1, decoy), read.exemplars(1, decoy))
+    assert_same(other.moments(1), read.moments(1))
+    sides = [promoted_by(scanned.target, scan.site, scan.directions.write_nd, 5) for scan in (read, other)]
+    for one, same in zip(*sides, strict=True):
+        assert torch.equal(one, same)
 
 
 def test_exemplars_are_the_strongest_passages_of_the_training_panel(read):

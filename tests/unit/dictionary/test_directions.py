@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch.nn import functional as F
 
 from nlae.dictionary.directions import Directions, read_site
 from nlae.errors import NlaeError
@@ -50,6 +51,21 @@ CASES: dict[str, tuple[dict[str, Any], Site, Any]] = {
         Site("mlp_neurons", 0),
         lambda w: top((INPUT @ w["W_enc"] + w["b_enc"]) * w["W_dec"].norm(dim=1), 3),
     ),
+    "hugging face hook": (
+        new("standard", "model.layers.4"),
+        Site("resid", 4),
+        lambda w: (INPUT @ w["W_enc"] + w["b_enc"]).relu(),
+    ),
+    "hugging face mlp": (
+        new("standard", "transformer.h.2.mlp", apply_b_dec_to_input=True),
+        Site("mlp_out", 2),
+        lambda w: ((INPUT - w["b_dec"]) @ w["W_enc"] + w["b_enc"]).relu(),
+    ),
+    "oldest name of a hook": (
+        {**{key: value for key, value in OLD.items() if key != "hook_name"}, "hook_point": "blocks.8.hook_resid_pre"},
+        Site("resid", 7),
+        lambda w: ((INPUT - w["b_dec"]) @ w["W_enc"] + w["b_enc"]).relu(),
+    ),
     "unit input": (
         new("standard", normalize_activations="constant_norm_rescale"),
         Site("resid", 3),
@@ -68,8 +84,12 @@ def test_a_saelens_folder_encodes_as_documented(tmp_path, case):
     settings, site, expected = CASES[case]
     found = Directions.load(folder(tmp_path, settings), D)
     assert (found.site.kind, found.site.layer) == (site.kind, site.layer)  # type: ignore[union-attr]
-    assert torch.equal(found.write_nd, weights()["W_dec"])
-    assert torch.allclose(found.activations(INPUT), expected(weights()), atol=1e-5)
+    written_nd = weights()["W_dec"]
+    assert torch.equal(found.write_nd, F.normalize(written_nd, dim=1))
+    # what a feature writes is its activation times its decoder row
+    rescaled = settings.get("rescale_acts_by_decoder_norm")
+    size_n = torch.ones(N) if rescaled else written_nd.norm(dim=1)
+    assert torch.allclose(found.activations(INPUT), expected(weights()) * size_n, atol=1e-4)
     assert not found.signed
     assert len(found) == N
 
@@ -80,6 +100,16 @@ REFUSED: dict[str, tuple[dict[str, Any], tuple[str, ...], str]] = {
     "before the first block": (new("standard", "blocks.0.hook_resid_pre"), (), "no site that is read here"),
     "no decoder": (new("standard"), ("W_dec",), "no W_dec"),
     "no k": (new("topk"), (), "topk autoencoder without k"),
+    "k is no count": (new("topk", k=0), (), "k=0 is no count"),
+    "gated topk": ({**OLD, "architecture": "gated", "activation_fn_str": "topk"}, (), "architecture 'gated'"),
+    "jumprelu topk": (
+        {**OLD, "architecture": "jumprelu", "activation_fn": "topk", "activation_fn_str": "topk"},
+        (),
+        "'jumprelu' with 'topk'",
+    ),
+    "transcoder": (new("transcoder"), (), "architecture 'transcoder'"),
+    "average norm": (new("standard", normalize_activations="expected_average_only_in"), (), "fold it into the weights"),
+    "one head": ({**OLD, "hook_head_index": 3}, (), "single attention head"),
     "no threshold": (new("jumprelu"), ("threshold",), "without its threshold"),
     "normalised": (new("standard", normalize_activations="layer_norm"), (), "normalize_activations=layer_norm"),
     "tanh": ({**OLD, "activation_fn_str": "tanh-relu"}, (), "'tanh-relu' is not read"),
@@ -100,7 +130,7 @@ def test_a_file_of_bare_directions(tmp_path):
     found = Directions.load(tmp_path / "moods.safetensors", D)
     assert (found.name, found.site) == ("moods", Site("resid", 5))
     assert found.signed
-    assert torch.allclose(found.activations(INPUT), INPUT @ rows.T)
+    assert torch.allclose(found.activations(INPUT), INPUT @ F.normalize(rows, dim=1).T, atol=1e-6)
     with pytest.raises(NlaeError, match="another model"):
         Directions.load(tmp_path / "moods.safetensors", D + 1)
 
@@ -129,3 +159,45 @@ def test_reading_a_site_again_gives_what_the_model_does(kind):
             target.model(input_ids=torch.tensor([passage]))
         wanted += [seen.value[0, place] for place in places]
     assert torch.allclose(found, torch.stack(wanted), atol=1e-5)
+
+
+RESCALED = {
+    "standard": new("standard"),
+    "centred": OLD,
+    "jumprelu": new("jumprelu"),
+    "topk": new("topk", k=3, rescale_acts_by_decoder_norm=True),
+}
+
+
+@pytest.mark.parametrize("case", sorted(RESCALED))
+def test_rescaled_decoder_rows_are_the_same_features(tmp_path, case):
+    (tmp_path / "as it is").mkdir()
+    (tmp_path / "rescaled").mkdir()
+    factor_n = torch.linspace(0.2, 7, N)
+    rescaled = weights()
+    rescaled["W_dec"] *= factor_n[:, None]
+    for name in ("W_enc", "b_enc", "threshold"):
+        rescaled[name] /= factor_n
+    one = Directions.load(folder(tmp_path / "as it is", RESCALED[case]), D)
+    folder(tmp_path / "rescaled", RESCALED[case])
+    save_file(rescaled, str(tmp_path / "rescaled" / "sae_weights.safetensors"))
+    other = Directions.load(tmp_path / "rescaled", D)
+    assert torch.allclose(one.write_nd, other.write_nd, atol=1e-6)
+    assert torch.allclose(one.activations(INPUT), other.activations(INPUT), atol=1e-4, rtol=1e-4)
+    assert one.activations(INPUT).any()
+
+
+def test_a_scaling_factor_of_finetuning_and_a_log_threshold_are_read(tmp_path):
+    given = weights()
+    given["log_threshold"] = given.pop("threshold")
+    given["scaling_factor"] = torch.linspace(0.5, 2, N)
+    settings = new("jumprelu", finetuning_scaling_factor=True)
+    (tmp_path / "cfg.json").write_text(json.dumps(settings))
+    save_file(given, str(tmp_path / "sae_weights.safetensors"))
+    raw = INPUT @ given["W_enc"] + given["b_enc"]
+    wanted = raw.relu() * (raw > given["log_threshold"].exp()) * given["scaling_factor"] * given["W_dec"].norm(dim=1)
+    assert torch.allclose(Directions.load(tmp_path, D).activations(INPUT), wanted, atol=1e-4)
+    given["log_threshold"] = given["log_threshold"][:1].clone()
+    save_file(given, str(tmp_path / "sae_weights.safetensors"))
+    with pytest.raises(NlaeError, match="one number for each feature"):
+        Directions.load(tmp_path, D)
