@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from nlae.functional.bootstrap import ClusterBootstrap, Interval
-from nlae.functional.reconstruction import spread, squared_error, unit
+from nlae.functional.reconstruction import fve, spread, squared_error, unit
 
 logger = logging.getLogger(__name__)
 
@@ -59,11 +59,11 @@ class Scoreboard:
 
     def figure(self, error_N: Tensor, keep_N: Tensor) -> float:
         """1 − Σ error / Σ spread over the rows kept."""
-        return 1 - float(error_N[keep_N].sum()) / float(self.spread_N[keep_N].sum())
+        return fve(error_N[keep_N], self.spread_N[keep_N])
 
     def add(self, name: str, error_N: Tensor, keep_N: Tensor) -> None:
         """Put `name`, `name_low`, `name_high`: FVE of a prediction with these errors over the rows kept."""
-        self._put(name, self.figure(error_N, keep_N), self.bootstrap.fve(error_N, self.spread_N, keep_N))
+        self.add_ratio(name, error_N, self.spread_N, keep_N)
 
     def add_control(self, name: str, error_N: Tensor, own_N: Tensor, keep_N: Tensor) -> None:
         """Put a control, and by how much the autoencoder's own errors beat it: `name_gap`, `_gap_low`, `_gap_high`."""
@@ -73,8 +73,7 @@ class Scoreboard:
 
     def add_ratio(self, name: str, error_N: Tensor, total_N: Tensor, keep_N: Tensor) -> None:
         """Put 1 − Σ error / Σ total with its interval, for a measure with a denominator of its own."""
-        value = 1 - float(error_N[keep_N].sum()) / float(total_N[keep_N].sum())
-        self._put(name, value, self.bootstrap.fve(error_N, total_N, keep_N))
+        self._put(name, fve(error_N[keep_N], total_N[keep_N]), self.bootstrap.fve(error_N, total_N, keep_N))
 
     def put(self, name: str, value: float) -> None:
         """Put a plain number, as it is named."""

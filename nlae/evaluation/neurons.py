@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from nlae.evaluation.subject import Subject
-from nlae.functional.reconstruction import fit_scale
+from nlae.functional.reconstruction import explained, fit_scale, shrink
 from nlae.store import ActivationRows
 from nlae.store.arrow import replacing
 
@@ -33,7 +33,7 @@ def neuron_r2(pred_BN: Tensor, true_BN: Tensor, mean_N: Tensor) -> Tensor:
     """R² of each neuron around its training mean, float64 [N]; NaN where it never leaves that mean in these rows."""
     pred_BN, true_BN, mean_N = pred_BN.double(), true_BN.double(), mean_N.double()
     total_N = (true_BN - mean_N).square().sum(0)
-    r2_N = 1 - (true_BN - pred_BN).square().sum(0) / total_N
+    r2_N = explained((true_BN - pred_BN).square().sum(0), total_N)
     return torch.where(total_N > 0, r2_N, torch.full_like(r2_N, float("nan")))
 
 
@@ -43,12 +43,6 @@ def fit_neuron_shrink(pred_BN: Tensor, true_BN: Tensor, mean_N: Tensor) -> Tenso
     power_N = pred_BN.square().sum(0)
     factor_N = (pred_BN * true_BN).sum(0) / power_N.clamp_min(torch.finfo(torch.float64).tiny)
     return factor_N.clamp(0, 1)
-
-
-def neuron_shrink(pred_BN: Tensor, mean_N: Tensor, factor_N: Tensor) -> Tensor:
-    """`pred_BN` drawn to the training mean by each neuron's own factor, float64."""
-    mean_N = mean_N.double()
-    return mean_N + factor_N * (pred_BN.double() - mean_N)
 
 
 class Ridge:
@@ -152,7 +146,7 @@ def measure(subject: Subject) -> pl.DataFrame:
         raw_validation_BN = validation.all()
         said_BN = _raw(unit_BN, _norms(subject, texts, None), scale)
         columns["shrink"] = fit_neuron_shrink(said_BN, raw_validation_BN, mean_N)
-        shrunk_BN = neuron_shrink(pred_BN, mean_N, columns["shrink"])
+        shrunk_BN = shrink(pred_BN, mean_N, columns["shrink"])
         columns["r2_shrunk"] = neuron_r2(shrunk_BN, test_BN, mean_N)
         held = _capped(subject.store.split("val", early=False)).all()
         ceiling_N, penalty_N = linear_ceiling(

@@ -19,6 +19,7 @@ from nlae.evaluation.parts import Errors
 from nlae.evaluation.protocol import Contexts
 from nlae.evaluation.subject import Subject
 from nlae.functional.randomness import derive_seed
+from nlae.functional.reconstruction import per_token_fve
 from nlae.store import ActivationRows
 from nlae.store.arrow import replacing, write_text
 
@@ -53,7 +54,7 @@ def row_table(subject: Subject, errors: Errors, rank_N: Tensor) -> pl.DataFrame:
         "closed": [one.closed for one in subject.said],
         "n_tokens": [one.n_tokens for one in subject.said],
         "tokens_read": None if errors.tokens_N is None else errors.tokens_N.long().numpy(),
-        "fve": None if variance is None else (1 - subject.error_N / variance).numpy(),
+        "fve": None if variance is None else per_token_fve(subject.error_N, variance).numpy(),
         "rank": rank_N.numpy(),
         "error": subject.error_N.numpy(),
         "spread": subject.board.spread_N.numpy(),

@@ -14,6 +14,7 @@ import torch
 
 from nlae.errors import NlaeError
 from nlae.functional.bootstrap import ClusterBootstrap
+from nlae.functional.reconstruction import fve
 
 logger = logging.getLogger(__name__)
 FILE = "rows.parquet"
@@ -85,7 +86,7 @@ def compare(
     error_a, error_b, spread = (torch.tensor(both[name].to_list()).double() for name in ("error", "error_b", "spread"))
     bootstrap = ClusterBootstrap(both["source"].to_list(), seed, resamples, minimum=min_clusters)
     low, high = bootstrap.fve_gap(error_a, error_b, spread) or (None, None)
-    figure_a, figure_b = (1 - float(error.sum() / spread.sum()) for error in (error_a, error_b))
+    figure_a, figure_b = (fve(error, spread) for error in (error_a, error_b))
     return Comparison(figure_a - figure_b, low, high, figure_a, figure_b, len(both), bootstrap.n_clusters)
 
 

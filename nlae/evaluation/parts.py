@@ -64,7 +64,7 @@ def raw_space(subject: Subject) -> None:
         board.put("raw_scale", scale)
         norm_N1 = torch.full((len(raw_ND), 1), scale, dtype=torch.float64)
     error_N = squared_error(norm_N1 * subject.pred_ND.double(), raw_ND)
-    total_N = (raw_ND - subject.training.raw_mean_D).square().sum(dim=-1)
+    total_N = squared_error(subject.training.raw_mean_D.expand_as(raw_ND), raw_ND)
     board.add_ratio("raw_r2", error_N, total_N, main_N)
 
 

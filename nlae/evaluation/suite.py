@@ -26,7 +26,7 @@ from nlae.evaluation.round_trip import read_lengths
 from nlae.evaluation.sampling import others
 from nlae.evaluation.settings import EvaluationSettings
 from nlae.evaluation.subject import Subject
-from nlae.functional.reconstruction import rank
+from nlae.functional.reconstruction import explained, rank
 from nlae.store import ActivationStore, Descriptions
 from nlae.tracking import NullRun, Run
 
@@ -109,7 +109,7 @@ def _headline(subject: Subject, errors: Errors) -> None:
         board.put(f"{name}/rows", int(keep_N.sum()))
         if keep_N.any():
             board.add(f"{name}/fve", subject.error_N, keep_N)
-    board.put("cosine_mean", float(1 - subject.error_N[main_N].mean() / 2))
+    board.put("cosine_mean", float(explained(subject.error_N[main_N].mean(), 2)))
     board.put("closed_rate", _mean([one.closed for one in subject.said], main_N))
     if subject.settings.greedy:
         greedy = [one.text for one in subject.write(subject.rows, "greedy", temperature=0.0)]

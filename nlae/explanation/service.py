@@ -34,7 +34,7 @@ from nlae.explanation.reading import Reading, ReadingRow
 from nlae.explanation.tokens import Passage, select
 from nlae.explanation.vectors import alignment
 from nlae.functional.randomness import derive_seed
-from nlae.functional.reconstruction import per_token_fve, rank, shuffled_cosine, unit
+from nlae.functional.reconstruction import per_token_fve, rank, shuffled_cosine, squared_error, unit
 
 FIRST = 4
 
@@ -226,7 +226,7 @@ def _with_control(reader: Reader, rows: list[ReadingRow], points: list[Point], p
     found_N = shuffled_cosine(pred_ND, true_ND, about_N)
     known = statistics_of(reader)
     if known is not None:
-        found_N = 1 - 2 * (1 - found_N) / known.variance  # both are unit vectors
+        found_N = per_token_fve(2 * (1 - found_N), known.variance)  # both are unit vectors
     return [replace(row, shuffled=_finite(value)) for row, value in zip(rows, found_N.tolist(), strict=True)]
 
 
@@ -245,7 +245,7 @@ def _rows(
     scores, ranks = (torch.full((len(part),), torch.nan, dtype=torch.float64) for _ in range(2))
     distractors_MD = getattr(reader, "distractors_MD", None)
     if known is not None and rebuilt_N.any():
-        scores[rebuilt_N] = per_token_fve(pred_ND[rebuilt_N], true_ND[rebuilt_N], known.variance)
+        scores[rebuilt_N] = per_token_fve(squared_error(pred_ND[rebuilt_N], true_ND[rebuilt_N]), known.variance)
     if distractors_MD is not None and rebuilt_N.any():
         others_MD = distractors_MD.float().cpu()
         ranks[rebuilt_N] = rank(pred_ND[rebuilt_N], true_ND[rebuilt_N], others_MD)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from nlae.functional.randomness import generator
+from nlae.functional.reconstruction import explained
 
 MIN_CLUSTERS = 30
 Interval = tuple[float, float]
@@ -53,7 +54,8 @@ class ClusterBootstrap:
         """Interval of 1 − Σ error / Σ spread over the rows in `keep_N` (all by default)."""
         if not self._enough(keep_N):
             return None
-        return self._percentiles(1 - self._ratio(error_N, spread_N, keep_N))
+        explained_R = explained(self._drawn(error_N, keep_N), self._drawn(spread_N, keep_N))
+        return self._percentiles(explained_R[explained_R.isfinite()])
 
     def fve_gap(
         self, error_a_N: Tensor, error_b_N: Tensor, spread_N: Tensor, keep_N: Tensor | None = None
@@ -61,7 +63,8 @@ class ClusterBootstrap:
         """Interval of FVE(a) − FVE(b) on the same rows and resamples."""
         if not self._enough(keep_N):
             return None
-        return self._percentiles(self._ratio(error_b_N.double() - error_a_N.double(), spread_N, keep_N))
+        gap_R = self._drawn(error_b_N.double() - error_a_N.double(), keep_N) / self._drawn(spread_N, keep_N)
+        return self._percentiles(gap_R[gap_R.isfinite()])
 
     def mean(self, value_N: Tensor, keep_N: Tensor | None = None) -> Interval | None:
         """Interval of the mean of `value_N`."""
@@ -72,16 +75,12 @@ class ClusterBootstrap:
         if not self._enough(None):
             return None
         kinds = (positive_N.double(), 1 - positive_N.double())
-        shares = [
-            (self.weight_RC @ self._sums(right_N.double() * kind_N, None)) / (self.weight_RC @ self._sums(kind_N, None))
-            for kind_N in kinds
-        ]
+        shares = [self._drawn(right_N.double() * kind_N, None) / self._drawn(kind_N, None) for kind_N in kinds]
         mean_R = (shares[0] + shares[1]) / 2  # a resample without rows of one kind has none
         return self._percentiles(mean_R[mean_R.isfinite()])
 
-    def _ratio(self, above_N: Tensor, below_N: Tensor, keep_N: Tensor | None) -> Tensor:
-        ratio_R = (self.weight_RC @ self._sums(above_N, keep_N)) / (self.weight_RC @ self._sums(below_N, keep_N))
-        return ratio_R[ratio_R.isfinite()]
+    def _drawn(self, value_N: Tensor, keep_N: Tensor | None) -> Tensor:
+        return self.weight_RC @ self._sums(value_N, keep_N)
 
     def _sums(self, value_N: Tensor, keep_N: Tensor | None) -> Tensor:
         if value_N.shape != self.cluster_N.shape:

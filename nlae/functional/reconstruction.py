@@ -1,4 +1,4 @@
-"""Fidelity of reconstructions: FVE, its calibrated and per-token forms, ranks and raw-space R².
+"""Fidelity of reconstructions: squared errors, the one ratio that makes FVE and R² of them, shrinking, ranks.
 
 Every function takes tensors and gives tensors or floats; sums run in float64. Shape suffixes: N rows, M other rows, D
 width. Left out on purpose: intervals (``functional/bootstrap.py``), and cosine as a headline, which cannot be compared
@@ -13,13 +13,12 @@ from torch import Tensor
 from nlae.functional.scaling import unit
 
 __all__ = [
+    "explained",
     "fit_scale",
     "fit_shrink",
     "fve",
-    "fve_calibrated",
     "per_token_fve",
     "rank",
-    "raw_r2",
     "shrink",
     "shuffled_cosine",
     "spread",
@@ -47,31 +46,41 @@ def spread(true_ND: Tensor, mean_D: Tensor) -> Tensor:
     return (true_ND.double() - mean_D.double()).square().sum(dim=-1)
 
 
-def fve(pred_ND: Tensor, true_ND: Tensor, mean_D: Tensor) -> float:
+def explained(error: Tensor, total: Tensor | float) -> Tensor:
+    """1 − `error` / `total`, entry by entry: the one ratio behind every FVE, R², interval and per-token figure."""
+    return 1 - error / total
+
+
+def fve(error_N: Tensor, spread_N: Tensor) -> float:
     """Fraction of variance explained: 1 − Σ‖ĥ−ĥ'‖² / Σ‖ĥ−μ‖².
 
     Args:
-        pred_ND: reconstructions ĥ', unit norm.
-        true_ND: activations ĥ, unit norm.
-        mean_D: μ, the un-normalised mean of the *training* unit vectors.
+        error_N: `squared_error` of the reconstructions.
+        spread_N: `spread` of the same rows; for an R² of another kind, squared distances from that kind's mean.
 
     Returns:
         1 is perfect; 0 is *not* chance: a unit constant scores below 0 and a shuffled pairing about −1.
 
     Raises:
-        ValueError: shapes differ, an input is not unit-norm, or all rows equal μ.
+        ValueError: the shapes differ, or all rows equal μ.
     """
-    _check_unit(pred_ND, "pred_ND")
-    return _explained(pred_ND, true_ND, mean_D)
+    if error_N.shape != spread_N.shape:
+        raise ValueError(f"expected errors and spreads of one shape, got {error_N.shape} and {spread_N.shape}")
+    total = spread_N.sum()
+    if total == 0:
+        raise ValueError("every true row equals the mean: the fraction of variance explained is undefined")
+    return float(explained(error_N.sum(), total))
 
 
-def per_token_fve(pred_ND: Tensor, true_ND: Tensor, variance: float) -> Tensor:
-    """1 − ‖ĥ−ĥ'‖² / `variance` for each row, float64 [N]; `variance` is the training mean of ‖ĥ−μ‖² for every token."""
-    _check_unit(pred_ND, "pred_ND")
-    _check_unit(true_ND, "true_ND")
+def per_token_fve(error_N: Tensor, variance: float) -> Tensor:
+    """1 − ‖ĥ−ĥ'‖² / `variance` for each row, [N]; `variance` is the training mean of ‖ĥ−μ‖² for every token.
+
+    Raises:
+        ValueError: the variance is not positive.
+    """
     if not variance > 0:
         raise ValueError(f"variance must be positive, got {variance}")
-    return 1 - squared_error(pred_ND, true_ND) / variance
+    return explained(error_N, variance)
 
 
 def fit_shrink(pred_ND: Tensor, true_ND: Tensor, mean_D: Tensor) -> float:
@@ -85,16 +94,13 @@ def fit_shrink(pred_ND: Tensor, true_ND: Tensor, mean_D: Tensor) -> float:
     return min(1.0, max(0.0, float((towards_ND * wanted_ND).sum()) / length))
 
 
-def shrink(pred_ND: Tensor, mean_D: Tensor, factor: float) -> Tensor:
-    """μ + `factor`·(ĥ' − μ), float64 [N, D]; not normalised again, since shortening is the point."""
+def shrink(pred_ND: Tensor, mean_D: Tensor, factor: Tensor | float) -> Tensor:
+    """μ + `factor`·(ĥ' − μ), float64 [N, D]; not normalised again, since shortening is the point.
+
+    The factor is one number, or one for each column [D].
+    """
     mean_D = mean_D.double()
     return mean_D + factor * (pred_ND.double() - mean_D)
-
-
-def fve_calibrated(pred_ND: Tensor, true_ND: Tensor, mean_D: Tensor, factor: float) -> float:
-    """FVE of μ + `factor`·(ĥ' − μ), `factor` from `fit_shrink` on validation rows; here 0 is predicting the mean."""
-    _check_unit(pred_ND, "pred_ND")
-    return _explained(shrink(pred_ND, mean_D, factor), true_ND, mean_D)
 
 
 def rank(pred_ND: Tensor, true_ND: Tensor, others: Tensor) -> Tensor:
@@ -146,33 +152,6 @@ def fit_scale(pred_ND: Tensor, raw_ND: Tensor) -> float:
     _check_pair(pred_ND, raw_ND)
     length = float(pred_ND.double().square().sum())
     return float((pred_ND.double() * raw_ND.double()).sum()) / length if length else 0.0
-
-
-def raw_r2(pred_ND: Tensor, raw_ND: Tensor, raw_mean_D: Tensor, norm: Tensor | float) -> float:
-    """R² in raw space: 1 − Σ‖h − norm·ĥ'‖² / Σ‖h − mean‖².
-
-    Args:
-        pred_ND: reconstructed directions, unit norm.
-        raw_ND: raw activations.
-        raw_mean_D: mean of the raw *training* activations.
-        norm: the magnitude head's prediction [N], or the one scalar of `fit_scale`.
-    """
-    size_N1 = norm.double().reshape(-1, 1) if isinstance(norm, Tensor) else norm
-    return _explained_raw(pred_ND.double() * size_N1, raw_ND, raw_mean_D)
-
-
-def _explained(pred_ND: Tensor, true_ND: Tensor, mean_D: Tensor) -> float:
-    total = float(spread(true_ND, mean_D).sum())
-    if total == 0:
-        raise ValueError("every true row equals the mean: the fraction of variance explained is undefined")
-    return 1 - float(squared_error(pred_ND, true_ND).sum()) / total
-
-
-def _explained_raw(pred_ND: Tensor, raw_ND: Tensor, raw_mean_D: Tensor) -> float:
-    total = float((raw_ND.double() - raw_mean_D.double()).square().sum())
-    if total == 0:
-        raise ValueError("every raw row equals the mean: R² is undefined")
-    return 1 - float(squared_error(pred_ND, raw_ND).sum()) / total
 
 
 def _check_pair(pred_ND: Tensor, true_ND: Tensor) -> None:

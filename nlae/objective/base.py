@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from nlae.autoencoder import Autoencoder
-from nlae.functional.reconstruction import fve
+from nlae.functional.reconstruction import fve, spread, squared_error
 from nlae.functional.scaling import unit
 from nlae.mixture import Mixture
 from nlae.mixture.data import mean_over_sites
@@ -237,18 +237,19 @@ class Objective(pl.LightningModule):
 
     def _validate(self, held: ValidationSet) -> dict[str, float]:
         pair = self.autoencoder
-        true_ND, mean_D = unit(held.activation_ND), pair.statistics.mean_D
+        true_ND = unit(held.activation_ND)
+        spread_N = spread(true_ND, pair.statistics.mean_D)
         seeds = pair.row_seeds(self.seed, "validate", held.row_N)
         written = pair.verbalize(held.activation_ND, seeds=seeds)
         rebuilt_ND = pair.reconstruct([e.text for e in written])
         metrics = {
-            "val/fve": fve(rebuilt_ND, true_ND, mean_D),
-            "val/fve_shuffled": fve(rebuilt_ND[held.other_N], true_ND, mean_D),
+            "val/fve": fve(squared_error(rebuilt_ND, true_ND), spread_N),
+            "val/fve_shuffled": fve(squared_error(rebuilt_ND[held.other_N], true_ND), spread_N),
             "val/closed_rate": sum(e.closed for e in written) / len(written),
             "val/tokens": sum(e.n_tokens for e in written) / len(written),
         }
         if held.explanation is not None:
-            metrics["val/fve_teacher"] = fve(pair.reconstruct(held.explanation), true_ND, mean_D)
+            metrics["val/fve_teacher"] = fve(squared_error(pair.reconstruct(held.explanation), true_ND), spread_N)
             nll = pair.nll(held.activation_ND, held.explanation)
             shuffled = pair.nll(held.activation_ND[held.other_N], held.explanation)
             metrics |= {"val/nll": nll, "val/nll_gap": shuffled - nll}

@@ -8,7 +8,7 @@ from experiments.benchmarks.job import Job
 from experiments.benchmarks.models import sample, vectors
 from experiments.benchmarks.session import Session
 from experiments.benchmarks.works import subject
-from nlae.functional.reconstruction import fve
+from nlae.functional.reconstruction import fve, spread, squared_error
 from nlae.functional.scaling import unit
 
 
@@ -21,7 +21,8 @@ def ours(job: Job, session: Session) -> None:
 
     def repeat() -> int:
         said = pair.verbalize(activation_BD, seeds=seeds)
-        fve(pair.reconstruct([one.text for one in said]), true_BD, mean_D)
+        rebuilt_BD = pair.reconstruct([one.text for one in said])
+        fve(squared_error(rebuilt_BD, true_BD), spread(true_BD, mean_D))
         if any(one.n_tokens != job.sizes.new_tokens for one in said):
             raise RuntimeError("a row ended early: token counts are not equal")
         return len(said)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from nlae.evaluation.neurons import Ridge, fit_neuron_shrink, linear_ceiling, neuron_r2, neuron_shrink
+from nlae.evaluation.neurons import Ridge, fit_neuron_shrink, linear_ceiling, neuron_r2
+from nlae.functional.reconstruction import shrink
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -35,7 +36,7 @@ def test_shrinking_helps_a_loud_guess_and_ends_at_the_mean_for_noise():
     assert factor_N[0] == pytest.approx(0.25)
     assert factor_N[1] == pytest.approx(0, abs=0.1)
     assert factor_N[2] == 0
-    r2_N = neuron_r2(neuron_shrink(pred_BN, mean_N, factor_N), true_BN, mean_N)
+    r2_N = neuron_r2(shrink(pred_BN, mean_N, factor_N), true_BN, mean_N)
     assert r2_N.tolist() == pytest.approx([1, 0, 0], abs=0.05)
     assert neuron_r2(pred_BN, true_BN, mean_N)[0] < -5
 

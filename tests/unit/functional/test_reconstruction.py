@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import ast
 import math
+import re
+from pathlib import Path
 
 import pytest
 import torch
 
+import nlae
+from nlae.evaluation import neurons
+from nlae.evaluation.fidelity import Scoreboard
+from nlae.evaluation.neurons import neuron_r2
+from nlae.functional import bootstrap, reconstruction
 from nlae.functional.reconstruction import (
     fit_scale,
     fit_shrink,
     fve,
-    fve_calibrated,
     per_token_fve,
     rank,
-    raw_r2,
+    shrink,
     shuffled_cosine,
     spread,
     squared_error,
@@ -32,6 +39,14 @@ def clouds(n: int = 400, d: int = 16, seed: int = 0) -> tuple[torch.Tensor, torc
     return x, x.mean(0)
 
 
+def fve_of(pred: torch.Tensor, true: torch.Tensor, mean: torch.Tensor) -> float:
+    return fve(squared_error(pred, true), spread(true, mean))
+
+
+def calibrated(pred: torch.Tensor, true: torch.Tensor, mean: torch.Tensor, factor: float) -> float:
+    return fve_of(shrink(pred, mean, factor), true, mean)
+
+
 def test_unit_of_three_four() -> None:
     assert torch.allclose(unit(torch.tensor([[3.0, 4.0]])), torch.tensor([[0.6, 0.8]]))
 
@@ -43,8 +58,8 @@ def test_unit_keeps_a_zero_row() -> None:
 def test_fve_by_hand() -> None:
     # mean (0.5, 0.5): each spread 0.5, sum 1; the second prediction is off by (1, -1): error 2
     mean = torch.tensor([0.5, 0.5])
-    assert fve(PAIR, PAIR, mean) == 1.0
-    assert fve(torch.stack([EAST, EAST]), PAIR, mean) == pytest.approx(1 - 2 / 1)
+    assert fve_of(PAIR, PAIR, mean) == 1.0
+    assert fve_of(torch.stack([EAST, EAST]), PAIR, mean) == pytest.approx(1 - 2 / 1)
 
 
 def test_fve_uses_the_unnormalised_mean() -> None:
@@ -57,9 +72,9 @@ def test_unit_constant_scores_below_zero_and_shuffled_about_minus_one() -> None:
     constant = unit(mean[None]).expand_as(x)
     m = float(mean.double().norm())
     # mean ||h - u||^2 = 2 - 2m and the denominator is 1 - m^2
-    assert fve(constant, x, mean) == pytest.approx(1 - (2 - 2 * m) / (1 - m * m), abs=1e-5)
-    assert fve(constant, x, mean) < 0
-    assert fve(x.roll(1, 0), x, mean) == pytest.approx(-1.0, abs=0.15)
+    assert fve_of(constant, x, mean) == pytest.approx(1 - (2 - 2 * m) / (1 - m * m), abs=1e-5)
+    assert fve_of(constant, x, mean) < 0
+    assert fve_of(x.roll(1, 0), x, mean) == pytest.approx(-1.0, abs=0.15)
 
 
 def test_fve_against_float64_reference() -> None:
@@ -68,27 +83,32 @@ def test_fve_against_float64_reference() -> None:
     want = 1 - sum(
         math.fsum((a - b) ** 2 for a, b in zip(p, t, strict=True)) for p, t in zip(y.tolist(), x.tolist(), strict=True)
     ) / sum(math.fsum((a - b) ** 2 for a, b in zip(t, mean.tolist(), strict=True)) for t in x.tolist())
-    assert fve(y, x, mean) == pytest.approx(want, abs=1e-10)
+    assert fve_of(y, x, mean) == pytest.approx(want, abs=1e-10)
 
 
-def test_fve_refuses_raw_vectors_and_wrong_shapes() -> None:
+def test_errors_and_spreads_refuse_raw_vectors_and_wrong_shapes() -> None:
     with pytest.raises(ValueError, match="unit-norm"):
-        fve(2 * PAIR, PAIR, torch.zeros(2))
-    with pytest.raises(ValueError, match="unit-norm"):
-        fve(PAIR, 2 * PAIR, torch.zeros(2))
+        spread(2 * PAIR, torch.zeros(2))
     with pytest.raises(ValueError, match="one shape"):
-        fve(PAIR[:1], PAIR, torch.zeros(2))
-    with pytest.raises(ValueError, match="unit-norm"):
-        fve(torch.full((2, 2), float("nan")), PAIR, torch.zeros(2))
+        squared_error(PAIR[:1], PAIR)
+    with pytest.raises(ValueError, match="not finite"):
+        squared_error(torch.full((2, 2), float("nan")), PAIR)
+    with pytest.raises(ValueError, match="one shape"):
+        fve(torch.ones(1), torch.ones(2))
+    with pytest.raises(ValueError, match="equals the mean"):
+        fve(torch.ones(2), torch.zeros(2))
+    with pytest.raises(ValueError, match="positive"):
+        per_token_fve(torch.ones(2), 0.0)
 
 
 def test_per_token_fve_by_hand_and_its_mean() -> None:
-    values = per_token_fve(torch.stack([EAST, EAST]), PAIR, variance=0.5)
+    values = per_token_fve(squared_error(torch.stack([EAST, EAST]), PAIR), variance=0.5)
     assert values.tolist() == pytest.approx([1.0, -3.0])
     x, mean = clouds(seed=3)
     y = x.roll(1, 0)
     # with the rows' own mean spread as the denominator the tokens average to the FVE
-    assert float(per_token_fve(y, x, float(spread(x, mean).mean())).mean()) == pytest.approx(fve(y, x, mean))
+    of_tokens = per_token_fve(squared_error(y, x), float(spread(x, mean).mean()))
+    assert float(of_tokens.mean()) == pytest.approx(fve_of(y, x, mean))
 
 
 def test_shrink_factor_by_hand() -> None:
@@ -97,21 +117,21 @@ def test_shrink_factor_by_hand() -> None:
     # least squares of s * half against EAST is their inner product
     factor = fit_shrink(half, EAST[None], mean)
     assert factor == pytest.approx(0.5)
-    assert fve_calibrated(half, EAST[None], mean, factor) == pytest.approx(1 - 0.75)
+    assert calibrated(half, EAST[None], mean, factor) == pytest.approx(1 - 0.75)
 
 
 def test_shrink_factor_is_the_best_of_a_grid() -> None:
     x, mean = clouds(seed=4)
     y = unit(x + 0.5 * torch.randn(x.shape, generator=torch.Generator().manual_seed(5)))
-    best = fve_calibrated(y, x, mean, fit_shrink(y, x, mean))
-    assert all(best >= fve_calibrated(y, x, mean, s / 50) - 1e-12 for s in range(51))
+    best = calibrated(y, x, mean, fit_shrink(y, x, mean))
+    assert all(best >= calibrated(y, x, mean, s / 50) - 1e-12 for s in range(51))
 
 
 def test_calibration_turns_guessing_into_zero_and_leaves_perfection() -> None:
     x, mean = clouds(seed=6)
     shuffled = x.roll(1, 0)
-    assert fve_calibrated(shuffled, x, mean, fit_shrink(shuffled, x, mean)) == pytest.approx(0.0, abs=0.02)
-    assert fve_calibrated(x, x, mean, fit_shrink(x, x, mean)) == pytest.approx(1.0)
+    assert calibrated(shuffled, x, mean, fit_shrink(shuffled, x, mean)) == pytest.approx(0.0, abs=0.02)
+    assert calibrated(x, x, mean, fit_shrink(x, x, mean)) == pytest.approx(1.0)
 
 
 def test_shrink_factor_stays_within_zero_and_one() -> None:
@@ -130,13 +150,9 @@ def test_rank_by_hand() -> None:
     assert rank(EAST[None], NORTH[None], others[None]).tolist() == [3.0]
 
 
-def test_raw_r2_by_hand() -> None:
-    raw = torch.tensor([[4.0, 0.0], [0.0, 2.0]])
-    mean = torch.tensor([2.0, 1.0])
-    # exact norms: perfect; one scalar: the least-squares c is (4 + 2) / 2 = 3, error 1 + 1, total 5 + 5
-    assert raw_r2(PAIR, raw, mean, torch.tensor([4.0, 2.0])) == 1.0
-    assert fit_scale(PAIR, raw) == pytest.approx(3.0)
-    assert raw_r2(PAIR, raw, mean, 3.0) == pytest.approx(0.8)
+def test_scale_by_hand() -> None:
+    # the least-squares c is (4 + 2) / 2
+    assert fit_scale(PAIR, torch.tensor([[4.0, 0.0], [0.0, 2.0]])) == pytest.approx(3.0)
 
 
 def test_squared_error_is_double() -> None:
@@ -153,3 +169,47 @@ def test_shuffled_cosine_is_the_mean_over_every_other_group() -> None:
         others = [j for j in range(6) if group_N[j] != group_N[i] and j != 4]
         assert found_N[i] == pytest.approx(sum(float(true_ND[i] @ pred_ND[j]) for j in others) / len(others), abs=1e-6)
     assert shuffled_cosine(PAIR, PAIR, torch.tensor([3, 3])).isnan().all()
+
+
+def ratios(path: Path) -> list[str]:
+    """Places of `1 - a / b` in a file."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if (
+            isinstance(node, ast.BinOp)
+            and isinstance(node.op, ast.Sub)
+            and isinstance(node.left, ast.Constant)
+            and node.left.value == 1
+            and any(isinstance(inner, ast.BinOp) and isinstance(inner.op, ast.Div) for inner in ast.walk(node.right))
+        ):
+            found.append(f"{path.name}: {ast.unparse(node)}")
+    return found
+
+
+def test_the_ratio_is_written_once() -> None:
+    root = Path(nlae.__file__).parent
+    places = {place for path in sorted(root.rglob("*.py")) for place in ratios(path)}
+    figures = {place for place in places if re.search("error|spread|total|variance", place)}
+    assert figures == {"reconstruction.py: 1 - error / total"}
+
+
+def test_every_figure_goes_through_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, mean = clouds(40)
+    y = x.roll(1, 0)
+
+    def figures() -> list[float]:
+        board = Scoreboard(x, mean, range(40), seed=0, resamples=50)
+        every_N = torch.ones(40, dtype=torch.bool)
+        board.add("fve", board.error(y), every_N)
+        board.add_ratio("raw_r2", board.error(y), torch.ones(40), every_N)
+        return [
+            *board.metrics.values(),
+            float(per_token_fve(board.error(y), 0.5)[0]),
+            float(neuron_r2(y, x, mean)[0]),
+        ]
+
+    before = figures()
+    assert len(before) == 8
+    for module in (reconstruction, bootstrap, neurons):
+        monkeypatch.setattr(module, "explained", lambda error, total: 3 - error / total)
+    assert figures() == pytest.approx([value + 2 for value in before])
