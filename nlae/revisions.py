@@ -11,6 +11,8 @@ import os
 import time
 from pathlib import Path
 
+from nlae.foreign import parse_json
+
 
 def remember(dataset: str, revision: str | None, commit: str) -> None:
     """Note that `revision` of `dataset` is `commit` today; a cache that cannot be written is no error."""
@@ -42,7 +44,7 @@ def _file() -> Path:
 
 def _read(path: Path) -> dict[str, dict[str, str]]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -22,6 +22,7 @@ from nlae.config.compose import Composed, compose_raw, hydra_session, to_plain
 from nlae.config.messages import explain_failure
 from nlae.config.quoting import quoted
 from nlae.errors import NlaeError
+from nlae.foreign import parse_json
 from nlae.tracking.redaction import redact
 
 # Runs one job; gets the composed config and its folder.
@@ -96,4 +97,4 @@ def write_status(folder: Path, status: Mapping[str, Any]) -> None:
 def read_statuses(folder: Path) -> list[dict[str, Any]]:
     """Statuses of all jobs of a sweep, in the order of their numbers."""
     found = sorted(folder.glob("*/status.json"), key=lambda path: (len(path.parent.name), path.parent.name))
-    return [{"job": path.parent.name, **json.loads(path.read_text(encoding="utf-8"))} for path in found]
+    return [{"job": path.parent.name, **parse_json(path.read_text(encoding="utf-8"))} for path in found]

@@ -22,6 +22,7 @@ from nlae.corpus.passages import Cutter, RefusedError
 from nlae.corpus.source import Broken, CorpusSource, Document, stable_hash
 from nlae.corpus.spool import TableWriter, mapped
 from nlae.errors import NlaeError
+from nlae.foreign import parse_json
 from nlae.progress import track
 
 Ints = npt.NDArray[np.int64]
@@ -243,7 +244,7 @@ class _Documents:
 
     def __getitem__(self, number: int) -> Document:
         row = {name: self._table[name][number].as_py() for name in self._table.column_names}
-        messages = None if row["messages"] is None else json.loads(row["messages"])
+        messages = None if row["messages"] is None else parse_json(row["messages"])
         return Document(row["id"], row["text"], row["source"], messages)
 
     def by_work(self, seed: int) -> tuple[Ints, Ints]:

@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import glob
 import hashlib
-import json
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -22,6 +21,7 @@ from nlae.corpus.cleaning import detokenise, lines_of, prose
 from nlae.corpus.records import Fields, read_record, whole
 from nlae.corpus.source import Broken, CorpusSource, Document
 from nlae.errors import NlaeError
+from nlae.foreign import parse_json
 from nlae.store.arrow import checksum
 
 TEXT, LINES, PARQUET = (".txt", ".md", ".markdown", ".text"), (".jsonl", ".ndjson"), (".parquet",)
@@ -233,7 +233,7 @@ def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
                 continue
             empty = False
             try:
-                yield number, json.loads(line.decode())
+                yield number, parse_json(line.decode())
             except UnicodeDecodeError as problem:
                 yield number, Broken(f"{path}:{number}", f"no UTF-8 text (byte {problem.start} of the line)")
             except (ValueError, RecursionError) as problem:

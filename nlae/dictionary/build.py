@@ -30,6 +30,7 @@ from nlae.dictionary.schema import SCHEMA
 from nlae.dictionary.settings import DictionarySettings
 from nlae.dictionary.speaker import Speaker
 from nlae.errors import NlaeError
+from nlae.foreign import parse_json
 from nlae.functional.randomness import derive_seed
 from nlae.progress import Bar
 from nlae.store.arrow import replacing, write_text
@@ -185,7 +186,7 @@ def build_dictionary(
 
 def _sampled(parts: Path, layers: Sequence[int]) -> tuple[pl.DataFrame, list[dict[str, Any]]]:
     """Entries of the sample, and the texts about them, in the same order."""
-    texts = [row for layer in layers for row in json.loads((parts / f"sample-{layer:03d}.json").read_text("utf-8"))]
+    texts = [row for layer in layers for row in parse_json((parts / f"sample-{layer:03d}.json").read_text("utf-8"))]
     keys = pl.DataFrame(texts, schema={name: SCHEMA[name] for name in KEYS})
     frames = [pl.read_parquet(parts / f"layer-{layer:03d}.parquet").filter("sampled") for layer in layers]
     return keys.join(pl.concat(frames), on=KEYS, how="left", maintain_order="left"), texts
@@ -217,7 +218,7 @@ def _finish(
     extra: Examined | None,
 ) -> dict[str, float]:
     parts = folder / PARTS
-    lines = [json.loads((parts / f"layer-{layer:03d}.json").read_text(encoding="utf-8")) for layer in layers]
+    lines = [parse_json((parts / f"layer-{layer:03d}.json").read_text(encoding="utf-8")) for layer in layers]
 
     def frames() -> Iterator[pl.DataFrame]:
         for layer in layers:

@@ -10,7 +10,6 @@ attention sites, and pickled weights.
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nlae.errors import NlaeError
+from nlae.foreign import read_json
 from nlae.target.site import Site
 
 if TYPE_CHECKING:
@@ -34,13 +34,13 @@ CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 ARCHITECTURES = ("standard", "topk", "jumprelu")
 # hook names of TransformerLens: pattern, kind of site, what to add to the layer
 _HOOKS = (
-    (r"blocks\.(\d+)\.hook_resid_post", "resid", 0),
-    (r"blocks\.(\d+)\.hook_resid_pre", "resid", -1),
-    (r"blocks\.(\d+)\.hook_mlp_out", "mlp_out", 0),
-    (r"blocks\.(\d+)\.mlp\.hook_post", "mlp_neurons", 0),
+    (r"blocks\.([0-9]{1,6})\.hook_resid_post", "resid", 0),
+    (r"blocks\.([0-9]{1,6})\.hook_resid_pre", "resid", -1),
+    (r"blocks\.([0-9]{1,6})\.hook_mlp_out", "mlp_out", 0),
+    (r"blocks\.([0-9]{1,6})\.mlp\.hook_post", "mlp_neurons", 0),
     # and of a model of transformers
-    (r"(?:model|transformer|gpt_neox)\.(?:layers|h)\.(\d+)", "resid", 0),
-    (r"(?:model|transformer|gpt_neox)\.(?:layers|h)\.(\d+)\.mlp", "mlp_out", 0),
+    (r"(?:model|transformer|gpt_neox)\.(?:layers|h)\.([0-9]{1,6})", "resid", 0),
+    (r"(?:model|transformer|gpt_neox)\.(?:layers|h)\.([0-9]{1,6})\.mlp", "mlp_out", 0),
 )
 
 
@@ -221,7 +221,7 @@ def _load_file(path: Path) -> Directions:
 
 def _own_site(name: str, path: Path) -> Site:
     kind, _, layer = name.rpartition(".")
-    if not layer.isdigit():
+    if not re.fullmatch(r"[0-9]{1,6}", layer):
         raise NlaeError(f"{path}: site {name!r} is not of the form resid.12")
     return Site(kind, int(layer))
 
@@ -245,7 +245,7 @@ def _settings(folder: Path) -> dict[str, Any]:
     """`cfg.json` with the names of version 6, whichever version wrote it."""
     path = folder / CONFIG
     try:
-        read = json.loads(path.read_text(encoding="utf-8"))
+        read = read_json(path)
     except (OSError, ValueError) as error:
         raise NlaeError(f"{path}: cannot be read ({type(error).__name__}); give a folder that SAELens saved") from error
     if not isinstance(read, Mapping):
@@ -321,7 +321,7 @@ def _saelens_site(settings: Mapping[str, Any], folder: Path) -> Site:
             if (settings.get("model_from_pretrained_kwargs") or {}).get("center_writing_weights"):
                 logger.warning("%s: trained on a model with centred weights; its activations differ here", folder)
             return Site(kind, int(match[1]) + shift)
-    known = ", ".join(pattern.replace("\\", "").replace("(d+)", "N") for pattern, _, _ in _HOOKS)
+    known = ", ".join(pattern.replace("\\", "").replace("([0-9]{1,6})", "N") for pattern, _, _ in _HOOKS)
     raise NlaeError(f"{folder / CONFIG}: hook_name={hook!r} is no site that is read here; known: {known}")
 
 

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from nlae.dictionary.schema import SCHEMA, SIGNS, VERSION, Entry
 from nlae.dictionary.search import search
 from nlae.errors import NlaeError
+from nlae.foreign import parse_json, read_json
 from nlae.store.arrow import read_table, replacing, write_table, write_text
 
 __all__ = ["CONTEXTS", "FACTS", "FILE", "LAYERS", "Context", "Dictionary", "Entry", "write_dictionary"]
@@ -132,14 +133,14 @@ class Dictionary:
         """
         folder = Path(folder)
         try:
-            facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-            layers = json.loads((folder / LAYERS).read_text(encoding="utf-8"))
+            facts, layers = read_json(folder / FACTS), read_json(folder / LAYERS)
             pq.read_schema(folder / FILE)
+            _check_form(facts, layers, pl.read_parquet_schema(folder / FILE))
         except FileNotFoundError as error:
             raise NlaeError(
                 f"{folder}: no dictionary here ({Path(error.filename).name} is missing); {_REBUILD}"
             ) from None
-        except (json.JSONDecodeError, pa.ArrowInvalid, OSError) as error:
+        except (ValueError, pa.ArrowInvalid, OSError) as error:
             raise NlaeError(f"{folder}: its dictionary is damaged ({str(error).splitlines()[0]}); {_REBUILD}") from None
         if facts.get("version", 0) > VERSION:
             raise NlaeError(
@@ -166,7 +167,7 @@ class Dictionary:
         """
         path = self.folder / METRICS
         try:
-            return {name: float(value) for name, value in json.loads(path.read_text(encoding="utf-8")).items()}
+            return {name: float(value) for name, value in parse_json(path.read_text(encoding="utf-8")).items()}
         except FileNotFoundError:
             return {}
         except (ValueError, TypeError, AttributeError):
@@ -198,8 +199,10 @@ class Dictionary:
         return (plus,) if behind is None else (plus, self.at(behind))
 
     def _place(self, layer: int, neuron: int, sign: str) -> int | None:
+        if sign not in SIGNS or not (0 <= layer < 1 << 20 and 0 <= neuron < 1 << 38):  # what a key can hold
+            return None
         wanted = (int(layer) << 40) + (int(neuron) << 1) + int(sign == SIGNS[1])
-        place = int(np.searchsorted(self._key, wanted)) if sign in SIGNS and min(layer, neuron) >= 0 else len(self)
+        place = int(np.searchsorted(self._key, wanted))
         return place if place < len(self) and self._key[place] == wanted else None
 
     def at(self, place: int) -> Entry:
@@ -250,6 +253,23 @@ class Dictionary:
     def _range(self) -> str:
         known = ", ".join(f"{row['layer']} ({row['neurons']} neurons)" for row in self.layers[:8])
         return f"it has layers {known}{', …' if len(self.layers) > 8 else ''}"
+
+
+def _check_form(facts: Any, layers: Any, columns: Mapping[str, Any]) -> None:
+    """Whether a folder, which may come from elsewhere, holds what `write_dictionary` writes.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if not isinstance(facts, dict) or not isinstance(facts.get("version", 0), int):
+        raise ValueError(f"{FACTS} holds no facts")
+    rows = [row if isinstance(row, dict) else {} for row in (layers if isinstance(layers, list) else [None])]
+    if not all(isinstance(row.get(key), int) for row in rows for key in ("layer", "neurons")):
+        raise ValueError(f"{LAYERS} holds no summaries of layers")
+    if facts.get("version", 0) <= VERSION:
+        wrong = [name for name, kind in SCHEMA.items() if columns.get(name) != kind]
+        if wrong:
+            raise ValueError(f"{FILE} lacks or mistypes {', '.join(wrong[:3])}")
 
 
 _WIDE = (pl.List(pl.String()), pl.List(pl.Float32()), pl.List(pl.Int32()))

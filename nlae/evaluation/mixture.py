@@ -20,6 +20,7 @@ from nlae.evaluation.parts import Errors, calibrated, raw_space, wordless
 from nlae.evaluation.reworded import reworded
 from nlae.evaluation.settings import EvaluationSettings
 from nlae.evaluation.subject import Subject
+from nlae.foreign import parse_json
 from nlae.mixture import Mixture
 from nlae.progress import Bar
 from nlae.store import ActivationStore
@@ -77,7 +78,7 @@ def evaluate_mixture(
             place = folder / SITES / name
             if not (place / "site.json").is_file():
                 _measure(Subject(mixture.at(name), stores[name], place, share, seed), place)
-            found = json.loads((place / "site.json").read_text(encoding="utf-8"))
+            found = parse_json((place / "site.json").read_text(encoding="utf-8"))
             by_site[name], samples[name] = found["metrics"], found["samples"]
             for note in found["notes"]:
                 noted.setdefault(note, []).append(name)

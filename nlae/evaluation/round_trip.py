@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from nlae.evaluation.protocol import RoundTrip
+from nlae.foreign import parse_json
 from nlae.functional.randomness import derive_seed
 from nlae.functional.reconstruction import unit
 from nlae.progress import Bar, track
@@ -117,5 +118,5 @@ def _save(path: Path, numbers: list[int], texts: list[Text]) -> None:
 def _load(path: Path, numbers: list[int]) -> list[Text] | None:
     if not path.is_file():
         return None
-    held = json.loads(path.read_text("utf-8"))
+    held = parse_json(path.read_text("utf-8"))
     return [Text(*text) for text in held["texts"]] if held["rows"] == numbers else None

@@ -6,7 +6,6 @@ arrays are refused because loading one runs code. Left out: web addresses, and s
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import sys
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from nlae.corpus.records import chat_of
 from nlae.errors import NlaeError
+from nlae.foreign import MOST_ARRAY, check_size, parse_json, read_array
 
 STDIN = "-"
 _HALF = re.compile("[\ud800-\udfff]")
@@ -145,10 +145,11 @@ def load_directions(path: Path) -> list[DirectionInput]:
 def _arrays(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
+            check_size(path, MOST_ARRAY)
             with safe_open(str(path), framework="pt") as file:
                 return {key: file.get_tensor(key) for key in sorted(file.keys())}
         if path.suffix == ".npy":
-            array = np.load(path, allow_pickle=False)
+            array = read_array(path)
             return {path.stem: torch.from_numpy(np.ascontiguousarray(array))}
     except (OSError, ValueError, TypeError, SafetensorError) as error:
         raise NlaeError(f"vector={path}: cannot be read as {path.suffix} without pickle ({_short(error)})") from error
@@ -184,7 +185,7 @@ def _from_file(file: str, stdin: TextIO | None) -> list[Input]:
     for i, line in enumerate(whole.split("\n"), start=1):
         if line.strip():
             try:
-                record = json.loads(line)
+                record = parse_json(line)
             except (ValueError, RecursionError) as error:
                 raise NlaeError(
                     f"file={file}: line {i} is not JSON ({_short(error)}); each line must hold one object"
@@ -202,7 +203,7 @@ def _as_json_lines(whole: str) -> list[tuple[int, dict[str, Any]]]:
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
+            record = parse_json(line)
         except (ValueError, RecursionError):
             return []
         if not isinstance(record, dict) or not {"text", "messages"} & set(record):
@@ -243,7 +244,7 @@ def _chat(name: str, value: Any, where: str) -> ChatInput:
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        return parse_json(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise NlaeError(f"messages={path}: cannot be read ({error.strerror or _short(error)})") from error
     except (ValueError, RecursionError) as error:

@@ -17,6 +17,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
+from nlae.foreign import parse_json
+
 _WEIGHTS, _OPTIMIZERS, _COUNTS = "weights.safetensors", "optimizers.safetensors", "update.json"
 
 
@@ -50,7 +52,7 @@ def load_weights(folder: Path) -> dict[str, Tensor]:
 
 def load_counts(folder: Path) -> dict[str, int]:
     """The counts that `save` wrote."""
-    counts: dict[str, int] = json.loads((folder / _COUNTS).read_text())
+    counts: dict[str, int] = parse_json((folder / _COUNTS).read_text())
     return counts
 
 

@@ -23,6 +23,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from nlae.errors import NlaeError
+from nlae.foreign import parse_json
 from nlae.store.arrow import write_text
 from nlae.tracking import redact, versions
 
@@ -56,7 +57,7 @@ class Artifact:
             NlaeError: the folder was complete and one of its files was cut or lost since.
         """
         try:
-            found = json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))
+            found = parse_json((self.folder / MANIFEST).read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
             return None
         if not found.get("complete") or found.get("fingerprint") != self.fingerprint:
@@ -75,7 +76,7 @@ class Artifact:
 
     def metrics(self) -> dict[str, float]:
         """Numbers of a complete folder."""
-        found: dict[str, float] = json.loads((self.folder / "metrics.json").read_text(encoding="utf-8"))
+        found: dict[str, float] = parse_json((self.folder / "metrics.json").read_text(encoding="utf-8"))
         return found
 
     def seal(self, metrics: Mapping[str, float], started: float, extra: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nlae.foreign import parse_json
 from nlae.pipeline.artifact import MANIFEST, Artifact
 from nlae.tracking import redact
 
@@ -76,7 +77,7 @@ def _short(name: str, values: Mapping[str, Any]) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from nlae.errors import NlaeError
+from nlae.foreign import parse_json, read_yaml
 
 SUBJECT = "subject"
 TRAINED = ("warmstart", "reinforce")
@@ -71,7 +70,7 @@ def read_json(path: Path, default: Any) -> Any:
         NlaeError: the file is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return default
     except json.JSONDecodeError as error:
@@ -99,7 +98,10 @@ def _stage(name: str, folder: Path) -> StageFiles:
 def _config(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
-    found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        found = read_yaml(path)
+    except ValueError as error:
+        raise NlaeError(f"report: {path} is not YAML ({error}); delete its folder and run its stage again") from error
     return found if isinstance(found, dict) else {}
 
 
@@ -109,7 +111,7 @@ def _history(path: Path) -> list[dict[str, float | None]]:
     points = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            point = json.loads(line)
+            point = parse_json(line)
         except json.JSONDecodeError:  # a kill cuts the last line short
             break
         if isinstance(point, dict) and isinstance(point.get("update"), int):

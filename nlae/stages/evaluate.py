@@ -1,11 +1,11 @@
 """Goal `evaluate`: the held-out numbers of one pair, beside their controls."""
 
-import json
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nlae.errors import NlaeError
+from nlae.foreign import parse_json
 from nlae.stages.context import StageContext
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def run(context: StageContext) -> dict[str, float]:
         context.folder,
         settings=context.build("evaluation"),
         seed=context.seed,
-        extraction=json.loads((context.parents["extract"] / "metrics.json").read_text(encoding="utf-8")),
+        extraction=parse_json((context.parents["extract"] / "metrics.json").read_text(encoding="utf-8")),
         run=context.run,
     )
 

@@ -1,8 +1,8 @@
 """Goal `report`: one page of curves, numbers beside controls, the frontier, and explanations good and bad."""
 
-import json
 from pathlib import Path
 
+from nlae.foreign import parse_json
 from nlae.stages.context import StageContext
 
 VERSION = 3
@@ -30,7 +30,7 @@ def _dictionary(evaluation: Path) -> dict[str, Path]:
     from nlae.pipeline.made import DICTIONARY, finished_dictionary
     from nlae.pipeline.table import STAGES, SUBJECT
 
-    parents = json.loads((evaluation / "manifest.json").read_text(encoding="utf-8"))["parents"]
+    parents = parse_json((evaluation / "manifest.json").read_text(encoding="utf-8"))["parents"]
     measured = {name: key for name, key in parents.items() if name == SUBJECT or STAGES[name].trained}
     found = finished_dictionary(evaluation.parent.parent, measured)
     return {} if found is None else {DICTIONARY: found}

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from nlae.errors import NlaeError
+from nlae.foreign import parse_json
 from nlae.functional.scaling import SiteStatistics
 from nlae.store.arrow import checksum, read_table, strings, write_text
 
@@ -71,7 +72,7 @@ class ShardList:
         if not path.is_file():
             return None
         try:
-            fields: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            fields: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
             return cls(**{**fields, "shards": tuple(Shard(**shard) for shard in fields["shards"])})
         except (ValueError, TypeError, KeyError) as problem:
             raise NlaeError(f"{path} is damaged: delete its folder and run `nlae extract` again") from problem

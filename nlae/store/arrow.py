@@ -86,7 +86,7 @@ def read_table(path: Path, rebuild: str) -> pa.Table:
 
     try:
         return Dataset.from_file(str(path)).data.table
-    except (pa.ArrowInvalid, OSError, EOFError) as problem:
+    except (pa.ArrowException, OSError, EOFError, ValueError, KeyError, TypeError, RecursionError) as problem:
         raise NlaeError(f"{path} is truncated or damaged ({_first_line(problem)}): {rebuild}") from problem
 
 

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from nlae.errors import NlaeError
+from nlae.foreign import parse_json
 
 
 def content_key(identity: dict[str, Any], instructions: str, prefix: str) -> str:
@@ -99,7 +100,7 @@ class AnswerCache:
 
     def _learn(self, line: bytes) -> None:
         try:
-            record = json.loads(line)
+            record = parse_json(line)
             self._known[str(record["key"])] = None if record.get("failed") else str(record["text"])
         except (ValueError, KeyError, TypeError, AttributeError):
             return  # a damaged line only costs one more question

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from nlae.errors import NlaeError
+from nlae.foreign import parse_json
 from nlae.tracking.run import Relayed, Run
 
 HISTORY = "history.jsonl"
@@ -119,7 +120,7 @@ def _points(path: Path) -> list[dict[str, float | None]]:
     points = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            points.append(json.loads(line))
+            points.append(parse_json(line))
         except json.JSONDecodeError:  # the line a kill cut short
             break
     return points

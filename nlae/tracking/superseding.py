@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from nlae.foreign import parse_json
+
 __all__ = ["TAG", "remember", "remembered", "supersede"]
 
 logger = logging.getLogger(__name__)
@@ -36,7 +38,7 @@ def remembered(folder: Path | None) -> list[dict[str, Any]]:
     found = []
     for line in (folder / MEMORY).read_text(encoding="utf-8").splitlines():
         try:
-            found.append(json.loads(line))
+            found.append(parse_json(line))
         except json.JSONDecodeError:
             break
     return found

@@ -256,6 +256,115 @@ def test_a_config_that_asks_for_compiled_code_or_another_base_is_refused(tmp_pat
             load()
 
 
+def header(shape: tuple[int, ...], kind: str = "<f4") -> bytes:
+    """A `.npy` file's header, and next to nothing behind it."""
+    text = f"{{'descr': {kind!r}, 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode() + bytes(16)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        header((10**6, 10**7)),
+        header((10**30,)),
+        header((4,), "|O"),
+        header((-4,)),
+        header((4,)).replace(b"(4,)", b"(" * 40 + b"4,)"),
+        b"\x93NUMPY\x01\x00\xff\xff" + b"[" * 60_000,
+        b"\x93NUMPY\x01\x00",
+        b"",
+    ],
+    ids=["terabytes", "beyond numbers", "objects", "negative", "unbalanced", "deep", "cut", "empty"],
+)
+def test_an_array_is_what_the_file_holds_and_not_what_its_header_claims(tmp_path, content):
+    from nlae.explanation import load_inputs
+
+    (tmp_path / "v.npy").write_bytes(content)
+    with pytest.raises(NlaeError, match=r"vector=.*cannot be read") as failure:
+        load_inputs(vector=str(tmp_path / "v.npy"))
+    assert "\n" not in str(failure.value)
+
+
+def test_files_with_holes_are_not_read_into_memory(tmp_path):
+    from nlae.explanation import load_inputs
+
+    holes = tmp_path / "v.npy"
+    with holes.open("wb") as file:
+        file.write(header((250_000_000, 1000)))
+        file.truncate(10**12)
+    shape = {"v": {"dtype": "F32", "shape": [250_000_000, 1000], "data_offsets": [0, 10**12]}}
+    text = json.dumps(shape).encode()
+    with (tmp_path / "v.safetensors").open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + 10**12)
+    for path in (holes, tmp_path / "v.safetensors"):
+        with pytest.raises(NlaeError, match="are more than the"):
+            load_inputs(vector=str(path))
+
+
+@pytest.mark.parametrize("offsets", [[0, 10**12], [8, 4], [0, 4], [-1, 8]])
+def test_a_safetensors_file_that_lies_is_one_line(checkpoint, tmp_path, offsets):
+    from nlae.explanation import load_inputs
+
+    text = json.dumps({"v": {"dtype": "F32", "shape": [2], "data_offsets": offsets}}).encode()
+    path = checkpoint("seed", value=1) / "heads.safetensors"
+    path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(8))
+    with pytest.raises(NlaeError, match="weights cannot be read"):
+        load_trained(path.parent)
+    with pytest.raises(NlaeError, match="vector="):
+        load_inputs(vector=str(path))
+
+
+DEEP = "[" * 100_000 + "]" * 100_000
+LONG = '{"a": ' + "9" * 5000 + "}"
+
+
+@pytest.mark.parametrize("text", [DEEP, LONG], ids=["deep", "digits"])
+def test_json_that_no_parser_holds_is_one_line_wherever_it_is_read(tmp_path, text):
+    from nlae.dictionary.directions import named_site
+    from nlae.explanation import load_inputs
+    from nlae.report.gather import read_json
+    from nlae.teacher.cache import AnswerCache
+
+    for name in ("cfg.json", "chat.json", "lines.jsonl", "answers.jsonl"):
+        (tmp_path / name).write_text(text + "\n")
+    for read in (
+        lambda: named_site(tmp_path),
+        lambda: load_inputs(messages=str(tmp_path / "chat.json")),
+        lambda: load_inputs(file=str(tmp_path / "lines.jsonl")),
+        lambda: read_json(tmp_path / "chat.json", None),
+    ):
+        with pytest.raises(NlaeError) as failure:
+            read()
+        assert "\n" not in str(failure.value)
+    with AnswerCache(tmp_path / "answers.jsonl") as cache:
+        assert "x" not in cache
+
+
+@pytest.mark.parametrize("layer", ["9" * 5000, "²", "-1", "1e3", ""])
+def test_a_site_named_in_a_file_is_a_short_number(tmp_path, layer):
+    from nlae.dictionary.directions import named_site
+
+    (tmp_path / "cfg.json").write_text(json.dumps({"hook_name": f"blocks.{layer}.hook_resid_post"}))
+    save_file({"directions": torch.eye(2)}, str(tmp_path / "d.safetensors"), metadata={"site": f"resid.{layer}"})
+    for place in (tmp_path, tmp_path / "d.safetensors"):
+        with pytest.raises(NlaeError):
+            named_site(place)
+
+
+def test_no_module_of_ours_reads_another_way():
+    import re
+
+    allowed = {"foreign.py", "preflight.py", "meanings.py"}  # the last two read files of ours
+    found = [
+        (path.name, line.strip())
+        for path in Path(sys.modules["nlae"].__file__).parent.rglob("*.py")
+        for line in path.read_text().splitlines()
+        if path.name not in allowed and re.search(r"\b(json\.loads?\(|yaml\.(safe_)?load|np\.load\()", line)
+    ]
+    assert found == []
+
+
 def test_no_module_of_ours_imports_a_way_to_unpickle():
     import re
 

@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 
 import numpy as np
 from starlette.applications import Starlette
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -59,6 +60,23 @@ RULES = {name: getattr(DictionarySettings, name) for name in ("fdr", "min_auroc"
 Handler = Callable[[Request], Response]
 
 
+class Number(Convertor[int]):
+    """Starlette's own takes any number of digits, and Python makes no integer of more than 4,300."""
+
+    regex = "[0-9]{1,9}"
+
+    def convert(self, value: str) -> int:
+        """The number in a path."""
+        return int(value)
+
+    def to_string(self, value: int) -> str:
+        """The number as a path has it."""
+        return str(value)
+
+
+register_url_convertor("number", Number())
+
+
 class Guarded:
     """Adds the headers to every answer, errors included.
 
@@ -92,8 +110,8 @@ def make_app(dictionary: Dictionary) -> Starlette:
     routes = [
         Route("/", pages.overview),
         Route("/map.json", pages.map),
-        Route("/neuron/{layer:int}/{neuron:int}", pages.neuron),
-        Route("/peek/{layer:int}/{neuron:int}", pages.peek),
+        Route("/neuron/{layer:number}/{neuron:number}", pages.neuron),
+        Route("/peek/{layer:number}/{neuron:number}", pages.peek),
         Route("/search", pages.search),
         Route("/compare", pages.compare),
         Route("/random", pages.random),

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from nlae.foreign import parse_json
 from nlae.store.arrow import write_text
 
 SHARED, WITH, WITHOUT, WRITE, HELD_OUT = "shared", "with", "without", "write", "held out"
@@ -127,7 +128,7 @@ def _kept(path: Path, requests: Sequence[Request], batch_size: int) -> list[str]
     texts: list[str] = []
     for request, line in zip(requests, lines, strict=False):
         try:
-            found = json.loads(line)
+            found = parse_json(line)
         except ValueError:
             break
         if Request(*(found[field.name] for field in dataclasses.fields(Request))) != request:

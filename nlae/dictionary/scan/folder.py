@@ -7,7 +7,6 @@ quantile samples are not kept either, since a panel holds *all* neurons at the s
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from nlae.errors import NlaeError
+from nlae.foreign import parse_json
 from nlae.store.arrow import read_table
 
 FACTS = "scan.json"
@@ -132,7 +132,7 @@ class Scan:
         """
         path = Path(folder) / FACTS
         try:
-            return cls(Path(folder), json.loads(path.read_text(encoding="utf-8")))
+            return cls(Path(folder), parse_json(path.read_text(encoding="utf-8")))
         except (OSError, ValueError) as problem:
             raise NlaeError(f"{path} is missing or damaged: {_REBUILD}") from problem
 

@@ -22,6 +22,7 @@ from nlae.dictionary.scan.folder import ROLES, layer_file, panel_file
 from nlae.dictionary.scan.streams import Streams
 from nlae.dictionary.scan.windows import Window
 from nlae.errors import NlaeError
+from nlae.foreign import parse_json
 from nlae.store.arrow import replacing
 
 RESUME = "resume"  # a folder of this name is no part of a finished artifact
@@ -91,7 +92,7 @@ def read_state(folder: Path, digest: str, windows: Sequence[Window], streams: St
     if not path.is_file():
         return 0
     with safe_open(path, framework="pt") as file:
-        facts = json.loads(file.metadata()["facts"])
+        facts = parse_json(file.metadata()["facts"])
     done = int(facts["done"])
     parts = [part_path(folder, number) for number in range(done) if len(windows[number].rows)]
     if facts["digest"] != digest or not all(part.is_file() for part in parts):

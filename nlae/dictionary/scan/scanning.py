@@ -28,6 +28,7 @@ from nlae.dictionary.scan.settings import ScanSettings
 from nlae.dictionary.scan.streams import Reading, Streams
 from nlae.dictionary.scan.windows import Window, digest, make_windows
 from nlae.errors import NlaeError
+from nlae.foreign import parse_json
 from nlae.progress import Bar
 from nlae.store.arrow import write_table, write_text
 from nlae.target import Site, Target
@@ -218,7 +219,7 @@ def _facts(target: Target, settings: ScanSettings, seed: int, windows: tuple[Win
 
 def _finished(folder: Path, facts: dict[str, Any]) -> bool:
     try:
-        found = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        found = parse_json((folder / FACTS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     return bool(found.get("digest") == facts["digest"])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import polars as pl
 import pytest
@@ -105,3 +106,34 @@ def test_damage_and_newer_formats_are_told(tmp_path):
     (tmp_path / "dictionary.parquet").write_bytes(b"PAR1 cut")
     with pytest.raises(NlaeError, match="damaged"):
         Dictionary.open(tmp_path)
+
+
+DEEP = "[" * 100_000 + "]" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("dictionary.json", DEEP),
+        ("dictionary.json", "[]"),
+        ("dictionary.json", '{"version": "new"}'),
+        ("dictionary.json", '{"version": ' + "9" * 5000 + "}"),
+        ("layers.json", DEEP),
+        ("layers.json", '{"layer": 1}'),
+        ("layers.json", '[{"layer": "one", "neurons": 2}]'),
+    ],
+)
+def test_a_folder_from_elsewhere_is_refused_in_one_line(made, tmp_path, file, text):
+    folder = shutil.copytree(made.folder, tmp_path / "copy")
+    (folder / file).write_text(text)
+    with pytest.raises(NlaeError, match="dictionary is damaged") as failure:
+        Dictionary.open(folder)
+    assert "\n" not in str(failure.value)
+
+
+@pytest.mark.parametrize("change", [pl.col("layer").cast(pl.String), pl.lit(1).alias("sign")])
+def test_columns_of_another_type_are_refused_when_it_is_opened(made, tmp_path, change):
+    folder = shutil.copytree(made.folder, tmp_path / "copy")
+    made.frame().with_columns(change).collect().write_parquet(folder / "dictionary.parquet")
+    with pytest.raises(NlaeError, match="lacks or mistypes"):
+        Dictionary.open(folder)
