@@ -1,5 +1,6 @@
 """Teachers over HTTP: the protocols, consent, price, concurrency, and where the key does not go."""
 
+import contextlib
 import json
 import logging
 from types import SimpleNamespace
@@ -98,3 +99,34 @@ def test_the_key_is_nowhere(server, helpers, contexts, material, tmp_path, caplo
     everything += [json.dumps(teacher.identity()), repr(vars(teacher))]
     assert records
     assert not [text for text in everything if helpers.KEY in text]
+
+
+def test_the_line_before_the_first_call_names_what_goes_where(server, helpers, contexts, material, tmp_path):
+    server.script = echo(helpers)
+    lines: list[str] = []
+    for number, settings in enumerate(({}, {"headers": {"X-Own": "value-of-a-header-1"}}, {"key_env": None})):
+        teacher = openai(server, yes=False, **settings)
+        with contextlib.suppress(NlaeError):
+            run(teacher, contexts, material, tmp_path / str(number), ask=lambda line: bool(lines.append(line)))
+    assert len(lines) == 2, "one's own server without a key asks nothing"
+    assert f"texts with environment variable TEST_TEACHER_KEY go to {server.url}/v1" in lines[0]
+    assert "environment variable TEST_TEACHER_KEY, header X-Own go to" in lines[1]
+    assert not any("value-of-a-header" in line or helpers.KEY in line for line in lines)
+    only = openai(server, yes=False, key_env=None, headers={"Authorization": "Bearer ${oc.env:ANY}"})
+    assert only.paid, "a header may hold any environment variable"
+    assert "unencrypted" in OpenAITeacher(model="m", base_url="http://elsewhere/v1", key_env="K").sends
+    assert "what base_url holds" in OpenAITeacher(model="m", base_url="https://me:p@h/v1", key_env=None).sends
+
+
+def test_a_key_in_the_place_of_its_name_is_refused_and_not_repeated(server):
+    with pytest.raises(NlaeError, match="the \\*name\\* of an environment variable") as failure:
+        openai(server, key_env="sk-0123-4567-89ab")
+    assert "0123" not in str(failure.value)
+
+
+def test_an_answer_without_end_or_depth_is_junk(server, helpers, contexts, material, tmp_path, monkeypatch):
+    monkeypatch.setattr("nlae.teacher.api._LONGEST", 10_000)
+    for number, body in enumerate((b"[" * 5_000, b" " * 20_000)):
+        server.script = lambda _, __, body=body: helpers.Reply(body=body)
+        with pytest.raises(NlaeError, match="junk"):
+            run(openai(server, attempts=1), contexts, material, tmp_path / str(number))
