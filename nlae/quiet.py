@@ -20,9 +20,17 @@ class QuietLogger(logging.Logger):
     """A logger of another package: drops what it says of deprecations, below errors."""
 
     def handle(self, record: logging.LogRecord) -> None:
-        """Hand on every other record."""
-        if record.levelno >= logging.ERROR or not _DEPRECATED.search(record.getMessage()):
-            super().handle(record)
+        """Hand on every other record, without secrets and signs that a terminal obeys: it may quote a model's files."""
+        message = record.getMessage()
+        if record.levelno < logging.ERROR and _DEPRECATED.search(message):
+            return
+        from nlae.terminal import plain
+        from nlae.tracking.redaction import hide
+
+        shown = plain(hide(message))
+        if shown != message:
+            record.msg, record.args = shown, ()
+        super().handle(record)
 
 
 def quiet_others() -> None:

@@ -27,6 +27,7 @@ from nlae.errors import NlaeError
 from nlae.foreign import parse_json
 from nlae.teacher.answers import clean_answer, instruction
 from nlae.teacher.base import Estimate, Material, OnResult, TeacherContext
+from nlae.teacher.replies import RetryableError, hide, is_outage, retry_after, whole
 from nlae.tracking import learn
 from nlae.tracking.redaction import secrets
 
@@ -34,15 +35,6 @@ logger = logging.getLogger(__name__)
 _RETRIED = frozenset({408, 409, 425, 429})
 _MIN_ASKED = 10  # before this many answers a bad share says nothing
 _SPARE = 2  # as many failures are never too many
-_LONGEST = 16 << 20  # bytes of an answer
-
-
-class RetryableError(Exception):
-    """Worth another attempt; `wait` is what the server asked for, in seconds."""
-
-    def __init__(self, reason: str, wait: float | None = None) -> None:
-        super().__init__(reason)
-        self.wait = wait
 
 
 @dataclass(kw_only=True)
@@ -202,7 +194,7 @@ class ApiTeacher(abc.ABC):
                 )
             elif problem is not None:
                 raise problem
-            if text is not None or not _is_outage(last):
+            if text is not None or not is_outage(last):
                 on_result(row, text)
             enough = answered >= min(_MIN_ASKED, total)
             if enough and failed > max(_SPARE, self.max_failed_share * answered):
@@ -247,7 +239,7 @@ class ApiTeacher(abc.ABC):
         headers = {**self.headers, **headers}
         try:
             with client.stream("POST", self.base_url + path, headers=headers, json=body) as answer:
-                said = _body(answer)
+                said = whole(answer)
         except httpx.TimeoutException:
             raise RetryableError(f"no answer within {self.timeout:g} s") from None
         except httpx.TransportError as error:
@@ -280,7 +272,7 @@ class ApiTeacher(abc.ABC):
                 f"{self.role} {self.name}: {self._where} refused access ({answer.status_code}); check {where}"
             )
         if answer.status_code in _RETRIED or answer.status_code >= 500:
-            raise RetryableError(f"status {answer.status_code}: {said}", _retry_after(answer))
+            raise RetryableError(f"status {answer.status_code}: {said}", retry_after(answer))
         raise NlaeError(
             f"{self.role} {self.name}: {self._where} answers {answer.status_code}: {said}; "
             f"check {self.node}.model and {self.node}.base_url"
@@ -309,47 +301,3 @@ class ApiTeacher(abc.ABC):
                 f"{self.role} {self.name}: environment variable {self.key_env} holds no valid key (blanks or odd signs)"
             )
         return key
-
-
-def _body(answer: httpx.Response) -> bytes:
-    """The whole body, unpacked.
-
-    Raises:
-        RetryableError: no answer to a question is that long.
-    """
-    body = bytearray()
-    for part in answer.iter_bytes():
-        body += part
-        if len(body) > _LONGEST:
-            raise RetryableError("junk: the answer has no end")
-    return bytes(body)
-
-
-def hide(text: str, *secrets: str) -> str:
-    """`text` without what was sent and is nobody's to read: some servers repeat it in their complaints."""
-    for secret in sorted(secrets, key=len, reverse=True):
-        text = text.replace(secret, "***")
-    return text
-
-
-def _is_outage(reason: str) -> bool:
-    """True for failures that say nothing about the prefix, so a later run should ask again."""
-    return reason.startswith(("no answer", "cannot reach", "status"))
-
-
-def _retry_after(answer: httpx.Response) -> float | None:
-    """Seconds the server asks to wait, from either form of the header; None without one."""
-    value = answer.headers.get("retry-after")
-    if value is None:
-        return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    from datetime import UTC, datetime
-    from email.utils import parsedate_to_datetime
-
-    try:
-        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
-        return None

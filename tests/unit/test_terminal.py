@@ -56,3 +56,16 @@ def test_tables_are_shown_plainly(attack):
     Console(file=screen, width=200, force_terminal=True, color_system=None).print(table(Found([Entry(**values)], 1, 0)))
     assert attack not in screen.getvalue()
     assert "rivers" in screen.getvalue()
+
+
+@pytest.mark.parametrize("attack", ATTACKS[:4], ids=repr)
+def test_what_other_packages_quote_from_a_models_files_is_shown_plainly(attack):
+    from nlae.quiet import QuietLogger
+
+    screen = io.StringIO()
+    logger = QuietLogger("other")
+    logger.addHandler(logging.StreamHandler(screen))
+    logger.warning("a model of type %s%s, key %s", "own", attack, "sk-0123456789abcdef0123")
+    assert screen.getvalue().startswith("a model of type own\N{REPLACEMENT CHARACTER}")
+    assert screen.getvalue().endswith("key ***\n")
+    assert attack not in screen.getvalue()

@@ -125,7 +125,7 @@ def test_a_key_in_the_place_of_its_name_is_refused_and_not_repeated(server):
 
 
 def test_an_answer_without_end_or_depth_is_junk(server, helpers, contexts, material, tmp_path, monkeypatch):
-    monkeypatch.setattr("nlae.teacher.api._LONGEST", 10_000)
+    monkeypatch.setattr("nlae.teacher.replies.LONGEST", 10_000)
     for number, body in enumerate((b"[" * 5_000, b" " * 20_000)):
         server.script = lambda _, __, body=body: helpers.Reply(body=body)
         with pytest.raises(NlaeError, match="junk"):
