@@ -246,10 +246,14 @@ class Backbone(nn.Module):
 
     def clean_copy(self, role: str) -> PreTrainedModel:
         """The weights that `role` runs with, adapters merged, in a model of their own; `target` for the bare ones."""
-        copied: Any = type(self.model)(copy.deepcopy(self.model.config))
-        copied.load_state_dict(self.merged_state(role))
-        copied.to(self.target.device, self.target.dtype).train(self.model.training)
-        return speed_up(copied)
+        with self.target.device:  # not made on the host: a machine may have less memory than its GPU
+            copied: Any = type(self.model)(copy.deepcopy(self.model.config))
+        copied.to(self.target.dtype).load_state_dict(self.merged_state(role))
+        computed = dict(self.model.named_buffers())
+        for name, buffer in copied.named_buffers():  # frequencies: devices round their powers in different ways
+            if name in computed:
+                buffer.data = computed[name].clone()
+        return speed_up(copied.train(self.model.training))
 
     @classmethod
     def of_models(
@@ -264,7 +268,8 @@ class Backbone(nn.Module):
         return backbone
 
     def _add_adapter(self, role: str, settings: AdapterSettings, modules: list[str], seed: int | None = None) -> None:
-        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        device = self.target.device
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), warnings.catch_warnings():
             torch.manual_seed(self.seed if seed is None else seed)
             # peft warns of a second adapter on one model, which is the very point here
             warnings.filterwarnings("ignore", message="Already found a `peft_config`")

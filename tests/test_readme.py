@@ -87,6 +87,17 @@ def test_every_nlae_command_runs_from_another_folder(workplace: Path) -> None:
     assert not failures, "\n\n".join(failures + report)
 
 
+def test_what_is_typed_on_a_gpu_composes() -> None:
+    """They need a GPU; `integration/test_device` runs their like on one that does not exist."""
+    from nlae.config.argv import parse_argv
+    from nlae.config.compose import compose_plain
+
+    commands = [shlex.split(line, comments=True) for line in lines("sh") if line.startswith("nlae ")]
+    composed = [compose_plain(parse_argv(words[1:]).overrides).config["trainer"] for words in commands]
+    assert {trainer["precision"] for trainer in composed} == {"bf16-base", "bf16-mixed", "fp32"}
+    assert all(trainer["device"] == "cuda" for trainer in composed)
+
+
 def test_make_targets_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     wanted = set(re.findall(r"make ([a-z]+)", "\n".join(re.findall(r"`make [^`]*`|^make .*$", README, re.M))))

@@ -35,6 +35,7 @@ JUDGED = (
     ("context_only", "key words"),
     ("decoy", "its decoy's words"),
 )
+PEAKS = ("peak_memory_bytes", "peak_device_memory_bytes")
 NULLS = (
     ("decoy", "neurons permuted, in the neurons' place"),
     ("rotated", "random directions"),
@@ -55,7 +56,7 @@ def history(folders: list[Path]) -> dict[str, dict[str, float]]:
 def manifest_facts(folder: Path) -> dict[str, Any]:
     """What identifies a run, without where it ran."""
     manifest = json.loads((folder / "manifest.json").read_text())
-    kept = ("stage", "fingerprint", "commit", "wall_seconds", "wall_time", "peak_memory_bytes")
+    kept = ("stage", "fingerprint", "commit", "wall_seconds", "wall_time", *PEAKS)
     return {key: manifest[key] for key in kept if key in manifest}
 
 

@@ -127,6 +127,7 @@ ROWS = {
     "supervised": "same updates, supervised on the teacher's text",
     "warmstart": "warm start",
 }
+RUN = ("fingerprint", "commit", "wall_seconds", "peak_memory_bytes", "peak_device_memory_bytes", "versions")
 PAIRED = {
     "rl_minus_frozen": "**RL − frozen verbalizer: the effect of RL**",
     "rl_minus_supervised": "RL − more supervised training",
@@ -230,12 +231,7 @@ def main() -> None:
         "comparisons": comparisons(evaluated),
         "curves": curves(trained),
         "frontier": frontier_points(metrics.get("rl", {})),
-        "runs": {
-            name: {
-                k: manifest.get(k) for k in ("fingerprint", "commit", "wall_seconds", "peak_memory_bytes", "versions")
-            }
-            for name, manifest in manifests.items()
-        },
+        "runs": {name: {key: manifest[key] for key in RUN if key in manifest} for name, manifest in manifests.items()},
     }
     (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     draw(results, HERE / "figure.svg")

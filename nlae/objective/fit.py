@@ -15,6 +15,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from pytorch_lightning.strategies import SingleDeviceStrategy
 
 from nlae.callbacks import HistoryWriter
 from nlae.data import ActivationDataModule
@@ -44,6 +45,17 @@ class Resuming(pl.Callback):
         if found is not None:
             pl_module.load_resume(found)
             logger.info("%s: resuming at update %d", pl_module.name, pl_module.update)
+
+
+class Staying(SingleDeviceStrategy):
+    """One device, where the weights still are after the fit: Lightning would bring them to the host."""
+
+    def teardown(self) -> None:
+        """Let go of everything but the weights."""
+        module, self._lightning_module = self._lightning_module, None
+        self.optimizers = []  # they end here, so their states need not be brought anywhere
+        super().teardown()
+        self._lightning_module = module
 
 
 class Saving(pl.Callback):
@@ -81,7 +93,7 @@ def fit(
         folder: the stage's folder; gets `history.jsonl` and `resume/`.
         run: gets the curves.
         checkpoint_every: updates that a kill can cost.
-        device: `cpu` or `cuda`.
+        device: `cpu`, `cuda` or `cuda:1`.
         callbacks: further Lightning callbacks.
 
     Raises:
@@ -92,9 +104,13 @@ def fit(
     if data.start_update >= module.schedule.updates:
         _finished(module, folder)
         return
+    place = torch.device(device)
+    if device == "cuda":  # weights say their number
+        place = torch.device("cuda", torch.cuda.current_device())
     trainer = pl.Trainer(
         accelerator="cpu" if device == "cpu" else "gpu",
-        devices=1,
+        devices=1 if device == "cpu" else [place.index],
+        strategy=Staying(place),
         max_epochs=1,
         logger=False,
         enable_checkpointing=False,

@@ -17,6 +17,12 @@ def base_dtype(config: dict[str, Any]) -> str:
     return DTYPES.get(str(pick(config, "trainer.precision")), "float32")
 
 
+def rounding(config: dict[str, Any]) -> str:
+    """How float32 numbers are rounded before they are multiplied; empty when they are not."""
+    found = str(pick(config, "trainer.matmul_precision") or "highest")
+    return "" if found == "highest" else found
+
+
 @dataclass
 class StageContext:
     """One stage about to run.

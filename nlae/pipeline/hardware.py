@@ -1,4 +1,4 @@
-"""What this machine decides: the precision that `auto` stands for, the thread count, whether the device exists.
+"""What this machine decides: the precision that `auto` stands for, threads, products, whether the device exists.
 
 Left out: choosing a device. A run that silently moved to another one would be slower or other than was asked for.
 """
@@ -15,6 +15,7 @@ log = logging.getLogger(__name__)
 AUTO = "auto"
 PRECISIONS = ("fp32", "bf16-mixed", "bf16-base")
 BF16_UNITS = ("avx512_bf16", "amx_bf16")
+MATMUL_PRECISIONS = ("highest", "high", "medium")
 
 
 def native_bf16() -> bool:
@@ -68,18 +69,28 @@ def _say(line: str) -> None:
 
 
 def prepare(config: Mapping[str, Any]) -> None:
-    """Set this process up for models: the threads that `trainer.threads` asks for; null leaves torch's choice.
+    """Set this process up for models: its device, how float32 is multiplied, and its threads (null: torch's choice).
 
     Raises:
-        NlaeError: `trainer.threads` is no count, or there is no such `trainer.device` or `trainer.optimizer_bits`.
+        NlaeError: `trainer.threads` is no count, or there is no such `trainer.device`, `trainer.matmul_precision` or
+            `trainer.optimizer_bits`.
     """
     import torch
 
     device, threads = str(pick(config, "trainer.device") or "cpu"), pick(config, "trainer.threads")
-    if device not in ("cpu", "cuda") and not device.startswith("cuda:"):
-        raise NlaeError(f"trainer.device={device}: choose cpu or cuda")
+    number = device.removeprefix("cuda:")
+    if device not in ("cpu", "cuda") and (number == device or not (number.isascii() and number.isdecimal())):
+        raise NlaeError(f"trainer.device={device}: choose cpu, cuda or one GPU by its number, as cuda:1")
     if device != "cpu" and not torch.cuda.is_available():
         raise NlaeError(f"trainer.device={device}, but torch sees no GPU here; use trainer=cpu")
+    if device not in ("cpu", "cuda"):
+        if int(number) >= (count := torch.cuda.device_count()):
+            raise NlaeError(f"trainer.device={device}, but torch sees {count} here, numbered from 0; use trainer=gpu")
+        torch.cuda.set_device(int(number))  # streams and graphs are made on the current device
+    multiply = str(pick(config, "trainer.matmul_precision") or MATMUL_PRECISIONS[0])
+    if multiply not in MATMUL_PRECISIONS:
+        raise NlaeError(f"trainer.matmul_precision={multiply}: choose one of {', '.join(MATMUL_PRECISIONS)}")
+    torch.set_float32_matmul_precision(multiply)
     if (bits := pick(config, "trainer.optimizer_bits") or 32) != 32:
         from nlae.objective.optimizer import check_bits
 

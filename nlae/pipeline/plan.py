@@ -12,7 +12,7 @@ from nlae.config.build import build
 from nlae.errors import NlaeError
 from nlae.fingerprint import declared, digest, hash_checkpoint, hash_file, pick
 from nlae.pipeline.artifact import Artifact
-from nlae.pipeline.context import base_dtype
+from nlae.pipeline.context import base_dtype, rounding
 from nlae.pipeline.hardware import resolve_precision
 from nlae.pipeline.made import DICTIONARY, finished_dictionary
 from nlae.pipeline.table import STAGES, SUBJECT, subject_of
@@ -85,6 +85,8 @@ class Plan:
             teacher = str(self.config["teacher"].get("_target_", ""))
             if name == "teacher_target" and teacher.endswith("LocalTeacher"):
                 return str(build(self.config["teacher"], "teacher").fingerprint())
+            if name == "teacher_dtype" and teacher.endswith("LocalTeacher"):
+                return rounding(self.config)  # its weights' type is a key of its own
             asks = teacher.endswith("ContextTeacher")
             return self.outside(name.removeprefix("teacher_")) if asks else ""
         if name == DICTIONARY:
@@ -94,7 +96,8 @@ class Plan:
             given = pick(self.config, "dictionary.directions")
             return "" if given is None else hash_directions(Path(str(given)).expanduser())
         assert name == "dtype", name
-        return base_dtype(self.config)
+        # how products are rounded changes activations, and so whatever is made of them
+        return ", ".join(filter(None, (base_dtype(self.config), rounding(self.config))))
 
     def _resolve_site(self) -> None:
         """Depths become layers, so that equal places have equal fingerprints."""

@@ -15,6 +15,7 @@ import yaml
 from nlae.config.build import build
 from nlae.errors import NlaeError
 from nlae.fingerprint import declared, digest, pick
+from nlae.pipeline import memory
 from nlae.pipeline.artifact import Artifact
 from nlae.pipeline.changes import what_changed
 from nlae.pipeline.context import StageContext
@@ -100,7 +101,12 @@ def run_stage(plan: Plan, artifact: Artifact, group: str, command: str = "") -> 
     if changed:
         log.info("%s %s: made anew, %s", artifact.stage, artifact.fingerprint, changed)
     started = time.time()
-    with one_line_failures(artifact.folder), nothing_left_for_nothing(artifact.folder):
+    memory.start(plan.config)
+    with (
+        one_line_failures(artifact.folder),
+        nothing_left_for_nothing(artifact.folder),
+        memory.named_when_full(artifact.stage, plan.config),
+    ):
         write_config(artifact.folder, plan.config)
         lineage = (artifact.stage, group, artifact.fingerprint, artifact.parents)
         with tracking(plan.config, *lineage, folder=artifact.folder) as opened:
@@ -109,7 +115,8 @@ def run_stage(plan: Plan, artifact: Artifact, group: str, command: str = "") -> 
             context = StageContext(plan.config, artifact.folder, folders, run, artifact.fingerprint, group, command)
             metrics = stage_module(artifact.stage).run(context)
             run.summary(metrics)
-        artifact.seal(metrics, started, {"target": plan.outside("target"), "tracking": tracked(run.directory)})
+        extra = {"target": plan.outside("target"), "tracking": tracked(run.directory)}
+        artifact.seal(metrics, started, extra | memory.device_peak(plan.config))
         artifact.drop_resume()
     log.info("%s %s: done in %.1f s", artifact.stage, artifact.fingerprint, time.time() - started)
 
@@ -233,7 +240,7 @@ def use(plan: Plan, service: str, command: str, group: str, *, record: bool = Fa
     given = config.get("out") or config["paths"].get("out")
     folder = Path(given) if given else Path(config["paths"]["artifacts"]) / service / fingerprint
     folder = folder.expanduser().absolute()
-    with one_line_failures(folder):
+    with one_line_failures(folder), memory.named_when_full(service, config):
         make_root(folder)
         read = DICTIONARY if of_dictionary else plan.subject if plan.checkpoint is None else SUBJECT
         lineage = {read: subject}

@@ -16,7 +16,8 @@ class Stage:
     Attributes:
         parents: stages whose folders it reads.
         nodes: dotted config paths that it reads; keys of `fingerprint.NEVER_HASHED` are left out.
-        outside: content that comes from elsewhere: `target`, `tokenizer`, `corpus`, `dtype` (of the base weights),
+        outside: content that comes from elsewhere: `target`, `tokenizer`, `corpus`, `dtype` (of the base weights, and
+            `trainer.matmul_precision` where that rounds: every later stage hangs on it by its parents),
             `teacher_target` and `teacher_dtype` (the same where the teacher asks the target, else empty; for a teacher
             with weights of its own in this process, theirs), `directions` (the file or folder that
             `dictionary.directions` names), `dictionary` (the finished one of the same autoencoder, if

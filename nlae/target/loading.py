@@ -59,9 +59,8 @@ def load_model(
 
     if quantization is not None:
         options["quantization_config"] = quantizer(quantization, dtype)
-    placed = device == "auto" or quantization is not None  # quantised weights cannot be moved afterwards
-    if placed:
-        options["device_map"] = "auto" if device == "auto" else {"": device}
+        options["device_map"] = {"": device}  # also on a CPU: it cannot be moved afterwards
+    options |= placement(device)
     if device == "cpu" and dtype == "bfloat16":
         # torch's fused attention has no fast bf16 path on CPUs: plain matmuls take a quarter off a training step
         options["attn_implementation"] = "eager"
@@ -77,7 +76,14 @@ def load_model(
     if trunk_only:
         _check_trunk(loaded, set(info["missing_keys"]), model)
     settle(loaded)
-    return loaded if placed else loaded.to(device)
+    return loaded
+
+
+def placement(device: str) -> dict[str, Any]:
+    """What tells transformers to read weights straight to `device`: the host never holds more than one of them."""
+    if device == "cpu":
+        return {}
+    return {"device_map": "auto" if device == "auto" else {"": device}}
 
 
 def _check_kernels(config: "PretrainedConfig") -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from nlae.errors import NlaeError
 from nlae.target.hub import HubTarget
-from nlae.target.loading import CLOSED
+from nlae.target.loading import CLOSED, placement
 from nlae.teacher.answers import clean_answer, instruction
 from nlae.teacher.base import Estimate, Material, OnResult, TeacherContext
 
@@ -138,9 +138,8 @@ class LocalTeacher:
                 **sampling,
             )
         new_BT = output_BT[:, inputs["input_ids"].shape[1] :]
-        ended = [
-            (row == tokenizer.pad_token_id).any() or any(int(i) in self._ends(model) for i in row) for row in new_BT
-        ]
+        ends = {tokenizer.pad_token_id, *self._ends(model)}
+        ended = [not ends.isdisjoint(row) for row in new_BT.tolist()]  # read once: each number read alone is a wait
         texts = tokenizer.batch_decode(new_BT, skip_special_tokens=True)
         # an answer that ran into the limit is cut in mid-sentence: no answer, unless its closing tag came first
         return [text if end or "</explanation>" in text else "" for text, end in zip(texts, ended, strict=True)]
@@ -164,7 +163,11 @@ class LocalTeacher:
             try:
                 tokenizer = AutoTokenizer.from_pretrained(self.model, revision=revision, **CLOSED)
                 model: Any = AutoModelForCausalLM.from_pretrained(
-                    self.model, revision=revision, dtype=getattr(torch, self.dtype), use_safetensors=True, **CLOSED
+                    self.model,
+                    revision=revision,
+                    dtype=getattr(torch, self.dtype),
+                    use_safetensors=True,
+                    **CLOSED | placement(self.device),
                 )
             except (OSError, ValueError) as problem:
                 raise self._unloadable(problem) from problem
@@ -173,5 +176,5 @@ class LocalTeacher:
             tokenizer.padding_side = "left"
             if tokenizer.pad_token_id is None:
                 tokenizer.pad_token = tokenizer.eos_token
-            self._loaded = (model.to(self.device).eval(), tokenizer)
+            self._loaded = (model.eval(), tokenizer)
         return self._loaded

@@ -117,5 +117,42 @@ def test_a_device_that_is_not_there_is_told(monkeypatch):
     monkeypatch.setattr(torch, "cuda", SimpleNamespace(is_available=lambda: False))
     with pytest.raises(NlaeError, match="torch sees no GPU here"):
         hardware.prepare(config(device="cuda"))
-    with pytest.raises(NlaeError, match="choose cpu or cuda"):
+    with pytest.raises(NlaeError, match="choose cpu, cuda or one GPU by its number"):
         hardware.prepare(config(device="tpu"))
+    for odd in ("cuda:", "cuda:-1", "cuda:x", "cuda:²"):
+        with pytest.raises(NlaeError, match="choose cpu, cuda or one GPU by its number"):
+            hardware.prepare(config(device=odd))
+
+
+def test_a_gpu_is_chosen_by_its_number(monkeypatch):
+    chosen = []
+    here = SimpleNamespace(is_available=lambda: True, device_count=lambda: 2, set_device=chosen.append)
+    monkeypatch.setattr(torch, "cuda", here)
+    hardware.prepare(config(device="cuda:1"))
+    assert chosen == [1]
+    with pytest.raises(NlaeError, match="cuda:2, but torch sees 2 here, numbered from 0"):
+        hardware.prepare(config(device="cuda:2"))
+
+
+def test_how_float32_is_multiplied_is_set_and_set_back(monkeypatch):
+    said = []
+    monkeypatch.setattr(torch, "set_float32_matmul_precision", said.append)
+    for wanted in ("high", "highest"):
+        settings = config()
+        settings["trainer"]["matmul_precision"] = wanted
+        hardware.prepare(settings)
+    hardware.prepare(config())
+    assert said == ["high", "highest", "highest"]
+    settings["trainer"]["matmul_precision"] = "tf32"
+    with pytest.raises(NlaeError, match="matmul_precision=tf32: choose one of highest, high, medium"):
+        hardware.prepare(settings)
+
+
+def test_teacher_and_judges_are_on_the_gpu_unless_told_otherwise():
+    for judge in ("judged", "judged_local"):
+        words = ["target=tiny", "trainer=gpu", "teacher=local", f"dictionary={judge}", "trainer.device=cuda:1"]
+        found = compose_plain(words).config
+        assert found["teacher"]["device"] == found["dictionary"]["judge"]["device"] == "cuda:1"
+        aside = compose_plain([*words, "teacher.device=cpu", "dictionary.judge.device=cpu"]).config
+        assert aside["teacher"]["device"] == aside["dictionary"]["judge"]["device"] == "cpu"
+    assert compose_plain(["target=tiny", "trainer=cpu", "teacher=local"]).config["teacher"]["device"] == "cpu"

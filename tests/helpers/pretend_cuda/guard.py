@@ -39,13 +39,21 @@ def kept() -> Path:
     return inside
 
 
-def load() -> ctypes.CDLL:
+def load() -> None:
     """Load the answers of `guard.cpp` into this process, before torch asks for the first time."""
     assert "torch" not in sys.modules, "switch the device on before torch is imported: torch asks once"
     library = kept() / "guard.so"
     if not library.exists():
         _build(library)
-    return ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
+    _loaded.append(ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL))
+
+
+_loaded: list[ctypes.CDLL] = []
+
+
+def exchange_device(number: int) -> int:
+    """Make another device the current one (a negative number: none), and return which one was."""
+    return int(_loaded[0].pretend_exchange(number))
 
 
 def _build(library: Path) -> None:

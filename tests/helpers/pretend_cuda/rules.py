@@ -9,9 +9,10 @@ from typing import Any
 import torch
 
 from pretend_cuda.graphs import Recording
+from pretend_cuda.guard import exchange_device
 from pretend_cuda.kernels import has_kernel
 from pretend_cuda.ledger import LEDGER, RefusedError
-from pretend_cuda.tensor import ours
+from pretend_cuda.tensor import DEVICE, HOST, ours
 
 aten = torch.ops.aten
 
@@ -94,6 +95,7 @@ def check(func: Any, args: Any, kwargs: dict[str, Any], device: list[Any], host:
         RefusedError: tensors of two devices or types, or no kernel.
     """
     known = facts(func)
+    _check_number(kwargs.get("device"))
     if device and host and func not in COPIES:
         _check_devices(func, known.name, args, device, host)
     if not known.kernel:
@@ -109,6 +111,15 @@ def check(func: Any, args: Any, kwargs: dict[str, Any], device: list[Any], host:
         if kind_of_wait is not None:
             Recording.forbid(f"{func} ({kind_of_wait})")
             LEDGER.wait(kind_of_wait, func.__name__)
+
+
+def _check_number(named: Any) -> None:
+    """Refuse a tensor on a device that this run was not given."""
+    place = HOST if named is None else torch.device(named)
+    if place.type == "cuda":
+        index = exchange_device(-1) if place.index is None else place.index
+        if index != DEVICE.index:
+            raise RefusedError(f"a tensor on cuda:{index}, but this run was given {DEVICE}")
 
 
 def _check_devices(func: Any, name: str, args: Any, device: list[Any], host: list[Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -49,6 +50,7 @@ def switch_on() -> Ledger:
     for name in ("torch.utils._foreach_utils", "torch.optim.optimizer"):
         known: Any = sys.modules[name]._foreach_supported_types
         known.extend([] if Pretend in known else [Pretend])
+    os.environ["HF_DEACTIVATE_ASYNC_LOAD"] = "1"  # transformers would send weights from other threads
     torch._C._set_multithreading_enabled(False)  # backwards in this thread: the modes hold only here
     FACTORIES.__enter__()
     return LEDGER
@@ -57,15 +59,17 @@ def switch_on() -> Ledger:
 def _answers() -> dict[str, Any]:
     """What `torch.cuda` says, by name."""
     shape = {"name": "pretend", "major": 9, "minor": 0, "total_memory": MEMORY, "multi_processor_count": 132}
-    idle = "_lazy_init init set_device synchronize empty_cache ipc_collect _is_in_bad_fork reset_peak_memory_stats"
-    zeros = "current_device memory_allocated max_memory_allocated memory_reserved max_memory_reserved"
+    idle = "_lazy_init init synchronize empty_cache ipc_collect _is_in_bad_fork reset_peak_memory_stats"
+    zeros = "memory_allocated max_memory_allocated memory_reserved max_memory_reserved"
     streams = "current_stream default_stream stream Stream Event device"
     return {
         **{name: _always(True) for name in ("is_available", "is_initialized", "is_bf16_supported")},
         **{name: _always(0) for name in zeros.split()},
         **{name: _always(None) for name in idle.split()},
         **{name: type(name, (Nothing,), {}) for name in streams.split()},
-        "device_count": _always(1),
+        "device_count": _always(DEVICE.index + 1),
+        "current_device": lambda: guard.exchange_device(-1),
+        "set_device": lambda device: guard.exchange_device(_number(device)),
         "get_device_properties": lambda *_: type("Properties", (), shape)(),
         "get_device_name": lambda *_: "pretend",
         "get_device_capability": lambda *_: (9, 0),
@@ -82,6 +86,13 @@ def _answers() -> dict[str, Any]:
         "get_rng_state_all": lambda: [GENERATOR.get_state()],
         "set_rng_state_all": lambda states: GENERATOR.set_state(states[0]),
     }
+
+
+def _number(device: Any) -> int:
+    if isinstance(device, int):
+        return device
+    index = torch.device(device).index
+    return -1 if index is None else index
 
 
 def _always(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -10,7 +11,9 @@ import torch
 from pretend_cuda.graphs import Recording
 from pretend_cuda.ledger import LEDGER
 
-HOST, DEVICE = torch.device("cpu"), torch.device("cuda:0")
+HOST = torch.device("cpu")
+# the only device of this process that may be used; with PRETEND_DEVICE=1 whoever does not say which is caught
+DEVICE = torch.device("cuda", int(os.environ.get("PRETEND_DEVICE", "0")))
 
 
 class Pretend(torch.Tensor):
@@ -67,7 +70,7 @@ class Pretend(torch.Tensor):
         return self.inner.tolist()
 
     def numpy(self, **_: Any) -> Any:
-        raise TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() first.")
+        raise TypeError(f"can't convert {DEVICE} device type tensor to numpy. Use Tensor.cpu() first.")
 
     def __array__(self, *_: Any, **__: Any) -> Any:
         return self.numpy()

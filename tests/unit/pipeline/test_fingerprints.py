@@ -25,6 +25,8 @@ ROWS = [
     ("objective.warmstart.updates", 4, LATER["warmstart"]),
     ("seed", 1, LATER["warmstart"]),
     ("trainer.precision", "bf16-mixed", LATER["warmstart"]),
+    ("trainer.matmul_precision", "high", LATER["extract"] | LATER["describe"] | LATER["scan"]),
+    ("trainer.matmul_precision", "highest", set()),
     ("trainer.optimizer_bits", 8, LATER["warmstart"]),
     ("rollout.temperature", 0.5, LATER["reinforce"]),
     ("reward.fidelity", 2.0, LATER["reinforce"]),
