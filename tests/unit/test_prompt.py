@@ -147,9 +147,7 @@ def test_parse(generated, parsed):
     assert PROMPT.parse(generated) == parsed
 
 
-@pytest.mark.parametrize(
-    "text", ["It says </explanation> here.", "a <explanation>b", "</expl</explanation>anation>c"]
-)
+@pytest.mark.parametrize("text", ["It says </explanation> here.", "a <explanation>b", "</expl</explanation>anation>c"])
 def test_a_text_that_holds_the_tags_ends_where_it_ends(text):
     written = PROMPT.response(text)
     assert written.count("</explanation>") == 1
