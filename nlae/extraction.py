@@ -44,6 +44,12 @@ class Logs(Protocol):
         """Record numbers at a step."""
 
 
+def check_dtype(dtype: str) -> None:
+    """Raises: NlaeError, when directions cannot be stored in it."""
+    if dtype not in ("float16", "float32"):
+        raise NlaeError(f"store.dtype={dtype}: unknown; choose float16 or float32 (Arrow has no bfloat16)")
+
+
 def extract(
     target: Target,
     site: Site | SiteMixture,
@@ -75,8 +81,7 @@ def extract(
     """
     sites = resolved_sites(site, target.n_layers)
     folder = Path(folder)
-    if dtype not in ("float16", "float32"):
-        raise NlaeError(f"store.dtype={dtype}: unknown; choose float16 or float32 (Arrow has no bfloat16)")
+    check_dtype(dtype)
     _check_positions(corpus, sites[0])
     mixed = isinstance(site, SiteMixture)
     plan = make_plan(corpus, min(shard_rows, max(256, 4 * shard_rows // len(sites))) if mixed else shard_rows)

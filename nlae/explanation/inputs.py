@@ -10,6 +10,7 @@ import logging
 import re
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -110,10 +111,16 @@ def parse_messages(value: Any, where: str = "messages") -> tuple[dict[str, str],
     except ValueError as problem:
         raise NlaeError(f"{where}: {problem}") from problem
     if chat.left_out:
-        log.warning("%s: %s left out", where, chat.left_out)
+        _say(f"{where}: {chat.left_out} left out")
     for message in chat.messages:
         _check_characters(where, message["content"])
     return chat.messages
+
+
+@cache
+def _say(line: str) -> None:
+    """Once for a process, however often an input is read."""
+    log.warning("%s", line)
 
 
 def load_directions(path: Path) -> list[DirectionInput]:

@@ -1,8 +1,18 @@
 """Goal `extract`: activations of the target at the site, on the corpus's rows."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from nlae.stages.context import StageContext
 
 VERSION = 2
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Refuse a type that directions cannot be stored in before a corpus is built for them."""
+    from nlae.extraction import check_dtype
+
+    check_dtype(config["store"].get("dtype", "float16"))
 
 
 def run(context: StageContext) -> dict[str, float]:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from catalogue import CASES, lay
 from nlae.cli import main
-from tests.bad_inputs.cases import CASES, lay
 
 SMOKE = ["target=tiny", "debug=smoke", "logger=none"]
 IDS = [" ".join(word if len(word) < 60 else f"{word[:59]}…" for word in words) for words, _ in CASES]

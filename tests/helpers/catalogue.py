@@ -1,4 +1,4 @@
-"""Bad inputs, each with what the one line must name: what is wrong, where, and what to do. Add yours at the end.
+"""The catalogue of bad inputs, and what the one line must name of each: what, where, what to do. Add yours at the end.
 
 `{in}` is a folder with the files of `lay`. Commands run with the tiny target unless they choose another.
 """
