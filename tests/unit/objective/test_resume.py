@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytorch_lightning as pl
@@ -14,6 +15,9 @@ from nlae.autoencoder import Autoencoder
 from nlae.objective import fit
 from nlae.objective.resuming import resume_folder, resume_update
 from nlae.tracking import NullRun
+from nlae.tracking.history import Replayed
+from nlae.tracking.superseding import remembered
+from offline_runs import of_kind, open_one, records
 
 UPDATES = 7
 
@@ -75,6 +79,29 @@ def test_killed_and_resumed_it_ends_in_the_same_weights(begin, tmp_path):
     assert third.update == UPDATES
     assert torch.equal(third.autoencoder.trained_state()["head.head.weight"], wanted["head.head.weight"])
     assert third.metrics == {name: value for name, value in reference.metrics.items() if name.startswith("val/")}
+
+
+def test_killed_and_resumed_its_last_wandb_run_holds_every_update_once(fresh, warmstart, serve, held_out, tmp_path):
+    folder = tmp_path / "stage"
+    folder.mkdir()
+
+    def once(start: int, **how: list[Kill]) -> list[dict[str, Any]]:
+        module = warmstart(fresh(), UPDATES, validation=held_out)
+        with open_one(tmp_path / "tracking", folder=folder) as opened:
+            data = serve("warmstart", UPDATES, start)
+            fit(module, data, folder, run=Replayed(opened, folder), checkpoint_every=2, **how)
+        return records(opened.directory)
+
+    with pytest.raises(InterruptedError):
+        once(0, callbacks=[Kill(5)])
+    found = once(resume_update(folder))
+    items = [record["item"] for record in of_kind(found, "history")]
+    assert [int(item["update"]) for item in items] == list(range(UPDATES + 1))
+    assert [int(item["update"]) for item in items if "verbalizer/nll" in item] == list(range(1, UPDATES + 1))
+    first, last = remembered(folder)
+    assert of_kind(records(Path(first["directory"])), "run")[0]["tags"] == ["superseded"]
+    assert of_kind(found, "run")[0]["config"]["update"]["supersedes"] == [first["id"]]
+    assert last["id"] == of_kind(found, "run")[0]["run_id"]
 
 
 def test_a_kill_between_the_renames_costs_nothing(fresh, warmstart, run, serve, tmp_path):
