@@ -24,10 +24,10 @@ def capture(run: Run, pool: Any) -> Run:
     """Record what `run` launches; the result launches it again, from and into the same memory.
 
     Raises:
-        NlaeError: no CUDA device.
+        NlaeError: no CUDA device, or the weights are not on it: the recording would hold nothing.
     """
-    if not torch.cuda.is_available():
-        raise NlaeError("rollout.graphs=true needs a CUDA device; leave it at false here")
+    if pool is None or not torch.cuda.is_available():
+        raise NlaeError("rollout.graphs=true needs a CUDA device and the weights on it; leave it at false here")
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):

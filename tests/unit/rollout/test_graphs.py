@@ -128,3 +128,10 @@ def test_sizes_are_few_and_hold_what_they_must(most):
     places = [rounded_places(width, most) for width in range(1, most + 1)]
     assert all(width <= found <= most for width, found in enumerate(places, 1))
     assert len(set(places)) <= most / 64 + 1
+
+
+def test_weights_on_the_host_beside_a_gpu_are_refused(make_pair, activations, monkeypatch):
+    """What is recorded there is nothing, and would write garbage."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(NlaeError, match=r"rollout\.graphs=true needs a CUDA device and the weights on it"):
+        LocalRollout(graphs=True)(make_pair("llama").verbalizer, activations, SEEDS)
