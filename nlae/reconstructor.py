@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from nlae.backbone import RECONSTRUCTOR, AdapterSettings, Backbone
 from nlae.functional.scaling import unit
+from nlae.functional.transfers import send
 from nlae.prompt import Prompt
 from nlae.target import Site
 
@@ -77,7 +78,7 @@ class Reconstructor(nn.Module):
             # no mask: rows are padded on the right, where a causal model cannot see
             hidden_BTD = self.backbone.trunk(self.role, self.site)(input_ids=ids_BT)
             # by the mask, not by index −1
-            last_BD = hidden_BTD[torch.arange(len(ids_BT)), mask_BT.sum(1) - 1]
+            last_BD = hidden_BTD[torch.arange(len(ids_BT), device=ids_BT.device), mask_BT.sum(1) - 1]
         return self.answer(last_BD)
 
     def answer(self, last_BD: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -88,11 +89,14 @@ class Reconstructor(nn.Module):
 
     def encode(self, explanations: list[str]) -> tuple[Tensor, Tensor]:
         """Ids and mask of the filled-in template, right-padded; both (B, T)."""
-        ids_BT, mask_BT = self.prompt.render_reconstructor(
+        ids_BT, mask_BT = send(self.backbone.target.device, *self.render(explanations))
+        return ids_BT, mask_BT
+
+    def render(self, explanations: list[str]) -> tuple[Tensor, Tensor]:
+        """As `encode`, on the host."""
+        return self.prompt.render_reconstructor(
             self.backbone.target.tokenizer, explanations, max_length=self.max_tokens
         )
-        device = self.backbone.target.device
-        return ids_BT.to(device), mask_BT.to(device)
 
     def trainable(self) -> list[nn.Parameter]:
         """Parameters of this reader alone, heads included."""

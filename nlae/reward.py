@@ -89,14 +89,13 @@ class Reward:
             raise NlaeError("reward.terms is empty: nothing would be learned; add e.g. +reward.terms.fidelity")
         self.terms, self.failure = dict(terms), failure
 
-    def __call__(self, scored: Scored) -> tuple[Tensor, dict[str, float]]:
-        """Total reward (B,) and the mean of each term, as `reward/<name>`."""
+    def __call__(self, scored: Scored) -> tuple[Tensor, dict[str, Tensor]]:
+        """Total reward (B,), and the mean of each term as `reward/<name>`: tensors of one number, not yet read."""
         parts = {name: term(scored) for name, term in self.terms.items()}
         total_B = torch.stack(list(parts.values())).sum(0)
-        good_B = scored.closed_B.to(total_B.device) & torch.tensor(
-            [bool(text.strip()) for text in scored.text], device=total_B.device
-        )
+        filled_B = torch.tensor([bool(text.strip()) for text in scored.text], device=scored.closed_B.device)
+        good_B = (scored.closed_B & filled_B).to(total_B.device)
         total_B = torch.where(good_B, total_B, torch.full_like(total_B, self.failure))
-        means = {f"reward/{name}": float(part.mean()) for name, part in parts.items()}
-        failed = 1 - float(good_B.float().mean())
-        return total_B, {**means, "reward/total": float(total_B.mean()), "reward/failed": failed}
+        means = {f"reward/{name}": part.mean() for name, part in parts.items()}
+        failed = 1 - good_B.float().mean().double()
+        return total_B, {**means, "reward/total": total_B.mean(), "reward/failed": failed}

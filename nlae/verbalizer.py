@@ -22,6 +22,7 @@ from nlae.backbone import RECONSTRUCTOR, REFERENCE, VERBALIZER, AdapterSettings,
 from nlae.errors import NlaeError
 from nlae.functional.injection import MODES, inject, to_scale
 from nlae.functional.likelihood import token_logprobs
+from nlae.functional.transfers import send
 from nlae.prompt import Prompt, VerbalizerPrompt
 from nlae.target import Site
 from nlae.target.cache import Reread, new_cache, read_on
@@ -103,6 +104,7 @@ class Verbalizer(nn.Module):
         self.backbone, self.prompt, self.tokenizer, self.settings = backbone, prompt, tokenizer, settings
         self.scale = float(scale)
         self.ids: VerbalizerPrompt = prompt.render_verbalizer(tokenizer)
+        self._sent: dict[tuple[int, ...], Tensor] = {}
         width = backbone.target.d_model
         self.maps = nn.ModuleDict()
         if settings.mode == "affine":
@@ -134,10 +136,13 @@ class Verbalizer(nn.Module):
 
     def encode_responses(self, explanations: list[str]) -> tuple[Tensor, Tensor]:
         """Token ids the verbalizer should write, closing tag included, right-padded, and their mask; both (B, T)."""
+        ids_BT, mask_BT = send(self.backbone.target.device, *self.render_responses(explanations))
+        return ids_BT, mask_BT
+
+    def render_responses(self, explanations: list[str]) -> tuple[Tensor, Tensor]:
+        """As `encode_responses`, on the host."""
         texts = [self.prompt.response(text) for text in explanations]
-        rows = [self.tokenizer.encode(text, add_special_tokens=False) for text in texts]
-        ids_BT, mask_BT = pad_right(rows, 0)
-        return ids_BT.to(self.backbone.target.device), mask_BT.to(self.backbone.target.device)
+        return pad_right([self.tokenizer.encode(text, add_special_tokens=False) for text in texts], 0)
 
     def logprobs(
         self, activation_GD: Tensor, token_BT: Tensor, *, mask_BT: Tensor | None = None, role: str = VERBALIZER
@@ -155,24 +160,33 @@ class Verbalizer(nn.Module):
             last_GD, cache = self.read(activation_GD, role)
             if samples > 1:
                 cache.batch_repeat_interleave(samples)
-            return self.respond(last_GD.repeat_interleave(samples, 0), cache, token_BT, mask_BT, role)
+            real_N = None if mask_BT is None else mask_BT.flatten().nonzero().squeeze(1)
+            return self.respond(last_GD.repeat_interleave(samples, 0), cache, token_BT, real_N, role)
 
     def read(self, activation_GD: Tensor, role: str, *, inject_vector: bool = True) -> tuple[Tensor, AnyCache]:
         """Run the whole prompt: its last hidden state (G, D), and the cache to go on with; inside `use(role)`."""
         cache = self.prefix_cache(role, len(activation_GD))
         return self.run_prompt(activation_GD, cache, role, inject_vector=inject_vector)[:, -1], cache
 
-    def respond(self, last_BD: Tensor, cache: AnyCache, token_BT: Tensor, mask_BT: Tensor | None, role: str) -> Tensor:
-        """As `logprobs`, after a prompt that has been read, row by row; inside `use(role)`."""
+    def respond(self, last_BD: Tensor, cache: AnyCache, token_BT: Tensor, real_N: Tensor | None, role: str) -> Tensor:
+        """As `logprobs`, after a prompt that has been read, row by row; inside `use(role)`.
+
+        Args:
+            last_BD: the prompt's last hidden state.
+            cache: of the prompt; grows.
+            token_BT: response ids.
+            real_N: places, among all B·T, of tokens that are no padding; None where none is.
+            role: whose weights run.
+        """
         hidden_BTD = last_BD[:, None]
         if token_BT.shape[1] > 1:
             output = read_on(self._decoder(role), cache, input_ids=token_BT[:, :-1])
             hidden_BTD = torch.cat([hidden_BTD, output.last_hidden_state], 1)
-        if mask_BT is None:
-            return self._token_logprobs(hidden_BTD.flatten(0, 1), token_BT.flatten(), role).view_as(token_BT)
-        real_BT = mask_BT.bool()
-        logp_BT = torch.zeros(token_BT.shape, device=token_BT.device)
-        return logp_BT.masked_scatter(real_BT, self._token_logprobs(hidden_BTD[real_BT], token_BT[real_BT], role))
+        hidden_ND, token_N = hidden_BTD.flatten(0, 1), token_BT.flatten()
+        if real_N is None:
+            return self._token_logprobs(hidden_ND, token_N, role).view_as(token_BT)
+        logp_N = self._token_logprobs(hidden_ND.index_select(0, real_N), token_N[real_N], role)
+        return torch.zeros(token_N.shape, device=token_N.device).index_copy(0, real_N, logp_N).view_as(token_BT)
 
     def prefill(self, activation_BD: Tensor, role: str, *, inject_vector: bool = True) -> tuple[Tensor, AnyCache]:
         """Run the whole prompt: logits of the first token (B, V), and the cache to go on with; inside `use(role)`."""
@@ -195,10 +209,17 @@ class Verbalizer(nn.Module):
                 "a running state, so the prompt is read again at each step; inject at the embedding"
             )
         if self.ids.prefix_ids:
-            ids_1P = torch.tensor([self.ids.prefix_ids], device=self.backbone.target.device)
-            read_on(self._decoder(role), cache, input_ids=ids_1P)
+            read_on(self._decoder(role), cache, input_ids=self.on_device(self.ids.prefix_ids))
             cache.batch_repeat_interleave(batch)
         return cache
+
+    def on_device(self, ids: tuple[int, ...]) -> Tensor:
+        """Ids of a piece of the prompt, (1, T), sent once: a prompt does not change."""
+        kept = self._sent.get(ids)
+        if kept is None or kept.device != self.backbone.target.device:
+            with torch.inference_mode(False):  # what is made inside could enter no backward
+                kept = self._sent[ids] = torch.tensor([ids], device=self.backbone.target.device)
+        return kept
 
     def head(self, hidden: Tensor, role: str) -> Tensor:
         """Logits of the ids that the tokenizer has, at least float32, as the model itself has them."""
@@ -228,7 +249,7 @@ class Verbalizer(nn.Module):
             **given: passed on to the decoder.
         """
         decoder = decoder or self._decoder(role)
-        tail = torch.tensor([[self.ids.slot_id, *self.ids.suffix_ids]], device=self.backbone.target.device)
+        tail = self.on_device((self.ids.slot_id, *self.ids.suffix_ids))
         model = self.backbone.language_model(role)
         embedded_BTD = self.backbone.target.architecture.embedding(model)(tail.expand(len(activation_BD), -1))
         writer = _Writer(self.injected(activation_BD, role), self.settings.mode) if inject_vector else _untouched

@@ -65,6 +65,10 @@ class Reconstructors(nn.Module):
         """Ids and mask of the filled-in template, right-padded; both (B, T)."""
         return self.any.encode(explanations)
 
+    def render(self, explanations: list[str]) -> tuple[Tensor, Tensor]:
+        """As `encode`, on the host."""
+        return self.any.render(explanations)
+
     def read(self, ids_BT: Tensor, mask_BT: Tensor, names: Sequence[str] | None = None) -> dict[str, Answer]:
         """As `forward`, for what `encode` returned."""
         readers = {name: self.by_name[name] for name in (self.by_name if names is None else names)}

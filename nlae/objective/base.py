@@ -7,6 +7,7 @@ derived from (seed, objective, update, row). What is kept for a resume lies in `
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from nlae.autoencoder import Autoencoder
 from nlae.functional.reconstruction import fve, spread, squared_error
 from nlae.functional.scaling import unit
+from nlae.functional.transfers import Figures, read, send
 from nlae.mixture import Mixture
 from nlae.mixture.data import mean_over_sites
 from nlae.objective import resuming
@@ -157,20 +159,22 @@ class Objective(pl.LightningModule):
         if self.validation is not None and self.update == 0:
             self.metrics = self.validate()
 
-    def imitate(self, activation_BD: Tensor, explanation: list[str]) -> dict[str, float]:
+    def imitate(self, activation_BD: Tensor, explanation: list[str]) -> Figures:
         """Gradient of the mean negative log-likelihood per token of given texts, closing tags included, in nats."""
         verbalizer = self.autoencoder.verbalizer
-        token_BT, mask_BT = verbalizer.encode_responses(explanation)
-        tokens, nll = mask_BT.sum(), 0.0
+        token_BT, mask_BT = verbalizer.render_responses(explanation)
+        (token_BT,), tokens = send(verbalizer.backbone.target.device, token_BT), mask_BT.sum()
+        # in double precision on the device, as the host would add them up
+        nll = torch.zeros((), dtype=torch.float64, device=token_BT.device)
         for part in responses(verbalizer, activation_BD, token_BT, mask_BT, self.micro_tokens):
             loss = -part.logp_BT.sum() / tokens
             self.manual_backward(loss)
-            nll += float(loss.detach())
+            nll += loss.detach()
         return {"verbalizer/nll": nll}
 
-    def regress(self, activation_BD: Tensor, explanation: list[str]) -> dict[str, float]:
+    def regress(self, activation_BD: Tensor, explanation: list[str]) -> Figures:
         """Gradient of the mean ‖ĥ − ĥ'‖², and of the log-norm's squared error where it is predicted."""
-        return {"reconstructor/error": float(self.errors(activation_BD, explanation).mean())}
+        return {"reconstructor/error": self.errors(activation_BD, explanation).mean()}
 
     def errors(self, activation_BD: Tensor, explanation: list[str]) -> Tensor:
         """As `regress`, returning ‖ĥ − ĥ'‖² of every row, float32 (B,), detached."""
@@ -178,9 +182,10 @@ class Objective(pl.LightningModule):
         activation_BD = activation_BD.to(pair.target.device)
         error_B = torch.empty(len(explanation), device=activation_BD.device)
         for rows, predicted_BD, log_norm_B in predictions(pair.reconstructor, explanation, self.micro_tokens):
-            part_B = (predicted_BD - unit(activation_BD[rows])).pow(2).sum(-1)
+            given_BD = activation_BD[rows]
+            part_B = (predicted_BD - unit(given_BD)).pow(2).sum(-1)
             share = len(rows) / len(explanation)
-            self.manual_backward(share * (part_B.mean() + magnitude_loss(pair, activation_BD[rows], log_norm_B)))
+            self.manual_backward(share * (part_B.mean() + magnitude_loss(pair, given_BD, log_norm_B)))
             error_B[rows] = part_B.detach()
         return error_B
 
@@ -193,32 +198,37 @@ class Objective(pl.LightningModule):
             metrics |= self.validate()
         self.metrics = metrics
 
-    def guarded_step(self, optimizer: Any, parameters: list[nn.Parameter], peak: float) -> float:
-        """Clip and step; a non-finite gradient is counted and thrown away, never stepped on. Returns the norm."""
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.schedule.clip_norm)
-        if torch.isfinite(norm):
+    def clipped(self, parameters: list[nn.Parameter]) -> Tensor:
+        """Clip the gradients of one role. Returns their norm before, a tensor of one number where they lie."""
+        return torch.nn.utils.clip_grad_norm_(parameters, self.schedule.clip_norm)
+
+    def guarded_step(self, optimizer: Any, norm: float, peak: float) -> None:
+        """Step on clipped gradients; those whose norm is not finite are counted and thrown away, never stepped on."""
+        if math.isfinite(norm):
             for group in optimizer.param_groups:
                 group["lr"] = peak * self.schedule.factor(self.update)
             optimizer.step()
         else:
             self.skipped += 1
         optimizer.zero_grad(set_to_none=True)
-        return float(norm)
 
-    def step_both(self) -> dict[str, float]:
-        """One guarded step of each role, on gradients that are already there."""
+    def step_both(self, figures: Figures) -> dict[str, float]:
+        """One guarded step of each role, on gradients that are already there.
+
+        Args:
+            figures: what the update has measured so far; read together with both norms, the only wait of an update.
+        """
         optimizers: Any = self.optimizers()
         for_verbalizer, for_reconstructor = optimizers
         pair, schedule = self.trained, self.schedule
-        return {
-            "verbalizer/grad_norm": self.guarded_step(
-                for_verbalizer, pair.verbalizer.trainable(), schedule.verbalizer_lr
-            ),
-            "reconstructor/grad_norm": self.guarded_step(
-                for_reconstructor, pair.reconstructor.trainable(), schedule.reconstructor_lr
-            ),
-            "lr_factor": schedule.factor(self.update),
+        norms = {
+            "verbalizer/grad_norm": self.clipped(pair.verbalizer.trainable()),
+            "reconstructor/grad_norm": self.clipped(pair.reconstructor.trainable()),
         }
+        metrics = read({**figures, **norms})
+        self.guarded_step(for_verbalizer, metrics["verbalizer/grad_norm"], schedule.verbalizer_lr)
+        self.guarded_step(for_reconstructor, metrics["reconstructor/grad_norm"], schedule.reconstructor_lr)
+        return {**metrics, "lr_factor": schedule.factor(self.update)}
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:

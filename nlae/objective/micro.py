@@ -18,6 +18,8 @@ from transformers import DynamicCache
 
 from nlae.backbone import REFERENCE, VERBALIZER
 from nlae.functional.batching import token_batches
+from nlae.functional.transfers import send
+from nlae.mixture.roles import Reconstructors
 from nlae.reconstructor import Reconstructor
 from nlae.target.cache import Reread, fork
 from nlae.verbalizer import Verbalizer
@@ -64,11 +66,11 @@ class SharedPrompt:
         self._graph: list[Tensor] = [last_GD, *stored]
         self._leaves = [tensor.detach().requires_grad_(tensor.requires_grad) for tensor in self._graph]
 
-    def logprobs(self, group_B: Tensor, token_BT: Tensor, mask_BT: Tensor) -> Tensor:
-        """As `Verbalizer.logprobs`, for responses to the vectors numbered `group_B`."""
+    def logprobs(self, group_B: Tensor, token_BT: Tensor, real_N: Tensor) -> Tensor:
+        """As `Verbalizer.respond`, for responses to the vectors numbered `group_B`."""
         with self.verbalizer.backbone.use(self.role):
             last_BD = self._leaves[0][group_B]
-            return self.verbalizer.respond(last_BD, self._rows(group_B), token_BT, mask_BT, self.role)
+            return self.verbalizer.respond(last_BD, self._rows(group_B), token_BT, real_N, self.role)
 
     def backward(self) -> None:
         """Hand on the gradient that all responses have left; once, after the last of them."""
@@ -115,7 +117,8 @@ def responses(
     longest_G = length_B.view(-1, samples).amax(1)
     order_G = longest_G.argsort(descending=True, stable=True)
     for group in order_G.split(at_once):
-        given = activation_GD[group.to(activation_GD.device)]
+        (number,) = send(activation_GD.device, group)
+        given = activation_GD[number]
         policy = SharedPrompt(verbalizer, given)
         held = None
         if reference:
@@ -124,29 +127,42 @@ def responses(
         row = (group[:, None] * samples + torch.arange(samples)).flatten()
         place = torch.arange(len(group)).repeat_interleave(samples)
         for batch in token_batches(length_B[row].tolist(), budget):
-            yield _part(policy, held, row[batch], place[batch], token_BT, mask_BT)
+            yield _part(policy, held, row[batch], place[batch], token_BT, length_B[row[batch]])
         policy.backward()
 
 
 def _part(
-    policy: SharedPrompt, held: SharedPrompt | None, row: Tensor, place: Tensor, token_BT: Tensor, mask_BT: Tensor
+    policy: SharedPrompt, held: SharedPrompt | None, row: Tensor, place: Tensor, token_BT: Tensor, length: Tensor
 ) -> Part:
-    row, place = row.to(token_BT.device), place.to(token_BT.device)
-    width = max(1, int(mask_BT[row].sum(1).max()))
-    token, mask = token_BT[row, :width], mask_BT[row, :width].float()
+    """One micro-batch. What is known of its rows is known on the host: the device is not asked."""
+    width = max(1, int(length.max()))
+    mask = torch.arange(width) < length[:, None]
+    row, place, real_N, mask = send(token_BT.device, row, place, mask.flatten().nonzero().squeeze(1), mask.long())
+    token = token_BT[row, :width]
     reference = None
     if held is not None:
         with torch.no_grad():
-            reference = held.logprobs(place, token, mask)
-    return Part(row, token, mask, policy.logprobs(place, token, mask), reference)
+            reference = held.logprobs(place, token, real_N)
+    return Part(row, token, mask.float(), policy.logprobs(place, token, real_N), reference)
 
 
 def predictions(
     reconstructor: Reconstructor, texts: Sequence[str], budget: int
-) -> Iterator[tuple[list[int], Tensor, Tensor | None]]:
-    """Numbers of the texts of a micro-batch, their unit vectors (B, D), and log-norm offsets (B,) or None."""
-    ids_BT, mask_BT = reconstructor.encode(list(texts))
-    length_B = mask_BT.sum(1).tolist()
-    for rows in token_batches(length_B, budget):
-        width = length_B[rows[0]]
-        yield rows, *reconstructor.read(ids_BT[rows, :width], mask_BT[rows, :width])
+) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    """Numbers of the texts of a micro-batch (B,), their unit vectors (B, D), and log-norm offsets (B,) or None."""
+    for rows, ids_BT, mask_BT in readings(reconstructor, texts, budget):
+        yield rows, *reconstructor.read(ids_BT, mask_BT)
+
+
+def readings(
+    reconstructor: Reconstructor | Reconstructors, texts: Sequence[str], budget: int
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Texts, micro-batch by micro-batch: their numbers (B,), ids and mask (B, T), all on the device."""
+    ids_BT, mask_BT = reconstructor.render(list(texts))
+    length_B = mask_BT.sum(1)
+    for rows in token_batches(length_B.tolist(), budget):
+        width = int(length_B[rows[0]])
+        number_B, ids, mask = send(
+            reconstructor.backbone.target.device, torch.tensor(rows), ids_BT[rows, :width], mask_BT[rows, :width]
+        )
+        yield number_B, ids, mask

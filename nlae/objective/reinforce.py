@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from nlae.functional.policy import group_advantages, k3, surrogate
 from nlae.functional.randomness import derive_seed
 from nlae.functional.scaling import unit
+from nlae.functional.transfers import Figures, send
 from nlae.objective.base import Objective
 from nlae.objective.micro import responses
 from nlae.objective.settings import ALGORITHMS
@@ -66,30 +68,31 @@ class Reinforce(Objective):
         """One update on `Batch` of activations (with the teacher's text for `supervised`)."""
         self.site = getattr(batch, "site", "")
         if self.algorithm == "supervised":
-            metrics = self.imitate(batch.activation_BD, batch.explanation)
-            metrics |= self.regress(batch.activation_BD, batch.explanation)
+            written = self.imitate(batch.activation_BD, batch.explanation)
+            figures = {**written, **self.regress(batch.activation_BD, batch.explanation)}
         else:
-            metrics = self._reinforced(batch.activation_BD, batch.row_B.tolist())
-        self.finish_update({**metrics, **self.step_both()})
+            figures = self._reinforced(batch.activation_BD, batch.row_B.tolist())
+        self.finish_update(self.step_both(figures))
 
-    def _reinforced(self, activation_GD: Tensor, row_G: list[int]) -> dict[str, float]:
+    def _reinforced(self, activation_GD: Tensor, row_G: list[int]) -> dict[str, float | Tensor]:
         pair, n = self.autoencoder, self.samples
         activation_BD = activation_GD.to(pair.target.device).repeat_interleave(n, 0)
         seeds = [derive_seed(self.seed, self.name, self.update, row, i) for row in row_G for i in range(n)]
         rollouts = self.engine(pair.verbalizer, activation_BD, seeds)
         error_B = self._regress(rollouts, activation_BD)
         scored = Scored(error_B, rollouts.length.to(error_B.device), rollouts.closed, rollouts.text)
-        reward_B, metrics = self.reward(scored)
-        metrics |= {
-            "reconstructor/error": float(error_B.mean()),
-            "rollout/closed_rate": float(rollouts.closed.float().mean()),
-            "rollout/tokens": float(rollouts.length.float().mean()),
+        reward_B, means = self.reward(scored)
+        figures: dict[str, float | Tensor] = {
+            **means,
+            "reconstructor/error": error_B.mean(),
+            "rollout/closed_rate": rollouts.closed.float().mean(),
+            "rollout/tokens": rollouts.length.float().mean(),
             "rollout/unique": len(set(rollouts.text)) / len(rollouts.text),
         }
         if self.algorithm == "frozen":
-            return metrics
+            return figures
         advantage_GN = group_advantages(reward_B.view(-1, n), self.algorithm)
-        return metrics | self._improve(rollouts, activation_GD, advantage_GN)
+        return {**figures, **self._improve(rollouts, activation_GD, advantage_GN)}
 
     def _regress(self, rollouts: Rollouts, activation_BD: Tensor) -> Tensor:
         """Gradient of the regression loss, and from the same forward the error of every row, detached.
@@ -100,14 +103,15 @@ class Reinforce(Objective):
         error_B = (pair.statistics.constant_D.to(activation_BD.device) - unit(activation_BD)).pow(2).sum(-1)
         filled = [i for i, text in enumerate(rollouts.text) if text.strip()]
         if filled:
-            error_B[filled] = self.errors(activation_BD[filled], [rollouts.text[i] for i in filled])
+            (filled_N,) = send(error_B.device, torch.tensor(filled))
+            error_B[filled_N] = self.errors(activation_BD[filled_N], [rollouts.text[i] for i in filled])
         return error_B
 
-    def _improve(self, rollouts: Rollouts, activation_GD: Tensor, advantage_GN: Tensor) -> dict[str, float]:
+    def _improve(self, rollouts: Rollouts, activation_GD: Tensor, advantage_GN: Tensor) -> Figures:
         """Gradient of the clipped surrogate and the KL penalty, a mean over all generated tokens."""
         tokens = rollouts.mask_BT.sum()
         advantage_B = advantage_GN.flatten().to(rollouts.token_BT.device)
-        totals: dict[str, float] = {}
+        totals: dict[str, Tensor] = {}
         for part in responses(
             self.autoencoder.verbalizer,
             activation_GD,
@@ -124,5 +128,6 @@ class Reinforce(Objective):
                 loss_BT = loss_BT + self.kl * seen["policy/kl"]
             self.manual_backward((loss_BT * part.mask_BT).sum() / tokens)
             for name, value_BT in seen.items():
-                totals[name] = totals.get(name, 0.0) + float((value_BT.detach() * part.mask_BT).sum() / tokens)
-        return {**totals, "policy/advantage_std": float(advantage_GN.std())}
+                mean = ((value_BT.detach() * part.mask_BT).sum() / tokens).double()
+                totals[name] = totals[name] + mean if name in totals else mean
+        return {**totals, "policy/advantage_std": advantage_GN.std()}

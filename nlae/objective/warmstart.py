@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 
-from nlae.functional.batching import token_batches
 from nlae.functional.scaling import unit
+from nlae.functional.transfers import Figures
 from nlae.mixture import Mixture, MixtureBatch
 from nlae.objective.base import Objective, magnitude_loss
+from nlae.objective.micro import readings
 
 
 class WarmStart(Objective):
@@ -30,29 +31,28 @@ class WarmStart(Objective):
         write, read = batch["verbalizer"], batch["reconstructor"]
         self.site = getattr(write, "site", "")
         # one role's backward before the next role's forward
-        metrics = self.imitate(write.activation_BD, write.explanation)
+        written = self.imitate(write.activation_BD, write.explanation)
         if isinstance(read, MixtureBatch):
-            metrics |= self._regress_many(read)
+            rebuilt = self._regress_many(read)
         else:
-            metrics |= self.regress(read.activation_BD, read.explanation)
-        self.finish_update({**metrics, **self.step_both()})
+            rebuilt = self.regress(read.activation_BD, read.explanation)
+        self.finish_update(self.step_both({**written, **rebuilt}))
 
-    def _regress_many(self, batch: MixtureBatch) -> dict[str, float]:
+    def _regress_many(self, batch: MixtureBatch) -> Figures:
         """As `regress`, the mean over all sites of the batch, each text read once for all of them."""
         mixture = self.trained
         assert isinstance(mixture, Mixture)
-        ids_BT, mask_BT = mixture.reconstructor.encode(batch.explanation)
-        length_B = mask_BT.sum(1).tolist()
-        total = 0.0
-        for rows in token_batches(length_B, self.micro_tokens):
-            width = length_B[rows[0]]
-            answers = mixture.reconstructor.read(ids_BT[rows, :width], mask_BT[rows, :width], list(batch.activations))
-            share = len(rows) / len(length_B) / len(answers)
-            loss = torch.zeros((), device=ids_BT.device)
+        device, names = mixture.target.device, list(batch.activations)
+        true_BD = {name: activation_BD.to(device) for name, activation_BD in batch.activations.items()}
+        total = torch.zeros((), dtype=torch.float64, device=device)
+        for rows, ids_BT, mask_BT in readings(mixture.reconstructor, batch.explanation, self.micro_tokens):
+            answers = mixture.reconstructor.read(ids_BT, mask_BT, names)
+            share = len(rows) / len(batch.explanation) / len(answers)
+            loss = torch.zeros((), device=device)
             for name, (predicted_BD, log_norm_B) in answers.items():
-                activation_BD = batch.activations[name][rows].to(predicted_BD.device)
+                activation_BD = true_BD[name][rows]
                 error = (predicted_BD - unit(activation_BD)).pow(2).sum(-1).mean()
                 loss = loss + share * (error + magnitude_loss(mixture.at(name), activation_BD, log_norm_B))
-                total += share * float(error.detach())
+                total += share * error.detach().double()
             self.manual_backward(loss)
         return {"reconstructor/error": total}

@@ -77,11 +77,11 @@ class SharedPrefixCache:
         own_NTD = buffer_RKTD.flatten(0, 1)[first * heads : last * heads, : self._width]
         return Past(prefix_KPD, own_NTD, self.position_BS, start is not None and length == 1)
 
-    def move(self, source: list[int], destination: list[int]) -> None:
-        """Copy whole rows; no row may be in both lists."""
+    def move(self, source_N: Tensor, destination_N: Tensor) -> None:
+        """Copy whole rows; no row may be in both."""
         for buffers in self._own.values():
             for buffer in buffers:
-                buffer[destination] = buffer[source]
+                buffer[destination_N] = buffer[source_N]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Entries before this pass; decoders that are given positions do not use it."""

@@ -21,7 +21,7 @@ from nlae.errors import NlaeError
 from nlae.rollout.attention import NAME
 from nlae.rollout.cache import SharedPrefixCache
 from nlae.rollout.graphs import GraphedSteps
-from nlae.rollout.packing import PackedLinear, packable, shell
+from nlae.rollout.packing import PackedLinear, PackedSibling, packable, shell
 from nlae.target.cache import keeps_state, read_on
 from nlae.target.scales import LogitShape
 from nlae.verbalizer import Verbalizer
@@ -57,7 +57,7 @@ class Decoder:
         self._shape = LogitShape.of(model)
         self.n_prefix = len(verbalizer.ids.prefix_ids)
         self.n_tail = 1 + len(verbalizer.ids.suffix_ids)
-        self._is_packed = any(isinstance(m, PackedLinear) for m in (self._head, *self._shell.modules()))
+        self._is_packed = any(isinstance(m, PackedLinear | PackedSibling) for m in (self._head, *self._shell.modules()))
         self._packed_of = self._contents(self._own) if self._is_packed else None
         self._prefix: DynamicCache | None = None
         self._kept: SharedPrefixCache | None = None
@@ -94,8 +94,7 @@ class Decoder:
             return self._prefix
         fresh = DynamicCache()
         if self.n_prefix:
-            ids_1P = torch.tensor([self.verbalizer.ids.prefix_ids], device=self.verbalizer.backbone.target.device)
-            read_on(self._plain, fresh, input_ids=ids_1P)
+            read_on(self._plain, fresh, input_ids=self.verbalizer.on_device(self.verbalizer.ids.prefix_ids))
         kept = self._prefix = self._prefix or fresh
         layers: Any = zip(kept.layers, fresh.layers, strict=True)
         for old, new in layers if kept is not fresh else ():

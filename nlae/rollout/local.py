@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from nlae.functional.randomness import draw, uniforms
+from nlae.functional.transfers import send
 from nlae.rollout.decoder import Decoder
 from nlae.rollout.ending import Endings, parse_rows
 from nlae.rollout.protocol import Rollouts
@@ -107,15 +108,15 @@ class _Run:
                 steps += 1
             if steps % every == 0 or max(self.written) == self.cap:
                 before = len(self.item)
-                token_B = token_B[self._leave(every + 1)]
+                token_B = self._leave(every + 1, token_B)
                 if progress is not None and before > len(self.item):
                     progress(before - len(self.item))
 
     def _join(self, count: int, inject: bool) -> Tensor:
         """Read the prompts of the next activations, and draw their first tokens."""
-        first, new = len(self.item), list(range(self.next, self.next + count))
+        first, new = len(self.item), range(self.next, self.next + count)
         self.next += count
-        logits_BV = self.decoder.read(self.cache, first, self.activation_BD[new], inject=inject)
+        logits_BV = self.decoder.read(self.cache, first, self.activation_BD[new.start : new.stop], inject=inject)
         self.item += new
         self.written += [0] * count
         self._copy_counts()
@@ -133,33 +134,34 @@ class _Run:
 
     def _copy_counts(self) -> None:
         """Bring to the device who sits where, after rows came or went."""
-        self.item_B = torch.tensor(self.item, dtype=torch.long, device=self.device)
-        self.written_B = torch.tensor(self.written, dtype=torch.long, device=self.device)
+        self.item_B, self.written_B = send(self.device, _whole(self.item), _whole(self.written))
 
-    def _leave(self, unseen: int) -> list[int]:
-        """Let rows that ended in their last `unseen` tokens go, and close the gaps.
+    def _leave(self, unseen: int, token_B: Tensor) -> Tensor:
+        """Look at what was written: let rows that ended in their last `unseen` tokens go, and close the gaps.
 
         Returns:
-            For the rows that stay, where each was.
+            `token_B`, the last token of each row, of the rows that stay.
         """
-        texts = self.token_BT[self.item].tolist()
+        texts = self.token_BT[self.item_B].tolist()
         rows = zip(texts, self.written, strict=True)
         lengths = [self.endings.length(row[:n], max(0, n - unseen)) for row, n in rows]
         done = [end is not None or n == self.cap for end, n in zip(lengths, self.written, strict=True)]
         for item, end, n in zip(self.item, lengths, self.written, strict=True):
             self.length_B[item] = n if end is None else end
+        if not any(done):
+            return token_B
         stay = [row for row, gone in enumerate(done) if not gone]
         gaps = [row for row in range(len(stay)) if done[row]]
         fill = [row for row in stay if row >= len(stay)]
-        if gaps:
-            self.cache.move(fill, gaps)
         order = list(range(len(stay)))
         for gap, row in zip(gaps, fill, strict=True):
             order[gap] = row
-        if len(order) < len(done):
-            self.item, self.written = [self.item[row] for row in order], [self.written[row] for row in order]
-            self._copy_counts()
-        return order
+        fill_N, gaps_N, order_B = send(self.device, _whole(fill), _whole(gaps), _whole(order))
+        if gaps:
+            self.cache.move(fill_N, gaps_N)
+        self.item, self.written = [self.item[row] for row in order], [self.written[row] for row in order]
+        self._copy_counts()
+        return token_B[order_B]
 
     def result(self) -> Rollouts:
         """What was written."""
@@ -176,3 +178,7 @@ class _Run:
             [text for text, _ in parsed],
             torch.tensor([closed for _, closed in parsed]),
         )
+
+
+def _whole(numbers: list[int]) -> Tensor:
+    return torch.tensor(numbers, dtype=torch.long)

@@ -21,7 +21,8 @@ def ours(job: Job, session: Session) -> None:
 
     def repeat() -> int:
         module.regress(activation_BD, texts)
-        module.guarded_step(optimizer, subject.trainable(pair.reconstructor), 1e-5)
+        norm = float(module.clipped(subject.trainable(pair.reconstructor)))
+        module.guarded_step(optimizer, norm, 1e-5)
         return tokens
 
     def check() -> list[float]:

@@ -20,7 +20,8 @@ def ours(job: Job, session: Session) -> None:
 
     def repeat() -> int:
         module.imitate(activation_BD, texts)
-        module.guarded_step(optimizer, subject.trainable(pair.verbalizer), 1e-5)
+        norm = float(module.clipped(subject.trainable(pair.verbalizer)))
+        module.guarded_step(optimizer, norm, 1e-5)
         return tokens
 
     def check() -> list[float]:

@@ -14,6 +14,7 @@ import nlae.objective.micro as micro
 import nlae.objective.reinforce as reinforce
 import nlae.objective.warmstart as warmstart
 import nlae.pipeline.run as pipeline
+from nlae.mixture.roles import Reconstructors
 from nlae.reconstructor import Reconstructor
 from nlae.rollout import decoder, local, plain
 from pretend_cuda.ledger import LEDGER
@@ -36,7 +37,8 @@ def follow() -> None:
     _within(reinforce.Reinforce, "_improve", "improve", "improve calls")
     _within(warmstart.WarmStart, "_regress_many", "regress", "regress calls")
     _within(micro, "_part", None, "responses micro-batches")
-    _within(Reconstructor, "read", None, "reader micro-batches", only=lambda: LEDGER.phase.endswith("/regress"))
+    for reader in (Reconstructor, Reconstructors):
+        _within(reader, "read", None, "reader micro-batches", only=lambda: LEDGER.phase.endswith("/regress"))
 
 
 def _within(

@@ -149,7 +149,9 @@ def _wait(func: Any, name: str, args: Any, kwargs: dict[str, Any]) -> str | None
         goes = None if device is None else torch.device(device).type
         if goes == "cpu" and ours(args[0]):
             return "read"
-        return "send" if goes == "cuda" and not ours(args[0]) and args[0].numel() else None
+        if goes != "cuda" or ours(args[0]) or not args[0].numel():
+            return None
+        return None if kwargs.get("non_blocking") and getattr(args[0], "pinned", False) else "send"
     if func is aten.copy_.default:
         if ours(args[0]) == ours(args[1]) or not args[0].numel():
             return None

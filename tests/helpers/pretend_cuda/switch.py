@@ -44,7 +44,7 @@ def switch_on() -> Ledger:
     torch.accelerator.is_available = lambda: True
     torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(…, device="cuda"): made on the CPU, then sent
     tensor.data = property(tensor.data.__get__, _set_data)
-    tensor.pin_memory = lambda self, *_: self
+    tensor.pin_memory = _pinned
     tensor.cuda = lambda self, *_, **__: self.to(DEVICE)
     # as on a GPU, clipping and optimizers work on lists of tensors
     for name in ("torch.utils._foreach_utils", "torch.optim.optimizer"):
@@ -93,6 +93,12 @@ def _number(device: Any) -> int:
         return device
     index = torch.device(device).index
     return -1 if index is None else index
+
+
+def _pinned(self: Any, *_: Any) -> Any:
+    """The tensor itself, marked: from there a copy that is asked not to block goes by itself."""
+    self.pinned = True
+    return self
 
 
 def _always(value: Any) -> Any:

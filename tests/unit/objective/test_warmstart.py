@@ -43,11 +43,11 @@ def test_losses_by_hand(fresh, warmstart, held_out, micro_tokens):
     module, losses = warmstart(pair, 1, micro_tokens=micro_tokens), []
     module.configure_model()
     module.manual_backward = lambda loss: losses.append(float(loss.detach()))
-    nll = module.imitate(few_BD, texts)["verbalizer/nll"]
+    nll = float(module.imitate(few_BD, texts)["verbalizer/nll"])
     assert nll == pytest.approx(pair.nll(few_BD, texts), rel=1e-5)
     assert sum(losses) == pytest.approx(nll, rel=1e-5)
     losses.clear()
-    error = module.regress(few_BD, texts)["reconstructor/error"]
+    error = float(module.regress(few_BD, texts)["reconstructor/error"])
     cosine_B = (pair.reconstruct(texts) * unit(few_BD)).sum(-1)
     assert error == pytest.approx(float((2 * (1 - cosine_B)).mean()), rel=1e-4)
     truth_B = (few_BD.norm(dim=-1) / pair.statistics.norm_median).log()
@@ -121,15 +121,15 @@ def test_gradients_are_clipped_per_role(fresh, warmstart, serve, run):
     module.configure_model()
     plain = module.guarded_step
 
-    def watched(optimizer, parameters, peak):
-        step = optimizer.step
+    def watched(optimizer, norm, peak):
+        step, parameters = optimizer.step, optimizer.param_groups[0]["params"]
 
         def stepping():
             norms.append(float(torch.stack([p.grad.norm() for p in parameters if p.grad is not None]).norm()))
             return step()
 
         optimizer.step = stepping
-        return plain(optimizer, parameters, peak)
+        return plain(optimizer, norm, peak)
 
     module.guarded_step = watched
     run(module, serve("warmstart", 1))
