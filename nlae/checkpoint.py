@@ -30,7 +30,7 @@ from torch import Tensor
 from nlae.autoencoder import Autoencoder, PairSettings
 from nlae.backbone import RECONSTRUCTOR, VERBALIZER, AdapterSettings
 from nlae.errors import NlaeError
-from nlae.foreign import read_yaml
+from nlae.foreign import finite, read_yaml
 from nlae.functional.scaling import SiteStatistics
 from nlae.prompt import Prompt
 from nlae.sidecar import checked
@@ -85,7 +85,10 @@ def save_distractors(pair: Autoencoder, folder: Path) -> None:
 def read_distractors(folder: Path) -> Tensor | None:
     """The vectors that ranks are taken among, float32 (M, D), or None where `folder` holds none."""
     path = folder / DISTRACTORS
-    return load_file(str(path))["unit"].float() if path.exists() else None
+    unit_MD = load_file(str(path))["unit"].float() if path.exists() else None
+    if unit_MD is not None and (unit_MD.ndim != 2 or not bool(unit_MD.isfinite().all())):
+        raise ValueError(f"the distractors are {tuple(unit_MD.shape)}, not finite vectors")
+    return unit_MD
 
 
 def load(path: str | Path, *, device: str = "cpu", precision: str | None = None) -> Autoencoder:
@@ -121,6 +124,7 @@ def load(path: str | Path, *, device: str = "cpu", precision: str | None = None)
     target = source.load(dtype=settings.dtype, device=device)
     site = site.resolve(target.n_layers)
     pair = Autoencoder(target, site, statistics, settings, meta=meta, distractors_MD=distractors)
+    check_width(pair, folder)
     check_tokens(pair, meta, folder)
     if meta.get("probe"):
         with pair.backbone.use(None):
@@ -220,6 +224,8 @@ def settings_from_meta(meta: Mapping[str, Any]) -> PairSettings:
     try:
         for key in ("target", "target_fingerprint", "base_checkpoint", "site", "tokens"):
             meta[key]
+        if not meta["target"]:
+            raise KeyError("target")
         return PairSettings(
             prompt=Prompt(**meta["prompt"]),
             injection=InjectionSettings(**meta["injection"]),
@@ -238,6 +244,13 @@ def _site(meta: Mapping[str, Any]) -> Site:
         return Site(**meta["site"])
     except TypeError as error:
         raise NlaeError(f"{META}: site misnames something ({error}): it was written by another version") from error
+
+
+def check_width(pair: Autoencoder, folder: Path) -> None:
+    """The training mean against the activations of this site."""
+    width = pair.reconstructor.head.weight.shape[0]
+    if pair.has_statistics and (found := pair.statistics.mean_D.shape[0]) != width:
+        raise NlaeError(f"{folder}: its mean has {found} entries, but the site's activations have {width}")
 
 
 def check_tokens(pair: Autoencoder, meta: Mapping[str, Any], folder: Path) -> None:
@@ -270,7 +283,7 @@ def _read_tensors(folder: Path) -> tuple[SiteStatistics | None, Tensor | None, d
     try:
         statistics = _optional(folder / STATISTICS, SiteStatistics.load)
         distractors = read_distractors(folder)
-        state = load_file(str(folder / HEADS))
+        state = finite(load_file(str(folder / HEADS)))
         state |= read_roles(folder)
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise unreadable(folder, error) from error
@@ -284,7 +297,7 @@ def read_roles(folder: Path) -> dict[str, Tensor]:
         adapter = folder / role / "adapter_model.safetensors"
         weights = load_file(str(adapter if adapter.exists() else folder / role / "model.safetensors"))
         state |= {f"{role}.{k.removeprefix(PEFT_PREFIX)}": v for k, v in weights.items()}
-    return state
+    return finite(state)
 
 
 def unreadable(folder: Path, error: Exception) -> NlaeError:

@@ -115,6 +115,18 @@ def read_array(path: Path, most: int = MOST_ARRAY) -> Any:
         raise ValueError(f"its header is damaged ({type(error).__name__})") from None
 
 
+def finite(state: dict[str, Any]) -> dict[str, Any]:
+    """Tensors of weights, as they are.
+
+    Raises:
+        ValueError: one is not made of numbers that a model could have learned.
+    """
+    for name, weight in state.items():
+        if not weight.is_floating_point() or not bool(weight.isfinite().all()):
+            raise ValueError(f"{name} is not made of finite numbers")
+    return state
+
+
 class _PlainLoader(yaml.SafeLoader):
     """The safe loader without aliases."""
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 Count = Annotated[int, Field(ge=0, le=10_000_000)]
+Positive = Annotated[int, Field(ge=1, le=10_000_000)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Name = Annotated[str, Field(max_length=1000)]
 Text = Annotated[str, Field(max_length=100_000)]
@@ -72,7 +73,7 @@ class PromptEntry(Data):
     prefill: Text = ""
     marker: Name | None = None
     raw_verbalizer: Text | None = None
-    max_tokens: Count = 0
+    max_tokens: Positive = 1
 
 
 class InjectionEntry(Data):
@@ -95,7 +96,7 @@ class ReconstructorEntry(Data):
     """How much of a text is read, and whether a norm is predicted."""
 
     magnitude: bool = False
-    max_tokens: Count = 0
+    max_tokens: Positive = 1
 
 
 class Extraction(Loose):
@@ -145,7 +146,7 @@ class Sidecar(Loose):
     reconstructor_adapter: AdapterEntry | None = None
     reconstructor: ReconstructorEntry | None = None
     precision: Name | None = None
-    seed: int | None = None
+    seed: int = 0
     training: dict[Name, Any] = {}
 
 

@@ -48,10 +48,27 @@ class SiteStatistics:
 
     @classmethod
     def load(cls, path: Path) -> SiteStatistics:
-        """Read what `save` wrote."""
+        """Read what `save` wrote.
+
+        Raises:
+            ValueError: tensors of another form; KeyError where one is not there.
+        """
         tensors = load_file(str(path))
-        variance, alpha, norm_median, count = tensors["numbers"].tolist()
-        return cls(tensors["mean"], variance, alpha, norm_median, int(count))
+        return cls.of(tensors["mean"], tensors["numbers"])
+
+    @classmethod
+    def of(cls, mean_D: Tensor, numbers: Tensor) -> SiteStatistics:
+        """Statistics from tensors of a file, which may come from elsewhere.
+
+        Raises:
+            ValueError: they are of another form, or not finite.
+        """
+        if mean_D.ndim != 1 or not bool(torch.isfinite(mean_D).all()):
+            raise ValueError(f"the mean is {tuple(mean_D.shape)}, not one finite vector")
+        if numbers.shape != (4,) or not bool(torch.isfinite(numbers).all()):
+            raise ValueError(f"the numbers are {tuple(numbers.shape)}, not four finite ones")
+        variance, alpha, norm_median, count = numbers.tolist()
+        return cls(mean_D, variance, alpha, norm_median, int(count))
 
     @property
     def constant_D(self) -> Tensor:

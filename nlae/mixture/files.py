@@ -25,6 +25,7 @@ from nlae.checkpoint import (
     META,
     STATISTICS,
     check_tokens,
+    check_width,
     install,
     locate,
     read_meta,
@@ -146,6 +147,7 @@ def load(path: str | Path, *, device: str = "cpu", precision: str | None = None)
         distractors={name: unit_MD.float() for name, unit_MD in distractors.items()},
     )
     for entry, name in zip(meta["sites"], mixture.names, strict=True):
+        check_width(mixture.at(name), folder)
         check_tokens(mixture.at(name), entry, folder)
     with mixture.backbone.use(None):
         check_probes(
@@ -182,8 +184,7 @@ def _tensors(name: str, statistics: SiteStatistics) -> dict[str, Tensor]:
 def _statistics(tensors: dict[str, Tensor]) -> dict[str, SiteStatistics]:
     found = {}
     for name in {key.rpartition("/")[0] for key in tensors}:
-        variance, alpha, norm_median, count = tensors[f"{name}/numbers"].tolist()
-        found[name] = SiteStatistics(tensors[f"{name}/mean"], variance, alpha, norm_median, int(count))
+        found[name] = SiteStatistics.of(tensors[f"{name}/mean"], tensors[f"{name}/numbers"])
     return found
 
 

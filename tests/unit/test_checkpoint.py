@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
 
 from nlae.autoencoder import Autoencoder
 from nlae.backbone import RECONSTRUCTOR, VERBALIZER
@@ -116,6 +117,10 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def rewrite(path: Path, name: str, tensor: torch.Tensor) -> None:
+    save_file(load_file(str(path)) | {name: tensor}, str(path))
+
+
 DAMAGES = {
     "no sidecar": lambda f: (f / META).unlink(),
     "sidecar is not yaml": lambda f: (f / META).write_text("kind: [nla_model\n  - :"),
@@ -129,6 +134,12 @@ DAMAGES = {
     "other weights": lambda f: change(f, lambda m: m.update(target_fingerprint="tiny-0")),
     "site out of range": lambda f: change(f, lambda m: m["site"].update(layer=99)),
     "unknown site key": lambda f: change(f, lambda m: m["site"].update(place=1)),
+    "no target": lambda f: change(f, lambda m: m.update(target=None)),
+    "no seed": lambda f: change(f, lambda m: m.update(seed=None)),
+    "statistics of another width": lambda f: rewrite(f / "statistics.safetensors", "mean", torch.zeros(7)),
+    "statistics of another form": lambda f: rewrite(f / "statistics.safetensors", "numbers", torch.tensor(1.0)),
+    "statistics not finite": lambda f: rewrite(f / "statistics.safetensors", "mean", torch.full((32,), torch.nan)),
+    "weights not finite": lambda f: rewrite(f / "heads.safetensors", "head.weight", torch.full((32, 32), torch.nan)),
     "head cut": lambda f: cut(f / "heads.safetensors"),
     "head missing": lambda f: (f / "heads.safetensors").unlink(),
     "statistics cut": lambda f: cut(f / "statistics.safetensors"),
