@@ -20,7 +20,7 @@ from transformers import DynamicCache, PreTrainedTokenizerBase
 
 from nlae.backbone import RECONSTRUCTOR, REFERENCE, VERBALIZER, AdapterSettings, Backbone
 from nlae.errors import NlaeError
-from nlae.functional.injection import MODES, inject, to_scale
+from nlae.functional.injection import MODES, Writer, identity_map, linear_map, to_scale, untouched
 from nlae.functional.likelihood import token_logprobs
 from nlae.functional.transfers import send
 from nlae.prompt import Prompt, VerbalizerPrompt
@@ -108,10 +108,10 @@ class Verbalizer(nn.Module):
         width = backbone.target.d_model
         self.maps = nn.ModuleDict()
         if settings.mode == "affine":
-            self.maps[VERBALIZER] = _identity_map(width).to(backbone.target.device)
+            self.maps[VERBALIZER] = identity_map(width).to(backbone.target.device)
         self.is_wide = backbone.trunk(RECONSTRUCTOR, self.site).width != width
         if self.is_wide and settings.map == "learned":
-            self.maps[WIDE + VERBALIZER] = _linear(self._down_DN().clone()).to(backbone.target.device)
+            self.maps[WIDE + VERBALIZER] = linear_map(self._down_DN().clone()).to(backbone.target.device)
 
     def freeze_reference(self) -> None:
         """Make role `reference` a frozen copy of all that has been learned: adapter (or weights) and maps."""
@@ -252,13 +252,13 @@ class Verbalizer(nn.Module):
         tail = self.on_device((self.ids.slot_id, *self.ids.suffix_ids))
         model = self.backbone.language_model(role)
         embedded_BTD = self.backbone.target.architecture.embedding(model)(tail.expand(len(activation_BD), -1))
-        writer = _Writer(self.injected(activation_BD, role), self.settings.mode) if inject_vector else _untouched
+        writer = Writer(self.injected(activation_BD, role), self.settings.mode) if inject_vector else untouched
         if self.settings.point == "embedding":
             times = embedding_multiplier(model)
             embedded_BTD = writer(embedded_BTD * times) / times if times != 1 else writer(embedded_BTD)
         with self._after_block(decoder, writer):
             output = read_on(decoder, cache, inputs_embeds=embedded_BTD, **given)
-        if isinstance(writer, _Writer) and writer.calls != 1:
+        if isinstance(writer, Writer) and writer.calls != 1:
             raise NlaeError(f"the activation was injected {writer.calls} times instead of once: unsupported decoder")
         hidden_BTD: Tensor = output.last_hidden_state
         return hidden_BTD
@@ -310,33 +310,3 @@ class Verbalizer(nn.Module):
         known = slice(self.backbone.target.n_tokens)  # what is never drawn has no probability here either
         weight_VD, bias_V = head.weight[known], None if bias_V is None else bias_V[known]
         return token_logprobs(hidden_ND, token_N, weight_VD, bias_V, scale=shape.scale, cap=shape.cap).float()
-
-
-class _Writer:
-    """Injects once per forward and counts: a silent miss reads as fluent text about nothing."""
-
-    def __init__(self, vector_BD: Tensor, mode: str) -> None:
-        self.vector_BD, self.mode, self.calls = vector_BD, mode, 0
-
-    def __call__(self, hidden_BTD: Tensor) -> Tensor:
-        self.calls += 1
-        return inject(hidden_BTD, self.vector_BD, slot=0, mode=self.mode)
-
-
-def _untouched(hidden_BTD: Tensor) -> Tensor:
-    return hidden_BTD
-
-
-def _identity_map(width: int) -> nn.Linear:
-    linear = nn.Linear(width, width)
-    with torch.no_grad():
-        linear.weight.copy_(torch.eye(width))
-        linear.bias.zero_()
-    return linear
-
-
-def _linear(weight: Tensor) -> nn.Linear:
-    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
-    with torch.no_grad():
-        linear.weight.copy_(weight)
-    return linear

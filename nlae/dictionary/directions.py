@@ -3,93 +3,27 @@
 `load` reads a SAELens folder (`cfg.json` and `sae_weights.safetensors`, of the versions before and since 6) or a
 safetensors file with `directions` (n, d). A feature's activation is what its encoder says times the norm of its decoder
 row, that is the length of what it writes; a bare direction's is the projection of the activation. So nothing changes
-when rows are rescaled. Left out, each refused with a line: gated and other architectures whose encoder is
-not one linear map and a non-linearity, activations normalised in ways that need numbers the folder does not hold,
-attention sites, and pickled weights.
+when rows are rescaled. Left out: pickled weights.
 """
 
 from __future__ import annotations
 
-import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.nn import functional as F
 
+from nlae.dictionary.saelens import Encoder, read_saelens, read_tensors, saelens_site
 from nlae.errors import NlaeError
-from nlae.foreign import read_json
 from nlae.target.site import Site
 
 if TYPE_CHECKING:
     from nlae.target import Target
-
-logger = logging.getLogger(__name__)
-CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
-ARCHITECTURES = ("standard", "topk", "jumprelu")
-# hook names of TransformerLens: pattern, kind of site, what to add to the layer
-_HOOKS = (
-    (r"blocks\.([0-9]{1,6})\.hook_resid_post", "resid", 0),
-    (r"blocks\.([0-9]{1,6})\.hook_resid_pre", "resid", -1),
-    (r"blocks\.([0-9]{1,6})\.hook_mlp_out", "mlp_out", 0),
-    (r"blocks\.([0-9]{1,6})\.mlp\.hook_post", "mlp_neurons", 0),
-    # and of a model of transformers
-    (r"(?:model|transformer|gpt_neox)\.(?:layers|h)\.([0-9]{1,6})", "resid", 0),
-    (r"(?:model|transformer|gpt_neox)\.(?:layers|h)\.([0-9]{1,6})\.mlp", "mlp_out", 0),
-)
-
-
-@dataclass(frozen=True)
-class Encoder:
-    """Pre-activations (x·scale − b_dec)·W_enc + b_enc, then a non-linearity.
-
-    Attributes:
-        weight_dn: W_enc, (d, n).
-        bias_n: b_enc.
-        centre_d: what is taken off the input first; zeros where the autoencoder does not.
-        architecture: `standard` (ReLU), `topk` (the k largest, then ReLU) or `jumprelu` (ReLU where above a threshold).
-        k: of `topk`.
-        threshold_n: of `jumprelu`.
-        gain_n: what pre-activations are multiplied by before the non-linearity, or None.
-        unit_input: the input is first scaled to norm √d.
-        size_n: what activations are multiplied by at last: the norm of what a feature writes at 1, or None.
-    """
-
-    weight_dn: Tensor
-    bias_n: Tensor
-    centre_d: Tensor
-    architecture: str = "standard"
-    k: int | None = None
-    threshold_n: Tensor | None = None
-    gain_n: Tensor | None = None
-    unit_input: bool = False
-    size_n: Tensor | None = None
-
-    def __call__(self, input_Md: Tensor) -> Tensor:
-        """Feature activations (M, n), float32, never negative."""
-        active_Mn = self._active(input_Md)
-        return active_Mn if self.size_n is None else active_Mn * self.size_n
-
-    def _active(self, input_Md: Tensor) -> Tensor:
-        input_Md = input_Md.float()
-        if self.unit_input:
-            input_Md = input_Md * (input_Md.shape[1] ** 0.5 / input_Md.norm(dim=-1, keepdim=True))
-        raw_Mn = (input_Md - self.centre_d) @ self.weight_dn + self.bias_n
-        if self.gain_n is not None:
-            raw_Mn = raw_Mn * self.gain_n
-        if self.architecture == "topk":
-            assert self.k is not None
-            top = raw_Mn.topk(min(self.k, raw_Mn.shape[1]), dim=-1)
-            return torch.zeros_like(raw_Mn).scatter(-1, top.indices, top.values.relu())
-        if self.architecture == "jumprelu":
-            assert self.threshold_n is not None
-            return raw_Mn.relu() * (raw_Mn > self.threshold_n)
-        return raw_Mn.relu()
 
 
 @dataclass(frozen=True)
@@ -141,7 +75,7 @@ class Directions:
             NlaeError: nothing readable there, an unsupported kind, or another model's width.
         """
         path = Path(path).expanduser()
-        found = _load_saelens(path) if path.is_dir() else _load_file(path)
+        found = cls(path.name, *read_saelens(path)) if path.is_dir() else _load_file(path)
         if found.write_nd.ndim != 2 or found.write_nd.shape[1] != width:
             raise NlaeError(
                 f"{path}: directions of shape {tuple(found.write_nd.shape)} do not fit activations with {width} "
@@ -164,8 +98,9 @@ def named_site(path: Path | str) -> Site | None:
     """
     path = Path(path).expanduser()
     if path.is_dir():
-        return _saelens_site(_settings(path), path)
-    named = _metadata(path).get("site")
+        return saelens_site(path)
+    _, metadata = read_tensors(path, ())
+    named = metadata.get("site")
     return _own_site(named, path) if named else None
 
 
@@ -211,7 +146,7 @@ def read_site(
 
 
 def _load_file(path: Path) -> Directions:
-    tensors, metadata = _tensors(path)
+    tensors, metadata = read_tensors(path)
     if "directions" not in tensors:
         raise NlaeError(f"{path}: no tensor named 'directions' in it (found {', '.join(sorted(tensors)) or 'none'})")
     named = metadata.get("site")
@@ -224,117 +159,3 @@ def _own_site(name: str, path: Path) -> Site:
     if not re.fullmatch(r"[0-9]{1,6}", layer):
         raise NlaeError(f"{path}: site {name!r} is not of the form resid.12")
     return Site(kind, int(layer))
-
-
-def _load_saelens(folder: Path) -> Directions:
-    settings = _settings(folder)
-    tensors, _ = _tensors(folder / WEIGHTS)
-    missing = [name for name in ("W_enc", "b_enc", "W_dec", "b_dec") if name not in tensors]
-    if missing:
-        raise NlaeError(f"{folder / WEIGHTS}: no {', '.join(missing)} in it; only autoencoders with these are read")
-    given = {name: tensor.float() for name, tensor in tensors.items()}
-    if "threshold" not in given and "log_threshold" in given:  # as it is trained
-        given["threshold"] = given["log_threshold"].exp()
-    if given["W_enc"].T.shape != given["W_dec"].shape or given["b_enc"].shape != given["W_dec"].shape[:1]:
-        raise NlaeError(f"{folder / WEIGHTS}: encoder and decoder do not have matching shapes; the file is damaged")
-    encoder = _encoder(settings, given, folder)
-    return Directions(folder.name, _saelens_site(settings, folder), F.normalize(given["W_dec"], dim=-1), encoder)
-
-
-def _settings(folder: Path) -> dict[str, Any]:
-    """`cfg.json` with the names of version 6, whichever version wrote it."""
-    path = folder / CONFIG
-    try:
-        read = read_json(path)
-    except (OSError, ValueError) as error:
-        raise NlaeError(f"{path}: cannot be read ({type(error).__name__}); give a folder that SAELens saved") from error
-    if not isinstance(read, Mapping):
-        raise NlaeError(f"{path}: holds no settings; give a folder that SAELens saved")
-    settings = {**read, **(read.get("metadata") or {})}
-    settings.setdefault("hook_name", settings.get("hook_point"))
-    kind = settings.get("activation_fn_str", settings.get("activation_fn", "relu"))
-    settings["activation"] = kind
-    settings.setdefault("architecture", "standard")
-    if kind == "topk":
-        if settings["architecture"] == "standard":  # before version 6 a non-linearity, and no architecture
-            settings["architecture"] = "topk"
-        settings.setdefault("k", (settings.get("activation_fn_kwargs") or {}).get("k"))
-    return settings
-
-
-def _encoder(settings: Mapping[str, Any], given: Mapping[str, Tensor], folder: Path) -> Encoder:
-    architecture = str(settings["architecture"])
-    where = folder / CONFIG
-    known = ("relu", "topk") if architecture == "topk" else ("relu",)
-    if architecture not in ARCHITECTURES or settings["activation"] not in known:
-        raise NlaeError(
-            f"{where}: architecture {architecture!r} with {settings['activation']!r} is not read; "
-            f"only {', '.join(ARCHITECTURES)} are"
-        )
-    normalised = settings.get("normalize_activations") or "none"
-    if normalised not in ("none", "constant_norm_rescale"):
-        raise NlaeError(f"{where}: normalize_activations={normalised} is not read; fold it into the weights first")
-    if settings.get("reshape_activations", "none") != "none":
-        raise NlaeError(f"{where}: reshape_activations={settings['reshape_activations']} is not read")
-    k = settings.get("k")
-    if architecture == "topk" and (not isinstance(k, int) or isinstance(k, bool) or k < 1):
-        raise NlaeError(f"{where}: a topk autoencoder without k, or k={k} is no count")
-    threshold_n = given.get("threshold")
-    if architecture == "jumprelu" and (threshold_n is None or threshold_n.shape != given["b_enc"].shape):
-        raise NlaeError(
-            f"{folder / WEIGHTS}: a jumprelu autoencoder without its threshold, one number for each feature"
-        )
-    rescaled = bool(settings.get("rescale_acts_by_decoder_norm"))
-    if rescaled and architecture != "topk":
-        raise NlaeError(f"{where}: rescale_acts_by_decoder_norm with {architecture} is not read; only with topk")
-    norm_n = given["W_dec"].norm(dim=-1)
-    size_n = torch.ones_like(norm_n) if rescaled else norm_n  # rescaled activations hold it already
-    if settings.get("finetuning_scaling_factor") and "scaling_factor" in given:
-        size_n = size_n * given["scaling_factor"]
-    # before version 6 a missing key meant yes, and so it does since
-    centred = bool(settings.get("apply_b_dec_to_input", True))
-    return Encoder(
-        given["W_enc"],
-        given["b_enc"],
-        given["b_dec"] if centred else torch.zeros_like(given["b_dec"]),
-        architecture,
-        k=k if architecture == "topk" else None,
-        threshold_n=threshold_n if architecture == "jumprelu" else None,
-        gain_n=norm_n if rescaled else None,
-        unit_input=normalised == "constant_norm_rescale",
-        size_n=size_n,
-    )
-
-
-def _saelens_site(settings: Mapping[str, Any], folder: Path) -> Site:
-    """The site that a hook name stands for.
-
-    Raises:
-        NlaeError: a hook that no site of ours reads.
-    """
-    hook = str(settings.get("hook_name"))
-    if settings.get("hook_head_index") is not None:
-        raise NlaeError(f"{folder / CONFIG}: it reads a single attention head, which no site does")
-    for pattern, kind, shift in _HOOKS:
-        match = re.fullmatch(pattern, hook)
-        if match and int(match[1]) + shift >= 0:
-            if (settings.get("model_from_pretrained_kwargs") or {}).get("center_writing_weights"):
-                logger.warning("%s: trained on a model with centred weights; its activations differ here", folder)
-            return Site(kind, int(match[1]) + shift)
-    known = ", ".join(pattern.replace("\\", "").replace("([0-9]{1,6})", "N") for pattern, _, _ in _HOOKS)
-    raise NlaeError(f"{folder / CONFIG}: hook_name={hook!r} is no site that is read here; known: {known}")
-
-
-def _metadata(path: Path) -> dict[str, str]:
-    return _tensors(path, ())[1]
-
-
-def _tensors(path: Path, names: Sequence[str] | None = None) -> tuple[dict[str, Tensor], dict[str, str]]:
-    try:
-        with safe_open(str(path), framework="pt") as handle:
-            opened: Callable[[str], Tensor] = handle.get_tensor
-            wanted = list(handle.keys()) if names is None else names
-            return {name: opened(name) for name in wanted}, dict(handle.metadata() or {})
-    except (OSError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise NlaeError(f"{path}: cannot be read ({reason}); give a SAELens folder or a safetensors file") from error

@@ -1,14 +1,14 @@
 """Putting a vector into the slot of a prompt.
 
-`replace` is the paper's way; `add` is norm-matched addition (activation oracles); a learned affine map is a module and
-lives with the verbalizer, which applies it before `replace`. Steering arbitrary positions is left out: a slot is one
-position, the same in every row, because everything before it is a shared prefix.
+`replace` is the paper's way; `add` is norm-matched addition (activation oracles); a learned map is a module that starts
+here and lives with the verbalizer, which applies it before `replace`. Steering arbitrary positions is left out: a slot
+is one position, the same in every row, because everything before it is a shared prefix.
 """
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nlae.functional.scaling import unit
 
@@ -44,3 +44,42 @@ def inject(hidden_BTD: Tensor, vector_BD: Tensor, slot: int, mode: str) -> Tenso
         vector_BD = here_BD + here_BD.norm(dim=-1, keepdim=True) * unit(vector_BD)
     middle = vector_BD.to(hidden_BTD.dtype).unsqueeze(1)
     return torch.cat([hidden_BTD[:, :slot], middle, hidden_BTD[:, slot + 1 :]], dim=1)
+
+
+class Writer:
+    """Injects at slot 0 and counts how often: a silent miss reads as fluent text about nothing.
+
+    Args:
+        vector_BD: as in `inject`.
+        mode: as in `inject`.
+    """
+
+    def __init__(self, vector_BD: Tensor, mode: str) -> None:
+        self.vector_BD, self.mode, self.calls = vector_BD, mode, 0
+
+    def __call__(self, hidden_BTD: Tensor) -> Tensor:
+        """The stream with the vector in it."""
+        self.calls += 1
+        return inject(hidden_BTD, self.vector_BD, slot=0, mode=self.mode)
+
+
+def untouched(hidden_BTD: Tensor) -> Tensor:
+    """The stream as it is: what stands in for a `Writer` where nothing is injected."""
+    return hidden_BTD
+
+
+def identity_map(width: int) -> nn.Linear:
+    """An affine map that changes nothing yet."""
+    made = nn.Linear(width, width)
+    with torch.no_grad():
+        made.weight.copy_(torch.eye(width))
+        made.bias.zero_()
+    return made
+
+
+def linear_map(weight_OI: Tensor) -> nn.Linear:
+    """A linear map that starts as this matrix."""
+    made = nn.Linear(weight_OI.shape[1], weight_OI.shape[0], bias=False)
+    with torch.no_grad():
+        made.weight.copy_(weight_OI)
+    return made

@@ -9,6 +9,7 @@ from torch import Tensor
 from nlae import verbalizer as module
 from nlae.backbone import REFERENCE, VERBALIZER
 from nlae.errors import NlaeError
+from nlae.functional import injection
 from nlae.verbalizer import InjectionSettings
 from pairs import responses
 
@@ -73,13 +74,13 @@ def test_the_prompt_is_read_once_per_vector(make_pair, activations):
 def test_trap_10_injected_at_prefill_and_never_again(make_pair, activations, monkeypatch, point):
     pair = make_pair("llama", point=point)
     calls: list[int] = []
-    plain = module.inject
+    plain = injection.inject
 
     def counting(hidden_BTD: Tensor, *args: object, **more: object) -> Tensor:
         calls.append(hidden_BTD.shape[1])
         return plain(hidden_BTD, *args, **more)
 
-    monkeypatch.setattr(module, "inject", counting)
+    monkeypatch.setattr(injection, "inject", counting)
     token_BT = responses(pair, 6)[:, :6]
     with torch.no_grad(), pair.backbone.use(VERBALIZER):
         logits_BV, cache = pair.verbalizer.prefill(activations, VERBALIZER)
