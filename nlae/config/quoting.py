@@ -52,7 +52,10 @@ def quote_paths(overrides: Sequence[str], sweeps: bool = False) -> list[str]:
 
 
 def _quote(value: str) -> str:
-    return value if value in ("", "null") or _WHOLE.fullmatch(value) or _plain(f"x={value}", value) else quoted(value)
+    if value in ("", "null") or _WHOLE.fullmatch(value):
+        return value
+    # what stands behind a backslash decides what it means, and in a list a comma does
+    return value if "\\" not in value and _plain(f"x={value}", value) else quoted(value)
 
 
 def _items(text: str) -> Iterator[str]:

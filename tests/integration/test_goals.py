@@ -275,7 +275,7 @@ def test_out_of_memory_one_lowers_keys_and_the_stage_goes_on_to_the_same_numbers
             assert main([stage, *words]) != 0
         assert left[0] <= 0
         assert not (whole / "manifest.json").exists()
-        assert whole.exists() == (stage != "extract"), "its first shard was lost, and no other file was there"
+        assert whole.exists(), "what was made so far is kept"
         assert main([stage, *words, *lowered]) == 0
         assert [path for path in (tmp_path / stage).iterdir() if path.is_dir()] == [whole]
         found = metrics_of(tmp_path, stage)

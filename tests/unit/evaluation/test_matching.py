@@ -60,7 +60,8 @@ def speaker() -> SimpleNamespace:
     sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
     model = LlamaForCausalLM(LlamaConfig(vocab_size=100, max_position_embeddings=128, **sizes)).eval()
     architecture = SimpleNamespace(decoder=lambda model: model.model)
-    return SimpleNamespace(target=SimpleNamespace(model=model, architecture=architecture, device="cpu"))
+    target = SimpleNamespace(model=model, architecture=architecture, device="cpu", logits=model.lm_head)
+    return SimpleNamespace(target=target)
 
 
 def test_log_likelihood_against_one_sequence_at_a_time(speaker: SimpleNamespace) -> None:
