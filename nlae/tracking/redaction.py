@@ -146,7 +146,7 @@ def _plain_url(found: re.Match[str]) -> str:
 
 
 def _environment() -> Iterator[str]:
-    """Values of environment variables that are secrets by their names."""
+    """Values of environment variables that are secrets by their names; the shell's PWD and other places are none."""
     for name, value in os.environ.items():
-        if len(value) >= 8 and is_secret(name):
+        if len(value) >= 8 and is_secret(name) and not os.path.exists(value):
             yield value

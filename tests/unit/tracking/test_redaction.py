@@ -84,3 +84,12 @@ def test_a_hostile_text_takes_no_time() -> None:
         started = time.perf_counter()
         hide(text)
         assert time.perf_counter() - started < 20, text[:8]
+
+
+def test_places_are_no_secrets_whatever_their_variable_is_called(tmp_path, monkeypatch) -> None:
+    for name in ("PWD", "OLDPWD", "SESSION_COOKIES", "SSH_AUTH"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.setenv("DB_PWD", "correct-horse-9")
+    said = f"job 1: nlae corpus 'paths.artifacts={tmp_path}/a'"
+    assert hide(said) == said
+    assert hide("it was correct-horse-9") == "it was ***"
