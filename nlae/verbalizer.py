@@ -306,7 +306,9 @@ class Verbalizer(nn.Module):
     def _token_logprobs(self, hidden_ND: Tensor, token_N: Tensor, role: str) -> Tensor:
         model: Any = self.backbone.language_model(role)
         head = model.get_output_embeddings()
-        shape, bias_V = LogitShape.of(model), getattr(head, "bias", None)
-        known = slice(self.backbone.target.n_tokens)  # what is never drawn has no probability here either
-        weight_VD, bias_V = head.weight[known], None if bias_V is None else bias_V[known]
+        shape, weight_VD, bias_V = LogitShape.of(model), head.weight, getattr(head, "bias", None)
+        known = self.backbone.target.n_tokens
+        if known < len(weight_VD):  # what is never drawn has no probability here either
+            # only then: the gradient of a part is copied into one of the whole, and autocast casts it each time anew
+            weight_VD, bias_V = weight_VD[:known], None if bias_V is None else bias_V[:known]
         return token_logprobs(hidden_ND, token_N, weight_VD, bias_V, scale=shape.scale, cap=shape.cap).float()

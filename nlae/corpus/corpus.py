@@ -92,10 +92,6 @@ class Corpus:
         ids: list[int] = self.documents["input_ids"][int(document)].as_py()
         return ids
 
-    def row_source(self, row: int) -> str:
-        """The source work of a row."""
-        return self.source[int(self.rows.document[row])]
-
     def token_ids(self, document: int) -> Ints:
         """As `input_ids`, as int64[n]."""
         return np.asarray(self.documents["input_ids"][int(document)].values.to_numpy(), dtype=np.int64)

@@ -101,10 +101,19 @@ def read_saelens(folder: Path) -> tuple[Site, Tensor, Encoder]:
     given = {name: tensor.float() for name, tensor in tensors.items()}
     if "threshold" not in given and "log_threshold" in given:  # as it is trained
         given["threshold"] = given["log_threshold"].exp()
-    if given["W_enc"].T.shape != given["W_dec"].shape or given["b_enc"].shape != given["W_dec"].shape[:1]:
+    if not _fits(given):
         raise NlaeError(f"{folder / WEIGHTS}: encoder and decoder do not have matching shapes; the file is damaged")
     encoder = _encoder(settings, given, folder)
     return _site(settings, folder), F.normalize(given["W_dec"], dim=-1), encoder
+
+
+def _fits(given: Mapping[str, Tensor]) -> bool:
+    """Whether all tensors have the decoder's widths: one of another width may broadcast, to wrong numbers."""
+    if given["W_dec"].ndim != 2:
+        return False
+    n, d = given["W_dec"].shape
+    wanted = {"W_enc": (d, n), "b_enc": (n,), "b_dec": (d,)}
+    return all(tuple(given[name].shape) == shape for name, shape in wanted.items())
 
 
 def saelens_site(folder: Path) -> Site:
@@ -125,7 +134,7 @@ def _settings(folder: Path) -> dict[str, Any]:
         raise NlaeError(f"{path}: cannot be read ({type(error).__name__}); give a folder that SAELens saved") from error
     if not isinstance(read, Mapping):
         raise NlaeError(f"{path}: holds no settings; give a folder that SAELens saved")
-    settings = {**read, **(read.get("metadata") or {})}
+    settings = {**read, **_part(read, "metadata", path)}
     settings.setdefault("hook_name", settings.get("hook_point"))
     kind = settings.get("activation_fn_str", settings.get("activation_fn", "relu"))
     settings["activation"] = kind
@@ -133,8 +142,20 @@ def _settings(folder: Path) -> dict[str, Any]:
     if kind == "topk":
         if settings["architecture"] == "standard":  # before version 6 a non-linearity, and no architecture
             settings["architecture"] = "topk"
-        settings.setdefault("k", (settings.get("activation_fn_kwargs") or {}).get("k"))
+        settings.setdefault("k", _part(settings, "activation_fn_kwargs", path).get("k"))
     return settings
+
+
+def _part(settings: Mapping[str, Any], name: str, path: Path) -> Mapping[str, Any]:
+    """Settings within the settings; none where nothing is given.
+
+    Raises:
+        NlaeError: something else stands there.
+    """
+    found = settings.get(name) or {}
+    if not isinstance(found, Mapping):
+        raise NlaeError(f"{path}: {name} holds no settings; give a folder that SAELens saved")
+    return found
 
 
 def _encoder(settings: Mapping[str, Any], given: Mapping[str, Tensor], folder: Path) -> Encoder:
@@ -165,6 +186,8 @@ def _encoder(settings: Mapping[str, Any], given: Mapping[str, Tensor], folder: P
     norm_n = given["W_dec"].norm(dim=-1)
     size_n = torch.ones_like(norm_n) if rescaled else norm_n  # rescaled activations hold it already
     if settings.get("finetuning_scaling_factor") and "scaling_factor" in given:
+        if given["scaling_factor"].shape != norm_n.shape:
+            raise NlaeError(f"{folder / WEIGHTS}: scaling_factor is not a number for each feature; the file is damaged")
         size_n = size_n * given["scaling_factor"]
     # before version 6 a missing key meant yes, and so it does since
     centred = bool(settings.get("apply_b_dec_to_input", True))
@@ -193,7 +216,7 @@ def _site(settings: Mapping[str, Any], folder: Path) -> Site:
     for pattern, kind, shift in _HOOKS:
         match = re.fullmatch(pattern, hook)
         if match and int(match[1]) + shift >= 0:
-            if (settings.get("model_from_pretrained_kwargs") or {}).get("center_writing_weights"):
+            if _part(settings, "model_from_pretrained_kwargs", folder / CONFIG).get("center_writing_weights"):
                 logger.warning("%s: trained on a model with centred weights; its activations differ here", folder)
             return Site(kind, int(match[1]) + shift)
     known = ", ".join(pattern.replace("\\", "").replace("([0-9]{1,6})", "N") for pattern, _, _ in _HOOKS)

@@ -63,15 +63,3 @@ class SitesReader:
         )
         norms = {name: read[name].norm(dim=-1).cpu() for name in set(self._norm_of)}
         return [(read[site.name].cpu(), norms[name]) for site, name in zip(self._sites, self._norm_of, strict=True)]
-
-
-class Reader(SitesReader):
-    """A reader of one site."""
-
-    def __init__(self, target: Target, site: Site) -> None:
-        super().__init__(target, [site])
-        self.width = self.widths[0]
-
-    def read_one(self, ids: Sequence[Sequence[int]], places: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
-        """As `read`, at the one site."""
-        return self.read(ids, places)[0]

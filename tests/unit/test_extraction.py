@@ -50,7 +50,7 @@ def test_rows_equal_the_full_model_read_one_by_one(tmp_path, target, corpus, sit
             torch.testing.assert_close(rows.activations([index])[0], expected, rtol=1e-4, atol=1e-4)
             assert rows.resid_norm[index] == pytest.approx(float(residual.values[0][0, -1].norm()), rel=1e-4)
             assert rows.context_ids(index) == corpus.context_ids(row)[-64:]
-            assert rows.source[index] == corpus.row_source(row)
+            assert rows.source[index] == corpus.source[int(corpus.rows.document[row])]
             assert rows.token_id[index] == corpus.rows.token_id[row]
 
 

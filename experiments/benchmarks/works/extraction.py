@@ -17,7 +17,7 @@ from experiments.benchmarks.models import sample
 from experiments.benchmarks.session import Session
 from experiments.benchmarks.works import subject
 from nlae.extraction import extract
-from nlae.target.reading import Reader
+from nlae.target.reading import SitesReader
 
 
 def ours(job: Job, session: Session) -> None:
@@ -45,9 +45,9 @@ def ours(job: Job, session: Session) -> None:
         return int(metrics["tokens"])
 
     def check() -> list[float]:
-        reader = Reader(target, resolved)
+        reader = SitesReader(target, [resolved])
         few = [place for place in job.places if place[0] < 2]
-        return sample(reader.read_one(job.document_ids[:2], few)[0])
+        return sample(reader.read(job.document_ids[:2], few)[0][0])
 
     with torch.no_grad():
         session.serve(repeat, check)

@@ -44,7 +44,7 @@ def test_corpus_is_consistent(tmp_path, tokenizer):
         context = corpus.context_ids(row)
         assert context == corpus.input_ids(document)[: position + 1]
         assert context[-1] == rows.token_id[row]
-        assert rows.split[row] == corpus.split[document] == split_of_work[corpus.row_source(row)]
+        assert rows.split[row] == corpus.split[document] == split_of_work[corpus.source[document]]
         assert corpus.text(document).startswith(corpus.prefix_text(row, tokenizer))
     assert metrics["rows"] == len(rows) == sum(metrics[f"rows_{s}"] for s in ("train", "val", "test"))
     assert metrics["rows_test_long"] > 0

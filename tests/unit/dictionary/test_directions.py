@@ -113,6 +113,17 @@ REFUSED: dict[str, tuple[dict[str, Any], tuple[str, ...], str]] = {
     "no threshold": (new("jumprelu"), ("threshold",), "without its threshold"),
     "normalised": (new("standard", normalize_activations="layer_norm"), (), "normalize_activations=layer_norm"),
     "tanh": ({**OLD, "activation_fn_str": "tanh-relu"}, (), "'tanh-relu' is not read"),
+    "metadata is a list": ({**OLD, "metadata": [1]}, (), "metadata holds no settings"),
+    "arguments are a text": (
+        {**OLD, "activation_fn_str": "topk", "activation_fn_kwargs": "k"},
+        (),
+        "activation_fn_kwargs holds no settings",
+    ),
+    "the model's arguments are a list": (
+        {**OLD, "model_from_pretrained_kwargs": ["x"]},
+        (),
+        "model_from_pretrained_kwargs holds no settings",
+    ),
 }
 
 
@@ -122,6 +133,15 @@ def test_what_cannot_be_read_faithfully_is_refused_in_one_line(tmp_path, case):
     with pytest.raises(NlaeError, match=said) as caught:
         Directions.load(folder(tmp_path, settings, drop), D)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["W_enc", "b_enc", "b_dec", "W_dec", "scaling_factor"])
+def test_a_tensor_of_another_width_is_refused_and_never_broadcast(tmp_path, name):
+    given = {**weights(), "scaling_factor": torch.ones(N)}
+    place = folder(tmp_path, {**OLD, "finetuning_scaling_factor": True})
+    save_file(given | {name: given[name].flatten()[:1].clone()}, place / "sae_weights.safetensors")
+    with pytest.raises(NlaeError, match=r"the file is damaged"):
+        Directions.load(place, D)
 
 
 def test_a_file_of_bare_directions(tmp_path):

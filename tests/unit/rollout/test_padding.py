@@ -7,6 +7,7 @@ import torch
 
 import fake_vllm
 from nlae.errors import NlaeError
+from nlae.functional.likelihood import token_logprobs
 from nlae.rollout import LocalRollout, PlainRollout, VllmRollout
 from nlae.rollout.vllm import Api
 from nlae.target import TinyTarget
@@ -71,6 +72,19 @@ def test_a_full_copy_learns_without_its_padding(make_pair, activations):
     head = pair.backbone.language_model("verbalizer").get_output_embeddings().weight
     assert head.grad[: pair.target.n_tokens].abs().max() > 0
     assert head.grad[pair.target.n_tokens :].abs().max() == 0
+
+
+def test_without_padding_the_head_is_multiplied_whole(make_pair, activations, monkeypatch):
+    """A part of it would cost a copy of its gradient for each micro-batch."""
+    pair = make_pair(adapter=None)
+    assert pair.target.n_tokens == pair.target.embedding_rows
+    given = []
+    monkeypatch.setattr(
+        "nlae.verbalizer.token_logprobs", lambda *args, **more: given.append(args[2]) or token_logprobs(*args, **more)
+    )
+    token_BT, _ = pair.verbalizer.encode_responses(["a river"])
+    pair.verbalizer.logprobs(activations[:1], token_BT)
+    assert given[0] is pair.backbone.language_model("verbalizer").get_output_embeddings().weight
 
 
 def test_a_token_that_the_model_lacks_is_named_when_it_is_read():
