@@ -174,5 +174,5 @@ def _places(weights: Sequence[Tensor]) -> list[int]:
 
 
 def _checksum(weight: Tensor) -> int:
-    """Of the bits of a weight on the host: a hundredth of what packing it costs, and no second copy."""
+    """Of the bits of a weight on the host, without a second copy: half of what packing as many numbers takes."""
     return zlib.crc32(weight.detach().reshape(-1).view(torch.uint8).numpy().data)

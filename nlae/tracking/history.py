@@ -8,13 +8,12 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from nlae.errors import NlaeError
 from nlae.foreign import parse_json
 from nlae.tracking.run import Relayed, Run
 
 HISTORY = "history.jsonl"
 
-__all__ = ["HISTORY", "History", "Recorded", "Replayed", "read_history"]
+__all__ = ["HISTORY", "History", "Recorded", "Replayed"]
 
 
 class History:
@@ -103,17 +102,6 @@ class Replayed(Relayed):
             if before is None or update < before:
                 known = {name: value for name, value in point.items() if name != "update" and value is not None}
                 super().log(known, update)
-
-
-def read_history(path: Path) -> list[dict[str, float | None]]:
-    """All points of a finished history, oldest first; each holds `update` and whatever was measured there.
-
-    Raises:
-        NlaeError: there is no such file.
-    """
-    if not path.exists():
-        raise NlaeError(f"no learning curves at {path}: the stage that writes them has not run; rerun it")
-    return _points(path)
 
 
 def _points(path: Path) -> list[dict[str, float | None]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from nlae.lazy import lazily
 
 if TYPE_CHECKING:
-    from nlae.dictionary.scan.decoys import decoy_panel, permute_within, token_counts
+    from nlae.dictionary.scan.decoys import decoy_panel, token_counts
     from nlae.dictionary.scan.folder import Exemplars, Moments, Panel, Scan
     from nlae.dictionary.scan.output_side import promoted
     from nlae.dictionary.scan.panels import roles
@@ -22,7 +22,6 @@ __all__ = [
     "Scan",
     "ScanSettings",
     "decoy_panel",
-    "permute_within",
     "promoted",
     "roles",
     "scan",
@@ -38,7 +37,6 @@ __getattr__ = lazily(
         "Scan": "folder",
         "ScanSettings": "settings",
         "decoy_panel": "decoys",
-        "permute_within": "decoys",
         "promoted": "output_side",
         "roles": "panels",
         "scan": "scanning",

@@ -56,20 +56,6 @@ def strata(token_id: Ints, frequency_rank: Ints) -> Ints:
     return stratum
 
 
-def permute_within(token_id: Ints, frequency_rank: Ints, generator: torch.Generator) -> Ints:
-    """Where each position takes its decoy's activation from.
-
-    Args:
-        token_id: int64 [n].
-        frequency_rank: class of corpus frequency of each of them, int64 [n]; see `frequency_rank`.
-        generator: decides the order within the strata; on the CPU.
-
-    Returns:
-        int64 [n], a permutation that leaves every stratum in place; apply it as `activations[index]`.
-    """
-    return cycles(strata(token_id, frequency_rank), 1, generator)[0]
-
-
 def cycles(stratum: Ints, count: int, generator: torch.Generator) -> Ints:
     """`count` independent permutations, each one random cycle per stratum; int64 [count, n]."""
     order = np.argsort(stratum, kind="stable")

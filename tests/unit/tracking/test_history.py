@@ -1,16 +1,19 @@
+import json
 from pathlib import Path
+from typing import Any
 
-import pytest
+from nlae.tracking.history import History
 
-from nlae.errors import NlaeError
-from nlae.tracking.history import History, read_history
+
+def points(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def test_points_come_back_in_order_with_null_for_non_finite(tmp_path: Path) -> None:
     history = History(tmp_path / "history.jsonl")
     history.append(1, {"loss": 0.5})
     history.append(2, {"loss": float("nan"), "val/fve": float("-inf")})
-    assert read_history(history.path) == [{"update": 1, "loss": 0.5}, {"update": 2, "loss": None, "val/fve": None}]
+    assert points(history.path) == [{"update": 1, "loss": 0.5}, {"update": 2, "loss": None, "val/fve": None}]
 
 
 def test_rewind_drops_later_points_and_a_torn_line(tmp_path: Path) -> None:
@@ -20,11 +23,6 @@ def test_rewind_drops_later_points_and_a_torn_line(tmp_path: Path) -> None:
     with history.path.open("a") as file:
         file.write('{"update": 6, "lo')
     history.rewind(3)
-    assert [point["update"] for point in read_history(history.path)] == [1, 2, 3]
+    assert [point["update"] for point in points(history.path)] == [1, 2, 3]
     history.append(4, {"loss": 4.0})
     assert len(history.path.read_text().splitlines()) == 4
-
-
-def test_a_missing_history_is_a_readable_error(tmp_path: Path) -> None:
-    with pytest.raises(NlaeError, match=r"no learning curves at .*none\.jsonl.*rerun"):
-        read_history(tmp_path / "none.jsonl")
