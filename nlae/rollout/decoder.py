@@ -1,8 +1,8 @@
 """The verbalizer's language model as the local engine runs it: packed, with rows that share one prefix.
 
 A decoder knows rows and tokens; which row is whose, sampling and stopping are the engine's business. It believes no
-count of writes to a weight (fused and 8-bit optimizers, and whoever writes through `.data`, leave it alone): the prefix
-is read again at every call, and what was packed is compared by content.
+count of writes that stands still (fused and 8-bit optimizers, and whoever writes through `.data`, leave it alone): the
+prefix is read again at every call, and what was packed is compared by content.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ class Decoder:
         self.n_prefix = len(verbalizer.ids.prefix_ids)
         self.n_tail = 1 + len(verbalizer.ids.suffix_ids)
         self._is_packed = any(isinstance(m, PackedLinear | PackedSibling) for m in (self._head, *self._shell.modules()))
-        self._packed_of = self._contents(self._own) if self._is_packed else None
+        self._written = _versions([*self._base, *self._own]) if self._is_packed else None
+        self._packed_of = _checksums(self._own) if self._is_packed else None
         self._prefix: DynamicCache | None = None
         self._kept: SharedPrefixCache | None = None
         self._graphed: GraphedSteps | None = None
@@ -70,11 +71,10 @@ class Decoder:
         own = verbalizer.backbone.parameters_of(role)
         if self._places != _places([*self._base, *own]):
             return False
-        return self._packed_of is None or self._packed_of == self._contents(own)
-
-    def _contents(self, own: Sequence[Tensor]) -> tuple[list[int], list[int]]:
-        """What packed maps were made of: checksums of what is trained; of frozen weights how often each was written."""
-        return [_checksum(weight) for weight in own], [weight._version for weight in self._base]
+        if self._packed_of is None:
+            return True
+        # a count that moved is believed, and spares the checksums; of what is trained one that stands still is not
+        return self._written == _versions([*self._base, *own]) and self._packed_of == _checksums(own)
 
     def cache(self, rows: int, tokens: int) -> SharedPrefixCache:
         """The prefix and room for `rows` rows of prompt tail and `tokens` generated tokens."""
@@ -173,6 +173,10 @@ def _places(weights: Sequence[Tensor]) -> list[int]:
     return [weight.data_ptr() for weight in weights]
 
 
-def _checksum(weight: Tensor) -> int:
-    """Of the bits of a weight on the host, without a second copy: half of what packing as many numbers takes."""
-    return zlib.crc32(weight.detach().reshape(-1).view(torch.uint8).numpy().data)
+def _versions(weights: Sequence[Tensor]) -> list[int]:
+    return [weight._version for weight in weights]
+
+
+def _checksums(weights: Sequence[Tensor]) -> list[int]:
+    """Of the bits of weights on the host, without a second copy: half of what packing as many numbers takes."""
+    return [zlib.crc32(weight.detach().reshape(-1).view(torch.uint8).numpy().data) for weight in weights]
