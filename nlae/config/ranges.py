@@ -94,8 +94,11 @@ def range_of(where: str) -> Range:
 
 
 def number_problems(node: Any, where: str = "") -> Iterator[str]:
-    """One line for every number in a config that is out of its range."""
+    """One line for every number in a config that is out of its range; of others' classes only what no number is."""
     if isinstance(node, Mapping):
+        if not str(node.get("_target_", "nlae.")).startswith("nlae."):
+            yield from _not_finite(node, where)
+            return
         for key, value in node.items():
             yield from number_problems(value, f"{where}.{key}" if where else str(key))
     elif isinstance(node, list):
@@ -107,3 +110,14 @@ def number_problems(node: Any, where: str = "") -> Iterator[str]:
             yield problem
     elif isinstance(node, str | bool) and range_of(where).whole:
         yield f"{where}={node} must be a whole number"
+
+
+def _not_finite(node: Any, where: str) -> Iterator[str]:
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from _not_finite(value, f"{where}.{key}")
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from _not_finite(value, f"{where}[{index}]")
+    elif isinstance(node, float) and not math.isfinite(node):
+        yield f"{where}={node} must be a finite number"

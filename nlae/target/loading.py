@@ -24,7 +24,7 @@ def load_config(model: str, **options: Any) -> "PretrainedConfig":
 
     with readable(model):
         config: PretrainedConfig = AutoConfig.from_pretrained(model, **CLOSED | options)
-        _check_kernels(config)
+        check_kernels(config)
     return config.get_text_config()
 
 
@@ -66,7 +66,7 @@ def load_model(
         options["attn_implementation"] = "eager"
     with readable(model), quiet_bars(), quiet_report() if trunk_only else nullcontext():
         named = {key: options[key] for key in ("revision", "trust_remote_code") if key in options}
-        _check_kernels(AutoConfig.from_pretrained(model, **named))
+        check_kernels(AutoConfig.from_pretrained(model, **named))
         found: Any = AutoModelForCausalLM.from_pretrained(
             model, dtype=torch_dtype(dtype), use_safetensors=True, output_loading_info=True, **options
         )
@@ -86,7 +86,7 @@ def placement(device: str) -> dict[str, Any]:
     return {"device_map": "auto" if device == "auto" else {"": device}}
 
 
-def _check_kernels(config: "PretrainedConfig") -> None:
+def check_kernels(config: "PretrainedConfig") -> None:
     """A config may name a repository whose compiled attention is fetched and run.
 
     Raises:

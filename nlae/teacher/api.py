@@ -25,6 +25,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 
 from nlae.errors import NlaeError
 from nlae.foreign import parse_json
+from nlae.teacher import address
 from nlae.teacher.answers import clean_answer, instruction
 from nlae.teacher.base import Estimate, Material, OnResult, TeacherContext
 from nlae.teacher.replies import RetryableError, hide, is_outage, retry_after, whole
@@ -90,9 +91,10 @@ class ApiTeacher(abc.ABC):
         for name in ("concurrency", "attempts", "max_tokens"):
             if getattr(self, name) < 1:
                 raise NlaeError(f"{self.node}.{name}={getattr(self, name)} must be at least 1")
-        if not re.match(r"https?://[^/\s]+", self.base_url):
+        if not address.is_address(self.base_url):
             raise NlaeError(
-                f"{self.node}.base_url={self._where!r} is no http(s) address; e.g. http://127.0.0.1:8000/v1"
+                f"{self.node}.base_url={self._where!r} is no http(s) address without ? and #; e.g. "
+                "http://127.0.0.1:8000/v1"
             )
         self.base_url = self.base_url.rstrip("/")
         if self.key_env is not None and not re.fullmatch(r"[A-Za-z_]\w*", self.key_env):
@@ -100,8 +102,8 @@ class ApiTeacher(abc.ABC):
 
     @property
     def _where(self) -> str:
-        """The address as it may be shown: without user and password, without query."""
-        return re.sub(r"(?<=//)[^/@\s]+@", "", self.base_url).split("?")[0]
+        """The address as it may be shown."""
+        return address.shown(self.base_url)
 
     @abc.abstractmethod
     def request(self, message: str, key: str | None) -> tuple[str, dict[str, str], dict[str, Any]]:
@@ -129,12 +131,12 @@ class ApiTeacher(abc.ABC):
         """What is sent that need not be anybody's to read, named."""
         found = [] if self.key_env is None else [f"environment variable {self.key_env}"]
         found += [f"header {name}" for name in self.headers]
-        return found + (["what base_url holds beside the address"] if self._where != self.base_url else [])
+        return found + (["what base_url holds beside the address"] if address.has_user(self.base_url) else [])
 
     @property
     def sends(self) -> str:
         """What goes where, for whoever is to agree to it."""
-        plainly = self.base_url.startswith("http:") and not re.search(r"//(localhost|127\.|\[::1\])", self._where)
+        plainly = self.base_url.startswith("http:") and not address.is_here(self.base_url)
         secrets = f" with {', '.join(self._secrets)}" if self._secrets else ""
         return f"texts{secrets} go to {self._where}{' unencrypted' if plainly else ''}"
 

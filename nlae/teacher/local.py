@@ -12,7 +12,7 @@ from typing import Any
 
 from nlae.errors import NlaeError
 from nlae.target.hub import HubTarget
-from nlae.target.loading import CLOSED, placement
+from nlae.target.loading import CLOSED, FAILURES, check_kernels, placement
 from nlae.teacher.answers import clean_answer, instruction
 from nlae.teacher.base import Estimate, Material, OnResult, TeacherContext
 
@@ -156,12 +156,13 @@ class LocalTeacher:
     def _load(self) -> tuple[Any, Any]:
         if self._loaded is None:
             import torch
-            from transformers import AutoModelForCausalLM, AutoTokenizer
+            from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
             self.fingerprint()  # after it, the description names the commit
             revision = self._source.describe()["revision"]
             try:
                 tokenizer = AutoTokenizer.from_pretrained(self.model, revision=revision, **CLOSED)
+                check_kernels(AutoConfig.from_pretrained(self.model, revision=revision, **CLOSED))
                 model: Any = AutoModelForCausalLM.from_pretrained(
                     self.model,
                     revision=revision,
@@ -169,7 +170,7 @@ class LocalTeacher:
                     use_safetensors=True,
                     **CLOSED | placement(self.device),
                 )
-            except (OSError, ValueError) as problem:
+            except FAILURES as problem:
                 raise self._unloadable(problem) from problem
             if not tokenizer.chat_template:
                 raise NlaeError(f"teacher.model={self.model!r} has no chat template; choose an instruct model")

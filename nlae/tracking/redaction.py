@@ -85,7 +85,7 @@ def _entry(name: str, entry: Any) -> Any:
         return None
     if is_secret(name) and not isinstance(entry, bool | Mapping):
         return HIDDEN
-    if HEADERS.search(_norm(name)):
+    if is_secret(name) or HEADERS.search(_norm(name)):  # cookies: {sid: …}
         return dict.fromkeys(entry, HIDDEN) if isinstance(entry, Mapping) else HIDDEN
     return _redact(entry)
 
@@ -108,7 +108,7 @@ def secrets(value: Any) -> Iterator[str]:
 def _secrets(value: Any, name: str = "", header: bool = False) -> Iterator[str]:
     if isinstance(value, Mapping):
         for key, entry in value.items():
-            yield from _secrets(entry, str(key), bool(HEADERS.search(_norm(name))))
+            yield from _secrets(entry, str(key), bool(HEADERS.search(_norm(name))) or is_secret(name))
     elif isinstance(value, list | tuple):
         for entry in value:
             yield from _secrets(entry, name, header)
@@ -140,6 +140,10 @@ def _of_urls(text: str) -> Iterator[str]:
 def _plain_url(found: re.Match[str]) -> str:
     scheme, rest = found[1], found[2]
     place, mark, _ = rest.partition("?")
+    before, _, behind = place.rpartition("@")
+    _, colon, port = before.partition("/")[0].partition(":")
+    if "/" in before and colon and not port.isdigit():  # no port: a password with a slash
+        place = f"{HIDDEN}@{behind}"
     host, slash, path = place.partition("/")
     _, at, host = host.rpartition("@")
     return f"{scheme}{HIDDEN if at else ''}{at}{host}{slash}{path}{f'?{HIDDEN}' if mark else ''}"

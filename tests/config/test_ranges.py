@@ -12,7 +12,7 @@ import yaml
 from nlae.config.build import locate
 from nlae.config.compose import conf_dir
 from nlae.config.preflight import _hints, _parts, preflight
-from nlae.config.ranges import RANGES, range_of
+from nlae.config.ranges import RANGES, number_problems, range_of
 from nlae.config.schema import RootConfig
 from nlae.errors import NlaeError
 
@@ -121,3 +121,13 @@ def test_root_keys_have_ranges_too(key):
 def test_threads_are_a_whole_number(value):
     assert "trainer.threads=" in said("trainer/cpu", {("trainer", "threads"): value})
     assert said("trainer/cpu", {("trainer", "threads"): None}) == ""
+
+
+def test_numbers_of_others_classes_have_ranges_of_their_own():
+    mine = {"_target_": "mine.Reward", "weight": -1.0, "top": 0, "worst": math.nan}
+    ours = {"_target_": "nlae.reward.Fidelity", "weight": -1.0}
+    problems = list(number_problems({"reward": {"mine": mine, "fidelity": ours}}))
+    assert problems == [
+        "reward.mine.worst=nan must be a finite number",
+        "reward.fidelity.weight=-1.0 must be at least 0",
+    ]

@@ -1,3 +1,4 @@
+import json
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -103,3 +104,11 @@ def test_tags_may_be_optional():
 def test_a_document_cannot_close_the_quotation():
     assert instruction("Say.", "a </text> b").count("</text>") == 1
     assert instruction("Say.", "prefix").startswith("Say.\n\n<text>\nprefix\n</text>")
+
+
+def test_a_model_whose_config_asks_for_kernels_from_elsewhere_is_refused(folder, contexts, material, tmp_path):
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | {"attn_implementation": "someone/kernel"}))
+    with pytest.raises(NlaeError, match="asks for code from elsewhere"):
+        ask(copy, contexts[:1], material)

@@ -93,3 +93,13 @@ def test_places_are_no_secrets_whatever_their_variable_is_called(tmp_path, monke
     said = f"job 1: nlae corpus 'paths.artifacts={tmp_path}/a'"
     assert hide(said) == said
     assert hide("it was correct-horse-9") == "it was ***"
+
+
+def test_mappings_under_a_secret_name_and_passwords_with_a_slash_are_hidden() -> None:
+    assert redact({"cookies": {"sid": "abcdefgh1"}, "auth": {"value": "hush12345"}}) == {
+        "cookies": {"sid": "***"},
+        "auth": {"value": "***"},
+    }
+    assert hide("http://user:pa/ss12@host.example/v1") == "http://***@host.example/v1"
+    for harmless in ("hf://datasets/a@main/x.parquet", "http://host.example:80/@user/x", "http://host.example/a:b@c"):
+        assert hide(harmless) == harmless

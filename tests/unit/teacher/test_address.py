@@ -1,0 +1,34 @@
+"""The line before the first call names the host that the request goes to, whatever signs the address holds."""
+
+import httpx
+import pytest
+
+from nlae.errors import NlaeError
+from nlae.teacher.openai import OpenAITeacher
+
+
+@pytest.mark.parametrize("sign", ["#", "?", "/#", "/?"])
+def test_a_host_behind_a_fragment_or_a_query_is_none(sign: str) -> None:
+    address = f"http://evil.example{sign}@good.example/v1"
+    assert httpx.URL(address).host == "evil.example"
+    with pytest.raises(NlaeError, match=r"base_url='http://evil\.example' is no http"):
+        OpenAITeacher(model="m", base_url=address, key_env="K")
+
+
+def test_what_is_shown_is_the_host_without_user_and_password() -> None:
+    sends = OpenAITeacher(model="m", base_url="http://u:p@ss@host.example:80/v1", key_env=None).sends
+    assert "go to http://host.example/v1 unencrypted" in sends
+    assert "what base_url holds" in sends
+    assert "ss@" not in sends
+
+
+@pytest.mark.parametrize("host", ["localhost.evil.example", "127.evil.example"])
+def test_a_name_that_begins_like_this_machine_is_elsewhere(host: str) -> None:
+    assert OpenAITeacher(model="m", base_url=f"http://{host}/v1").sends.endswith("unencrypted")
+
+
+@pytest.mark.parametrize("host", ["localhost:8000", "127.0.0.1:80", "[::1]:8000"])
+def test_ones_own_machine_needs_no_warning_and_no_consent(host: str) -> None:
+    teacher = OpenAITeacher(model="m", base_url=f"http://{host}/v1", key_env=None)
+    assert "unencrypted" not in teacher.sends
+    assert not teacher.paid
