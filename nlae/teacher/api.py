@@ -29,8 +29,9 @@ from nlae.teacher import address
 from nlae.teacher.answers import clean_answer, instruction
 from nlae.teacher.base import Estimate, Material, OnResult, TeacherContext
 from nlae.teacher.replies import RetryableError, hide, is_outage, retry_after, whole
+from nlae.tracking import hide as hide_secrets
 from nlae.tracking import learn
-from nlae.tracking.redaction import secrets
+from nlae.tracking.redaction import secrets, variables_in
 
 logger = logging.getLogger(__name__)
 _RETRIED = frozenset({408, 409, 425, 429})
@@ -103,7 +104,7 @@ class ApiTeacher(abc.ABC):
     @property
     def _where(self) -> str:
         """The address as it may be shown."""
-        return address.shown(self.base_url)
+        return hide_secrets(address.shown(self.base_url))
 
     @abc.abstractmethod
     def request(self, message: str, key: str | None) -> tuple[str, dict[str, str], dict[str, Any]]:
@@ -127,9 +128,18 @@ class ApiTeacher(abc.ABC):
         return bool(self._secrets) or bool(self.usd_per_million_input or self.usd_per_million_output)
 
     @property
+    def needs_consent(self) -> bool:
+        """False only for a server on this machine that costs nothing and gets no secret."""
+        return self.paid or not address.is_here(self.base_url)
+
+    @property
     def _secrets(self) -> list[str]:
-        """What is sent that need not be anybody's to read, named."""
-        found = [] if self.key_env is None else [f"environment variable {self.key_env}"]
+        """What is sent that need not be anybody's to read, named; a config may put any variable into any value."""
+        # the name of this machine tells nobody anything
+        url = httpx.URL(self.base_url).path if address.is_here(self.base_url) else self.base_url
+        sent = [self.model, self._instructions, url, *map(str, self.headers.values())]
+        named = {*variables_in(sent), *([] if self.key_env is None else [self.key_env])}
+        found = [f"environment variable {name}" for name in sorted(named)]
         found += [f"header {name}" for name in self.headers]
         return found + (["what base_url holds beside the address"] if address.has_user(self.base_url) else [])
 

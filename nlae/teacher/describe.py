@@ -163,7 +163,7 @@ def _ask_teacher(
     ask: Callable[[str], bool] | None,
     label: str,
 ) -> None:
-    if teacher.paid:
+    if getattr(teacher, "needs_consent", teacher.paid):
         estimate = teacher.estimate(contexts)
         called = {
             name: getattr(teacher, name) for name in ("role", "node", "instead", "sends") if hasattr(teacher, name)

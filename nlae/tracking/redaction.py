@@ -8,11 +8,11 @@ as it is: documents, explanations and tables may hold what merely looks like a s
 import base64
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-__all__ = ["hide", "learn", "redact"]
+__all__ = ["hide", "learn", "redact", "variables_in"]
 
 HIDDEN = "***"
 SHORTEST = 6  # a shorter value is hidden under its key, but not wherever else it occurs
@@ -152,5 +152,16 @@ def _plain_url(found: re.Match[str]) -> str:
 def _environment() -> Iterator[str]:
     """Values of environment variables that are secrets by their names; the shell's PWD and other places are none."""
     for name, value in os.environ.items():
-        if len(value) >= 8 and is_secret(name) and not os.path.exists(value):
+        if is_secret(name) and may_be_secret(value):
             yield value
+
+
+def may_be_secret(value: str) -> bool:
+    """Whether what an environment variable holds may be one: long enough, and no place on this machine."""
+    return len(value) >= 8 and not os.path.exists(value)
+
+
+def variables_in(texts: Iterable[str]) -> list[str]:
+    """Names of the environment variables whose values stand in these texts, however they came there."""
+    whole = "\n".join(texts)
+    return sorted(name for name, value in os.environ.items() if may_be_secret(value) and value in whole)

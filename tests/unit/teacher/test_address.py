@@ -1,9 +1,12 @@
 """The line before the first call names the host that the request goes to, whatever signs the address holds."""
 
+import io
+
 import httpx
 import pytest
 
 from nlae.errors import NlaeError
+from nlae.teacher.describe import ask_cached
 from nlae.teacher.openai import OpenAITeacher
 
 
@@ -32,3 +35,32 @@ def test_ones_own_machine_needs_no_warning_and_no_consent(host: str) -> None:
     teacher = OpenAITeacher(model="m", base_url=f"http://{host}/v1", key_env=None)
     assert "unencrypted" not in teacher.sends
     assert not teacher.paid
+    assert not teacher.needs_consent
+
+
+SECRET = "correct-horse-battery"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"model": SECRET}, {"base_url": f"http://elsewhere.example/{SECRET}"}, {"headers": {"a": f"x {SECRET}"}}],
+    ids=["model", "address", "header"],
+)
+def test_a_variable_that_a_config_puts_anywhere_is_named_and_asked_for(monkeypatch, given) -> None:
+    monkeypatch.setenv("MY_DATABASE", SECRET)
+    plain = {"model": "m", "base_url": "http://elsewhere.example/v1", "key_env": None}
+    teacher = OpenAITeacher(**plain | given)
+    assert teacher.needs_consent
+    assert "environment variable MY_DATABASE" in teacher.sends
+    assert "elsewhere.example" in teacher.sends
+
+
+def test_a_server_elsewhere_is_asked_only_after_consent(contexts, tmp_path, monkeypatch) -> None:
+    """Texts leave this machine, whether or not a key goes with them."""
+    asked: list[str] = []
+    monkeypatch.setattr(OpenAITeacher, "describe", lambda self, contexts, keep: asked.append("sent"))
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    teacher = OpenAITeacher(model="m", base_url="http://elsewhere.example/v1", key_env=None)
+    with pytest.raises(NlaeError, match=r"elsewhere\.example.*nobody is there to confirm"):
+        ask_cached(teacher, contexts, "m", tmp_path / "answers.jsonl", label="asking")
+    assert not asked
