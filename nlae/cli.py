@@ -8,6 +8,7 @@ import logging
 import os
 import shlex
 import sys
+import traceback
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -68,6 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     if argv is None:
         quiet_others()
+        sys.excepthook = _tell_bug
     from nlae.pipeline.launch import stopped_like_ctrl_c
 
     words = list(sys.argv[1:] if argv is None else argv)
@@ -81,6 +83,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write(f"\nnlae: interrupted; the same command goes on where it stopped: {command(words)}\n")
         return INTERRUPTED
+
+
+def traced(error: BaseException) -> str:
+    """An error that nobody foresaw, with where it came from, without secrets and what a terminal would obey."""
+    from nlae.terminal import plain
+    from nlae.tracking.redaction import hide
+
+    return plain(hide("".join(traceback.format_exception(error)))).rstrip()
+
+
+def _tell_bug(kind: type[BaseException], error: BaseException, trace: object) -> None:
+    sys.stderr.write(f"{traced(error)}\n")
 
 
 def one_line(error: BaseException) -> str:
@@ -230,7 +244,7 @@ class SweepJob:
             if isinstance(error, NlaeError):
                 log.error("job %s: %s", folder.name, one_line(error))
             else:
-                log.exception("job %s failed", folder.name)
+                log.error("job %s failed\n%s", folder.name, traced(error))
             kind = "" if isinstance(error, NlaeError) else f"{type(error).__name__}: "
             write_status(folder, {**status, "status": "failed", "error": kind + one_line(error)})
             return None

@@ -17,7 +17,7 @@ __all__ = ["hide", "learn", "redact", "variables_in"]
 HIDDEN = "***"
 SHORTEST = 6  # a shorter value is hidden under its key, but not wherever else it occurs
 _NAME = (
-    r"(?:(?:api|access|secret|private|subscription|account|signing|encryption)_?key|secret|pass(?:word|wd|phrase)|pwd"
+    r"(?:(?:api|access|secret|private|subscription|account|signing|encryption)_?keys?|secrets?|pass(?:words?|wds?|phrases?)|pwd"
     r"|token|authorization|auth|cookies?|credentials?|bearer|signature|sig|jwt|session_?id)"
 )
 SECRET_NAME = re.compile(rf"(?:^|_){_NAME}$")
@@ -37,6 +37,13 @@ SAID = re.compile(  # x-api-key=…, in overrides and queries
     r"((?:^|(?<=[^A-Za-z0-9]))[\w.-]{0,80}?"
     + _NAME.replace("_?", "[-_]?")
     + r"[\"']?=)(\"[^\"]*\"|'[^']*'|[^\s,;&}\])]+)",
+    re.IGNORECASE,
+)
+# `x-api-key: …` and `'password': '…'`; words that a sentence puts before a colon (token, auth) are not taken for names
+QUOTED_SAID = re.compile(
+    r"((?:[\w-]{0,40}[-_])?(?:(?:api|access|secret|private)[-_]?key|password|passwd|cookie|authorization)s?"
+    r"[\"']?\s{0,3}:\s{0,3})(?!Bearer |Basic )"
+    r"(\"[^\"]*\"|'[^']*'|[^\s,;&}\])]+)",
     re.IGNORECASE,
 )
 HEADER_SAID = re.compile(r"(\bheaders(?:\.[\w-]+)?[\"']?=)(\{[^}]{0,3000}\}|\"[^\"]*\"|'[^']*'|\S+)", re.IGNORECASE)
@@ -59,7 +66,8 @@ def hide(text: str) -> str:
         text = text.replace(secret, HIDDEN)
     text = URL.sub(_plain_url, text)
     text = TOKENS.sub(HIDDEN, text)
-    return SAID.sub(rf"\1{HIDDEN}", HEADER_SAID.sub(rf"\1{HIDDEN}", text))
+    text = QUOTED_SAID.sub(rf"\1{HIDDEN}", HEADER_SAID.sub(rf"\1{HIDDEN}", text))
+    return SAID.sub(lambda said: f"{said[1]}{HIDDEN}" if is_secret(said[1].rstrip("='\"")) else said[0], text)
 
 
 def learn(value: Any, *more: str) -> None:

@@ -57,7 +57,7 @@ def server():
     running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=running.serve_forever, daemon=True).start()
     address = f"127.0.0.1:{running.server_port}"
-    yield f"http://me:canary-6-pass@{address}/v1?sig=canary-7-abcdef", address, seen
+    yield f"http://me:canary-6-pass@{address}/v1", address, seen
     running.shutdown()
     running.server_close()
 

@@ -70,3 +70,23 @@ def test_a_program_that_imports_nlae_keeps_its_warnings() -> None:
     code = "import warnings, nlae.cli; nlae.cli.main(['--version']); warnings.warn('mine', FutureWarning)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "FutureWarning: mine" in done.stderr
+
+
+def test_a_bug_is_traced_without_secrets_and_control_signs(tmp_path) -> None:
+    broken = "raise RuntimeError('sent \\x1b[31m with ' + __import__('os').environ['DB_PASSWORD'])"
+    (tmp_path / "hydra").mkdir()
+    (tmp_path / "hydra" / "__init__.py").write_text(broken, encoding="utf-8")
+    paths = [str(tmp_path), str(ROOT)]
+    done = subprocess.run(
+        [sys.executable, "-m", "nlae", "corpus", "--cfg", "job"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "DB_PASSWORD": "correct-horse-battery"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "RuntimeError: sent" in done.stderr
+    assert "hydra" in done.stderr, "where it came from"
+    assert "horse" not in done.stderr
+    assert "\x1b" not in done.stderr

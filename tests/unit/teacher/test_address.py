@@ -64,3 +64,9 @@ def test_a_server_elsewhere_is_asked_only_after_consent(contexts, tmp_path, monk
     with pytest.raises(NlaeError, match=r"elsewhere\.example.*nobody is there to confirm"):
         ask_cached(teacher, contexts, "m", tmp_path / "answers.jsonl", label="asking")
     assert not asked
+
+
+def test_a_query_is_refused_and_not_repeated() -> None:
+    with pytest.raises(NlaeError, match="without") as refused:
+        OpenAITeacher(model="m", base_url="http://127.0.0.1/v1?sig=correct-horse", key_env=None)
+    assert "horse" not in str(refused.value)

@@ -103,3 +103,26 @@ def test_mappings_under_a_secret_name_and_passwords_with_a_slash_are_hidden() ->
     assert hide("http://user:pa/ss12@host.example/v1") == "http://***@host.example/v1"
     for harmless in ("hf://datasets/a@main/x.parquet", "http://host.example:80/@user/x", "http://host.example/a:b@c"):
         assert hide(harmless) == harmless
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "x-api-key: correct-horse",
+        "{'api_key': 'correct-horse'}",
+        '{"password":"correct-horse"}',
+        "api_keys=correct-horse",
+    ],
+)
+def test_a_secret_in_a_line_of_text_is_hidden_however_it_is_written(said) -> None:
+    assert "horse" not in hide(said)
+
+
+@pytest.mark.parametrize("said", ["control/last_token=0.35", "per_token=3", "the token: a word", "max_tokens=200"])
+def test_words_of_models_in_a_line_are_no_secrets(said) -> None:
+    assert hide(said) == said
+
+
+def test_plural_names_hide_what_is_below_them() -> None:
+    assert "horse" not in str(redact({"api_keys": ["horse-1"], "secrets": "horse-2", "passwords": {"me": "horse-3"}}))
+    assert redact({"max_tokens": 200, "micro_tokens": 4096}) == {"max_tokens": 200, "micro_tokens": 4096}
