@@ -34,6 +34,7 @@ _REMOTE = {
 }
 _RECORDS = {"max_broken_share": "when to give up"}
 _TRAINING = {"micro_tokens": _MEMORY, "checkpoint_every": _KILL}
+_SERVER = {"base_url": "where the model is served", "headers": "what the server wants to let somebody in"}
 _JUDGE = {"batch_size": _MEMORY, "device": _DEVICE}
 
 # Settings that change how fast, in how much memory, where or how patiently something is done, but not what is asked
@@ -57,8 +58,8 @@ NEVER_HASHED: dict[str, dict[str, str]] = {
     },
     "ContextTeacher": {"batch_tokens": _MEMORY},
     "LocalTeacher": {"batch_size": _MEMORY, "device": _DEVICE, "max_failed_share": "when to give up"},
-    "OpenAITeacher": _REMOTE,
-    "AnthropicTeacher": _REMOTE,
+    "OpenAITeacher": _REMOTE | _SERVER,
+    "AnthropicTeacher": _REMOTE | _SERVER,
     "WarmStartSettings": _TRAINING,
     "ReinforceSettings": _TRAINING,
     "LocalRollout": {

@@ -2,6 +2,7 @@ import math
 
 import pytest
 
+from nlae.config.compose import compose_plain
 from nlae.errors import NlaeError
 from nlae.fingerprint import NEVER_HASHED, canonical, declared, digest, hash_checkpoint, pick, stripped
 from nlae.pipeline.artifact import flat_numbers
@@ -60,3 +61,13 @@ def test_metrics_are_flat_finite_numbers():
     for value in ("text", True, [1.0], {"a": 1}):
         with pytest.raises(TypeError):
             flat_numbers({"x": value})
+
+
+@pytest.mark.parametrize("teacher", ["openai", "anthropic"])
+def test_where_a_teacher_is_served_and_who_is_let_in_changes_no_text(teacher):
+    def of(*words):
+        config = compose_plain([f"teacher={teacher}", "teacher.model=any", *words]).config
+        return digest(declared(config, ["teacher"]))
+
+    assert of("teacher.base_url=http://127.0.0.1:8000/v1", "+teacher.headers.x-api-key=abc") == of()
+    assert of("teacher.temperature=0.5") != of()
