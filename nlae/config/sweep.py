@@ -5,7 +5,6 @@ Hydra stops at the first traceback and tells nothing of the other jobs. A job he
 """
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from nlae.config.compose import Composed, compose_raw, hydra_session, to_plain
@@ -77,13 +76,18 @@ def run_sweep(overrides: Sequence[str], folder: Path, runner: Runner) -> None:
 @contextmanager
 def _unwritten(path: Path) -> Iterator[None]:
     """Hydra saves the whole config there as it was given, secrets included, and has no setting against it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    path.symlink_to(os.devnull)
+    save = OmegaConf.save
+
+    def save_others(config: Any, f: Any, resolve: bool = False) -> None:
+        if Path(str(f)).name != path.name:
+            save(config, f, resolve)
+
+    path.unlink(missing_ok=True)  # of an earlier version
+    OmegaConf.save = staticmethod(save_others)  # type: ignore[method-assign]
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
+        OmegaConf.save = staticmethod(save)  # type: ignore[method-assign]
 
 
 def write_status(folder: Path, status: Mapping[str, Any]) -> None:

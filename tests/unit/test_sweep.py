@@ -1,8 +1,10 @@
 """Sweeps: every job runs, each with its own folder and status, whatever happens to the others."""
 
 import json
+from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from nlae import cli
 from nlae.errors import NlaeError
@@ -31,8 +33,6 @@ def run(tmp_path, capsys, *words):
 
 
 def statuses(folder):
-    from pathlib import Path
-
     return [json.loads(path.read_text()) for path in sorted(Path(folder).glob("*/status.json"))]
 
 
@@ -85,3 +85,26 @@ def test_a_typo_is_found_before_any_job(tmp_path, capsys, jobs):
     status, _, err = run(tmp_path, capsys, "-m", "seed=0,1", "promt=paper")
     assert status == 2
     assert "did you mean 'prompt'" in err
+
+
+def test_the_config_as_it_was_given_is_never_written(tmp_path, capsys, jobs, monkeypatch):
+    """Not even while the jobs run; nor is a file system asked for links, or what another sweep does disturbed."""
+
+    def refuse(*_):
+        raise OSError("no links here")
+
+    def look(composed, goal, verbatim, group=None):
+        found.extend((tmp_path / "artifacts" / "sweeps").glob("*/multirun.yaml"))
+        OmegaConf.save(composed.config, tmp_path / "other.yaml")
+        return tmp_path, {}
+
+    found, save = [], OmegaConf.save
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    monkeypatch.setattr(cli, "run_one", look)
+    status, out, _ = run(tmp_path, capsys, "-m", "seed=0,1")
+    assert (status, found, OmegaConf.save) == (0, [], save)
+    assert (tmp_path / "other.yaml").is_file()
+    left = Path(out[-1]) / "multirun.yaml"
+    left.write_text("of an earlier version")
+    assert run(tmp_path, capsys, "-m", "seed=0,1")[0] == 0
+    assert (found, left.exists()) == ([], False)
