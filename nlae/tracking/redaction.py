@@ -30,23 +30,26 @@ URL = re.compile(r"\b([a-zA-Z][a-zA-Z0-9+.-]{0,20}://)([^\s'\"<>]*)")
 # as those who issue them write them
 TOKENS = re.compile(
     r"\b(?:hf_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_-]{16,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}"
-    r"|xox[abeoprs]-[\w-]{10,}|A[KS]IA[0-9A-Z]{16}|AIza[\w-]{30,}|eyJ[\w-]{8,3000}\.[\w-]{8,3000}\.[\w-]*"
-    r"|(?<=Bearer )[\w.~+/-]{8,}=*|(?<=Basic )[A-Za-z0-9+/]{8,}=*)"
+    r"|xox[abeoprs]-[\w-]{10,}|A[KS]IA[0-9A-Z]{16}|AIza[\w-]{30,}|(?<=Basic )[A-Za-z0-9+/]{8,}=*)"
 )
-SAID = re.compile(  # x-api-key=…, in overrides and queries
-    r"((?:^|(?<=[^A-Za-z0-9]))[\w.-]{0,80}?"
-    + _NAME.replace("_?", "[-_]?")
-    + r"[\"']?=)(\"[^\"]*\"|'[^']*'|[^\s,;&}\])]+)",
-    re.IGNORECASE,
-)
+BEARER = re.compile(r"(?<=Bearer )\b[\w.~+/-]{8,}=*")
+# tried once a word, where two dots follow: tried at every eyJ, a long word of them would be read over and over
+JWT = re.compile(r"(?<![\w-])(?=[\w-]++\.[\w-]{8,}+\.)[\w-]*?\beyJ[\w-]{8,}+\.[\w-]{8,}+\.[\w-]*")
+# what follows = and : after a name
+_VALUE = r"(?:\"[^\"]*\"|'[^']*'|[^\s,;&}\])]+)"
+VALUE = re.compile(_VALUE)
+# The end of a name, as of x-api-key=…, in overrides and queries; what stands before it is read only where = follows.
+# First letters come first, here and below, as the search goes over long texts letter by letter.
+SAID = re.compile(rf"(?=[a-ceijps-t]){_NAME.replace('_?', '[-_]?')}[\"']?=", re.IGNORECASE)
+BACKWARDS = re.compile(r"[^\w.-].*", re.DOTALL)  # from the first sign that is none of a name's
+LONGEST = 80  # what is read of a name
 # `x-api-key: …` and `'password': '…'`; words that a sentence puts before a colon (token, auth) are not taken for names
 QUOTED_SAID = re.compile(
-    r"((?:[\w-]{0,40}[-_])?(?:(?:api|access|secret|private)[-_]?key|password|passwd|cookie|authorization)s?"
-    r"[\"']?\s{0,3}:\s{0,3})(?!Bearer |Basic )"
-    r"(\"[^\"]*\"|'[^']*'|[^\s,;&}\])]+)",
+    r"((?=[acps])(?:(?:api|access|secret|private)[-_]?key|password|passwd|cookie|authorization)s?"
+    rf"[\"']?\s{{0,3}}:\s{{0,3}})(?!Bearer |Basic ){_VALUE}",
     re.IGNORECASE,
 )
-HEADER_SAID = re.compile(r"(\bheaders(?:\.[\w-]+)?[\"']?=)(\{[^}]{0,3000}\}|\"[^\"]*\"|'[^']*'|\S+)", re.IGNORECASE)
+HEADER_SAID = re.compile(r"(\bheaders(?:\.[\w-]++)?[\"']?=)(?:\{[^}]{0,3000}+\}|\"[^\"]*\"|'[^']*'|\S+)", re.IGNORECASE)
 _known: set[str] = set()
 
 
@@ -64,10 +67,32 @@ def hide(text: str) -> str:
     """A text without secrets."""
     for secret in sorted({*_known, *_environment()}, key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
-    text = URL.sub(_plain_url, text)
+    if "://" in text:
+        text = URL.sub(_plain_url, text)
+    text = BEARER.sub(HIDDEN, text)
+    if "eyJ" in text:
+        text = JWT.sub(HIDDEN, text)
     text = TOKENS.sub(HIDDEN, text)
-    text = QUOTED_SAID.sub(rf"\1{HIDDEN}", HEADER_SAID.sub(rf"\1{HIDDEN}", text))
-    return SAID.sub(lambda said: f"{said[1]}{HIDDEN}" if is_secret(said[1].rstrip("='\"")) else said[0], text)
+    if "=" in text:
+        text = HEADER_SAID.sub(rf"\1{HIDDEN}", text)
+    if ":" in text:
+        text = QUOTED_SAID.sub(rf"\1{HIDDEN}", text)
+    return _hide_said(text) if "=" in text else text
+
+
+def _hide_said(text: str) -> str:
+    """Without the values of `name=value` where the name is a secret's."""
+    kept, done = [], 0
+    for found in SAID.finditer(text):
+        if found.start() < done:  # in a value
+            continue
+        before = text[max(done, found.start() - LONGEST) : found.start()]
+        name = BACKWARDS.sub("", before[::-1])[::-1] + found[0].rstrip("='\"")
+        value = VALUE.match(text, found.end()) if is_secret(name) else None
+        if value is not None:
+            kept += [text[done : found.end()], HIDDEN]
+            done = value.end()
+    return "".join([*kept, text[done:]])
 
 
 def learn(value: Any, *more: str) -> None:

@@ -79,11 +79,34 @@ def test_what_stood_under_a_secret_name_once_is_hidden_everywhere(monkeypatch) -
     assert redact(["x hunter-two"]) == ["x ***"]
 
 
-def test_a_hostile_text_takes_no_time() -> None:
-    for text in ("a_" * 50_000, "headers={" * 10_000, "eyJ-" * 20_000, "a." * 50_000, "://" * 30_000):
-        started = time.perf_counter()
-        hide(text)
-        assert time.perf_counter() - started < 20, text[:8]
+HOSTILE = ["a", "_", "-_", "a.", "token_", "api_key_", "password-", "eyJ-", "eyJ.-", "://", "token= ", "headers={"]
+
+
+@pytest.mark.parametrize("part", HOSTILE)
+def test_a_hostile_text_takes_no_time(part) -> None:
+    """Less than a second; other work on the machine is allowed for."""
+    text = part * (400_000 // len(part))
+    started = time.perf_counter()
+    hide(text)
+    assert time.perf_counter() - started < 5
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Bearer v4.public.eyJaaaaaaaa.bbbbbbbb.cc", "Bearer ***"),
+        ("Basic eyJaaaaaaaa.bbbbbbbb.cc", "Basic ***"),
+        ("sk-0-eyJaaaaaaaa.bbbbbbbb.cc, x", "***, x"),
+        (f"eyJaaaaaaaa-sk-{'0' * 16}.bbbbbbbb.cc", "***"),
+        (f"x.eyJ{'a' * 5000}.{'b' * 5000}.c d", "x.*** d"),
+        ("mytoken=token=abcdef", "mytoken=token=***"),
+        ("first token=abcdef first_token=abcdef", "first token=*** first_token=abcdef"),
+        ("token='a b' x-api-key=\"c d\"&e=f", "token=*** x-api-key=***&e=f"),
+        (f"{'a' * 200}_token=abcdef", f"{'a' * 200}_token=***"),
+    ],
+)
+def test_secrets_in_one_another_are_hidden_whole(text, said) -> None:
+    assert hide(text) == said
 
 
 def test_places_are_no_secrets_whatever_their_variable_is_called(tmp_path, monkeypatch) -> None:
