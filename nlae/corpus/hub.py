@@ -22,6 +22,7 @@ from nlae.revisions import recall, remember
 
 log = logging.getLogger(__name__)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_PATTERN = re.compile(r"[*?]|\[.*\]")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,6 +72,11 @@ class HubCorpus(CorpusSource):
             raise NlaeError("corpus=hub needs corpus.dataset=owner/name")
         folder = Path(self.dataset)
         if folder.is_dir():
+            if _PATTERN.search(str(folder.absolute())):
+                raise NlaeError(
+                    f"corpus.dataset={self.dataset}: the library that reads it takes [ ], * and ? in a folder's name "
+                    "for a pattern; rename the folder, or use corpus=files with corpus.paths"
+                )
             return _folder_hash(folder)
         if self.revision and _COMMIT.fullmatch(self.revision):
             return self.revision
@@ -112,5 +118,11 @@ def _folder_hash(folder: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
+        try:
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+        except OSError as problem:
+            raise NlaeError(
+                f"{path} cannot be read ({problem.strerror or problem}): check its permissions or take it out of "
+                "corpus.dataset"
+            ) from problem
     return digest.hexdigest()[:32]

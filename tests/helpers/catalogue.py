@@ -19,6 +19,8 @@ def lay(folder: Path) -> None:
     (folder / "model").mkdir(parents=True)
     (folder / "folder.txt").mkdir()
     (folder / "nothing here").mkdir()
+    (folder / "data [2024]").mkdir()
+    (folder / "data [2024]" / "a.jsonl").write_text((json.dumps(LINE) + "\n") * 5)
     (folder / "empty.txt").write_text("")
     (folder / "spaces.txt").write_text(" \n\t\n\u3000\n")
     (folder / "short.txt").write_text("Too short.")
@@ -152,6 +154,7 @@ CASES: list[tuple[list[str], str | tuple[str, ...]]] = [
     (["corpus", "corpus=files", "corpus.paths=7"], "nothing matches 7"),
     (["corpus", "corpus=files", "corpus.paths=[{in}/" + "x" * 300 + "]"], "corpus.paths"),
     (["corpus", "corpus=hub", "corpus.dataset={in}/nothing here"], "nothing here"),
+    (["corpus", "corpus=hub", "corpus.dataset={in}/data [2024]"], ("data [2024]", "rename the folder")),
     # what explain is given; a pair is looked for only then
     (["explain", "text=hello", "file=b"], "found"),
     *[

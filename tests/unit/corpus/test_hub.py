@@ -1,6 +1,7 @@
 """A dataset is streamed, pinned to a revision, and named when it cannot be had: a local one stands in for the hub."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -86,3 +87,20 @@ def test_no_network_is_one_line(monkeypatch, tmp_path):
     assert "\n" not in str(caught.value)
     with pytest.raises(NlaeError, match=r"needs corpus\.dataset"):
         HubCorpus().fingerprint()
+
+
+def test_a_folder_whose_name_is_a_pattern_is_refused(tmp_path):
+    """`datasets` would look for others of that pattern: `data 2` in place of `data [2024]`."""
+    folder = tmp_path / "data [2024]"
+    folder.mkdir()
+    with pytest.raises(NlaeError, match="rename the folder"):
+        HubCorpus(dataset=str(folder)).fingerprint()
+
+
+def test_a_file_that_may_not_be_read_is_named(folder, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(NlaeError, match=r"\.jsonl cannot be read \(Permission denied\): check its permissions"):
+        HubCorpus(dataset=str(folder)).fingerprint()
