@@ -140,9 +140,10 @@ def locate(path: str | Path) -> Path:
         NlaeError: there is no such folder, and the hub cannot be reached or does not know it.
     """
     folder = Path(path).expanduser()
-    if folder.exists() or str(path).count("/") != 1 or str(path).startswith((".", "/", "~")):
-        if not (folder / META).exists() and not (folder / "av" / META).exists():
-            raise NlaeError(f"checkpoint={path}: no {META} there; give a warmstart, reinforce or exported folder")
+    if os.path.exists(folder) or str(path).count("/") != 1 or str(path).startswith((".", "/", "~")):
+        if not any(os.path.exists(place / META) for place in (folder, folder / "av")):  # false where it may not look
+            said = f"no {META} there that may be read; give a warmstart, reinforce or exported folder"
+            raise NlaeError(f"checkpoint={path}: {said}")
         return folder
     from huggingface_hub import snapshot_download
 

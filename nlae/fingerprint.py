@@ -145,7 +145,7 @@ def hash_checkpoint(folder: Path) -> str:
     """Short hash of the files that make a checkpoint what it is: sidecars, configs, weights, tokenizers.
 
     Raises:
-        NlaeError: nothing of the kind is in the folder.
+        NlaeError: nothing of the kind is in the folder, or a file of it may not be read.
     """
     kinds = {".safetensors", ".yaml", ".json", ".jinja", ".model", ".txt"}
     skip = {"manifest.json", "metrics.json", "config.yaml"}
@@ -156,4 +156,8 @@ def hash_checkpoint(folder: Path) -> str:
     ]
     if not any(path.suffix == ".safetensors" for path in files):
         raise NlaeError(f"checkpoint={folder}: no safetensors in it; give the folder of a warmstart or reinforce stage")
-    return digest({str(path.relative_to(folder)): hash_file(path) for path in files})
+    try:
+        return digest({str(path.relative_to(folder)): hash_file(path) for path in files})
+    except OSError as error:
+        reason = f"{error.filename} cannot be read ({error.strerror or error})"
+        raise NlaeError(f"checkpoint={folder}: {reason}; check its permissions") from error

@@ -208,6 +208,7 @@ CASES: list[tuple[list[str], str | tuple[str, ...]]] = [
     (["evaluate", "checkpoint={in}/half pair"], "half pair"),
     (["evaluate", "checkpoint={in}/list pair"], "list pair"),
     (["evaluate", "checkpoint={in}/one.txt"], "one.txt"),
+    (["evaluate", "checkpoint={in}/" + "x" * 300], "no nla_meta.yaml there"),
     (["corpus", "target=hub", "target.model={in}/model"], ("model: cannot be loaded", "check the name")),
     (["corpus", "target=hub", "target.model={in}/gone"], "no such folder"),
     (["corpus", "target=qwen2_5_0_5b"], "check the name, the network"),

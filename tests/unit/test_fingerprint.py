@@ -1,7 +1,10 @@
 import math
+import os
+from pathlib import Path
 
 import pytest
 
+from nlae.checkpoint import locate
 from nlae.config.compose import compose_plain
 from nlae.errors import NlaeError
 from nlae.fingerprint import NEVER_HASHED, canonical, declared, digest, hash_checkpoint, pick, stripped
@@ -71,3 +74,16 @@ def test_where_a_teacher_is_served_and_who_is_let_in_changes_no_text(teacher):
 
     assert of("teacher.base_url=http://127.0.0.1:8000/v1", "+teacher.headers.x-api-key=abc") == of()
     assert of("teacher.temperature=0.5") != of()
+
+
+def test_a_checkpoint_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    def refuse(path, *_, **__):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(NlaeError, match=r"model\.safetensors cannot be read \(Permission denied\); check its permiss"):
+        hash_checkpoint(tmp_path)
+    monkeypatch.setattr(os, "stat", refuse)  # of what lies in a folder that may not be entered
+    with pytest.raises(NlaeError, match="no nla_meta.yaml there that may be read"):
+        locate("./folder")
