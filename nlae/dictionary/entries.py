@@ -1,7 +1,7 @@
 """A finished dictionary on disk: `dictionary.parquet`, the passages its exemplars refer to, and a summary per layer.
 
 Entries are sorted by layer, neuron and sign and lie in small row groups, so that one of half a million is read in
-milliseconds without loading the rest. Ranking of search results lives in `search`; nothing here loads a model.
+milliseconds without loading the rest. Nothing here loads a model.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nlae.dictionary.schema import SCHEMA, SIGNS, VERSION, Entry
-from nlae.dictionary.search import search
 from nlae.errors import NlaeError
 from nlae.foreign import parse_json, read_json
 from nlae.store.arrow import read_table, replacing, write_table, write_text
@@ -35,7 +34,7 @@ _REBUILD = "run `nlae dictionary` again with the same overrides"
 
 @dataclass(frozen=True)
 class Context:
-    """A passage that exemplars refer to.
+    """A passage that exemplars or unseen windows refer to.
 
     Attributes:
         document: its number in the corpus.
@@ -61,8 +60,8 @@ def write_dictionary(
     Args:
         folder: gets `dictionary.parquet`, `contexts.arrow`, `layers.json` and `dictionary.json`.
         parts: entries with the columns of `SCHEMA`, in order of layer, neuron and sign; one part at a time is held.
-        contexts: every passage that an exemplar refers to.
-        layers: summary per layer.
+        contexts: every passage that an exemplar or an unseen window refers to.
+        layers: summary per block.
         facts: target, histogram edges and other things that hold for all entries.
 
     Returns:
@@ -129,7 +128,7 @@ class Dictionary:
         """Open what `write_dictionary` wrote.
 
         Raises:
-            NlaeError: no dictionary there, a damaged file, or one of a newer format.
+            NlaeError: no dictionary there, a damaged file, or one of an older or a newer format.
         """
         folder = Path(folder)
         try:
@@ -142,7 +141,9 @@ class Dictionary:
             ) from None
         except (ValueError, pa.ArrowInvalid, OSError) as error:
             raise NlaeError(f"{folder}: its dictionary is damaged ({str(error).splitlines()[0]}); {_REBUILD}") from None
-        if facts.get("version", 0) > VERSION:
+        if facts.get("version", 0) < VERSION:
+            raise NlaeError(f"{folder}: its dictionary was made by an older nlae: run `nlae dictionary` again")
+        if facts["version"] > VERSION:
             raise NlaeError(
                 f"{folder}: its dictionary has format {facts['version']}, newer than this nlae; update nlae"
             )
@@ -155,7 +156,7 @@ class Dictionary:
     @cached_property
     def overview(self) -> pl.DataFrame:
         """The narrow columns of all entries, in memory: what an overview of half a million needs."""
-        names = [name for name, kind in SCHEMA.items() if kind not in _WIDE]
+        names = [name for name, kind in SCHEMA.items() if not isinstance(kind, pl.List)]
         return self.frame().select(names).collect()
 
     @cached_property
@@ -211,15 +212,11 @@ class Dictionary:
         table = self._file.read_row_group(group).slice(place - int(self._starts[group]), 1)
         return Entry(**table.to_pylist()[0])
 
-    def search(self, query: str, limit: int = 20) -> list[Entry]:
-        """Entries whose words match `query`, passing ones first; see `search.search`."""
-        return [self.at(place) for place in search(self.frame(), query, limit)]
-
     def context(self, document: int) -> Context:
-        """The passage that exemplars name by this number.
+        """The passage of this number.
 
         Raises:
-            NlaeError: no exemplar refers to it.
+            NlaeError: nothing refers to it.
         """
         place = self._context_place.get(int(document))
         if place is None:
@@ -266,10 +263,7 @@ def _check_form(facts: Any, layers: Any, columns: Mapping[str, Any]) -> None:
     rows = [row if isinstance(row, dict) else {} for row in (layers if isinstance(layers, list) else [None])]
     if not all(isinstance(row.get(key), int) for row in rows for key in ("layer", "neurons")):
         raise ValueError(f"{LAYERS} holds no summaries of layers")
-    if facts.get("version", 0) <= VERSION:
+    if facts.get("version", 0) == VERSION:
         wrong = [name for name, kind in SCHEMA.items() if columns.get(name) != kind]
         if wrong:
             raise ValueError(f"{FILE} lacks or mistypes {', '.join(wrong[:3])}")
-
-
-_WIDE = (pl.List(pl.String()), pl.List(pl.Float32()), pl.List(pl.Int32()))

@@ -1,49 +1,30 @@
 """A made-up dictionary of any size, for tests and benchmarks of whatever reads one. Its numbers mean nothing.
 
-Everything in it is a function of the seed, and no model is involved; it says so in its facts.
+Everything in it is a function of the seed, and no model is involved; it says so in its facts. Scores are drawn so that
+pages look as they do for a model: words between last tokens and skyline, rotated neurons at the floor.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from nlae.dictionary.entries import Context, Dictionary, write_dictionary
-from nlae.dictionary.schema import BINS, NO_DESCRIPTION, SCHEMA
+from nlae.dictionary.schema import BINS, GRADES, LABELS, SCHEMA, SIGNS, SPLITS, WINDOW
 
-_NOUNS = [
-    "river",
-    "harvest",
-    "treaty",
-    "engine",
-    "orchestra",
-    "goalkeeper",
-    "parliament",
-    "enzyme",
-    "glacier",
-    "lantern",
-    "verdict",
-    "keyboard",
-]
-_WORDS = [
-    "numbers",
-    "dates",
-    "names",
-    "verbs",
-    "places",
-    "colours",
-    "quotes",
-    "plurals",
-    "titles",
-    "units",
-    "months",
-    "endings",
-]
-_EXEMPLARS = 16
+_FIRST = ("of, in or by", "to", "and", "was or were", "his, her or their", "dates and numbers", "names")
+_NOUNS = (  # noqa: SIM905 - twenty lines otherwise
+    "river harvest treaty engine orchestra parliament enzyme glacier lantern verdict keyboard government law "
+    "army battle season album church island railway hurricane novel empire"
+).split()
+_FILLERS = ("the", "of", "and", "in", "was", "to", "a", "by", "with", ",", ".", "its")
+_EXEMPLARS, _TOKENS = 16, 64
+_BESIDE = {"mismatched": 0.49, "nearest": 0.58, "permuted": 0.56, "last_token": 0.66, "token_list": 0.63, "lens": 0.54}
+Draw = np.random.Generator
 
 
 def make_up_dictionary(
@@ -53,109 +34,142 @@ def make_up_dictionary(
 
     Args:
         folder: gets the files.
-        layers: number of layers; 16 × 15,625 neurons make half a million entries.
-        neurons: per layer; each has both signs.
-        documents: passages that exemplars refer to.
-        phrases: length of a description.
+        layers: number of blocks; 30 × 1,536 neurons make the 92,160 entries of a small model.
+        neurons: per block; each has both signs.
+        documents: passages that exemplars and unseen windows refer to.
+        phrases: parts of a description.
         seed: of everything.
     """
     draw = np.random.default_rng([seed, 1])
-    contexts = [
-        Context(i, f"work {i // 3}", [f" {_NOUNS[k]}" for k in draw.integers(len(_NOUNS), size=24)])
-        for i in range(documents)
-    ]
-    summaries = [_summary(layer, neurons, seed) for layer in range(layers)]
-    parts = _parts(layers, neurons, documents, phrases, seed)
-    edges = np.linspace(-8, 8, BINS + 1).tolist()
-    facts = {"target": "made up", "made_up": True, "width": neurons, "n_layers": layers, "histogram_edges": edges}
-    write_dictionary(folder, parts, contexts=contexts, layers=summaries, facts=facts)
+    contexts = [Context(i, f"work {i // 3}", _passage(draw)) for i in range(documents)]
+    parts = [_part(layer, layers, neurons, documents, phrases, seed) for layer in range(layers)]
+    facts = {
+        "target": "made up",
+        "made_up": True,
+        "width": neurons,
+        "n_layers": layers,
+        "layers": list(range(layers)),
+        "scanned_tokens": 300_000,
+        "reader": "bag",
+        "bar": 0.7,
+        "min_auroc": 0.7,
+        "min_contexts": 20,
+        "histogram_edges": np.linspace(-8, 8, BINS + 1).tolist(),
+    }
+    rows = [_row(part, np.random.default_rng([seed, 3, layer])) for layer, part in enumerate(parts)]
+    write_dictionary(folder, iter(parts), contexts=contexts, layers=rows, facts=facts)
     return Dictionary.open(folder)
 
 
-def _parts(layers: int, neurons: int, documents: int, phrases: int, seed: int) -> Iterator[pl.DataFrame]:
-    for layer in range(layers):
-        yield _part(layer, neurons, documents, phrases, np.random.default_rng([seed, 2, layer]))
+def _passage(draw: Draw) -> list[str]:
+    words = np.where(draw.random(_TOKENS) < 0.6, draw.choice(_FILLERS, _TOKENS), draw.choice(_NOUNS, _TOKENS)).tolist()
+    return [word if word in ",." else f" {word}" for word in words]
 
 
-def _part(layer: int, neurons: int, documents: int, phrases: int, draw: np.random.Generator) -> pl.DataFrame:
-    n = 2 * neurons
-    drawn = draw.integers(12, size=(n, phrases, 2))
-    candidate = ["; ".join(f"{_WORDS[a]} about the {_NOUNS[b]}" for a, b in row) for row in drawn]
-    passes = draw.random(n) < 0.4
+def _part(layer: int, layers: int, neurons: int, documents: int, phrases: int, seed: int) -> pl.DataFrame:
+    draw, n = np.random.default_rng([seed, 2, layer]), 2 * neurons
     scored = draw.random(n) < 0.9
-    sampled = draw.random(n) < 0.2
-    prediction = np.where(passes, 0.7 + 0.3 * draw.random(n), 0.4 + 0.4 * draw.random(n))
-    score = _nullable(scored | passes)
-    clusters = draw.integers(0, 6, size=n)
+    auroc = np.clip(draw.normal(0.66 + 0.08 * (layer + 1) / layers, 0.1, n), 0.35, 0.99)
+    passes = scored & (auroc >= GRADES["fair"])
+    score = _nullable(scored)
     columns: dict[str, Any] = {
-        "layer": [layer] * n,
+        "layer": np.full(n, layer),
         "neuron": np.repeat(np.arange(neurons), 2),
-        "sign": ["+", "-"] * neurons,
-        "description": [text if ok else NO_DESCRIPTION for text, ok in zip(candidate, passes, strict=True)],
-        "candidate": candidate,
-        "origin": draw.choice(["shared", "consensus", "write", "context"], n).tolist(),
+        "sign": list(SIGNS) * neurons,
+        "split": np.repeat(draw.choice(SPLITS, neurons, p=[0.8, 0.1, 0.1]), 2),
+        "description": _descriptions(draw, n, phrases),
+        "writes": [f"{a}, {b} and {c}" for a, b, c in draw.choice(_NOUNS, (n, 3))],
+        "label": np.where(passes, draw.choice(["token", "context"], n), ""),
+        "grade": _grades(auroc, passes),
         "passes": passes,
-        "reason": np.where(passes, "", np.where(scored, "prediction", "few contexts")),
-        "fdr": score(np.where(passes, 0.05, 0.1 + 0.9 * draw.random(n))),
-        "prediction": score(prediction),
-        "skyline": score(np.minimum(1.0, prediction + 0.1 * draw.random(n))),
+        "reason": np.where(passes, "", np.where(scored, "auroc", "few contexts")),
+        "reader": ["bag"] * n,
+        "auroc": score(auroc),
+        "auroc_bar": score(np.clip(auroc + draw.normal(0, 0.03, n), 0, 1)),
+        "skyline": score(np.clip(auroc + 0.05 + 0.15 * draw.random(n), 0, 1)),
         "frequency": draw.random(n) ** 4,
         "kurtosis": draw.exponential(20, n),
         "mean": draw.normal(0, 0.1, n),
         "std": draw.exponential(0.5, n),
-        "clusters": clusters,
-        "specialised": clusters <= 1,
-        "sampled": sampled,
-        "tokens": [[f" {_NOUNS[k]}" for k in row] for row in draw.integers(12, size=(n, 5))],
-        "promoted": [[f" {_NOUNS[k]}" for k in row] for row in draw.integers(12, size=(n, 8))],
-        "suppressed": [[f" {_NOUNS[k]}" for k in row] for row in draw.integers(12, size=(n, 8))],
+        "nearest_entry": [f"{layer}.{k}{draw.choice(SIGNS)}" for k in draw.integers(neurons, size=n)],
+        "groups": draw.integers(1, 6, size=n),
+        "specialised": draw.random(n) < 0.5,
+        **{name: _words(draw, n, count) for name, count in (("tokens", 5), ("promoted", 8), ("suppressed", 8))},
         "exemplar_value": -np.sort(-draw.exponential(1, (n, _EXEMPLARS)), axis=1),
         "exemplar_document": draw.integers(documents, size=(n, _EXEMPLARS)),
-        "exemplar_position": draw.integers(24, size=(n, _EXEMPLARS)),
-        "histogram": draw.integers(0, 200, size=(n, BINS)),
+        "exemplar_position": draw.integers(_TOKENS, size=(n, _EXEMPLARS)),
+        **_unseen(draw, n, documents),
+        "histogram": np.rint(5000 * np.exp(-(np.linspace(-8, 8, BINS) ** 2) / 4) + draw.integers(0, 9, (n, BINS))),
     }
-    for name in ("prediction_decide", "prediction_quantile", "prediction_null", "last_token", "token_list", "shuffled"):
-        columns[name] = score(0.4 + 0.3 * draw.random(n))
-    for name in ("spearman", "spearman_quantile", "r2", "r2_ceiling", "share_of_skyline"):
+    for name, middle in _BESIDE.items():
+        columns[name] = score(np.clip(draw.normal(middle, 0.05, n), 0.2, 0.98))
+    for name in ("spearman", "r2", "r2_linear", "embedding"):
         columns[name] = score(draw.random(n))
-    for name in ("context_only", "verbalized", "detection", "fuzzing", "output_score"):
-        columns[name] = _nullable(sampled)(0.4 + 0.4 * draw.random(n))
-    made = {name: values.tolist() if isinstance(values, np.ndarray) else values for name, values in columns.items()}
+    for name in ("detection", "fuzzing", "output_score"):
+        columns[name] = _nullable(draw.random(n) < 0.2)(0.4 + 0.4 * draw.random(n))
+    made = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in columns.items()}
     return pl.DataFrame({name: pl.Series(name, made[name], dtype=kind, strict=False) for name, kind in SCHEMA.items()})
 
 
-def _nullable(keep: Any) -> Any:
-    def apply(values: Any) -> list[float | None]:
+def _descriptions(draw: Draw, n: int, phrases: int) -> list[str]:
+    first, nouns = draw.choice(_FIRST, n), draw.choice(_NOUNS, (n, phrases, 3))
+    rows = ((a, [f"after {x}, near {y} and {z}" for x, y, z in rest]) for a, rest in zip(first, nouns, strict=True))
+    return [", ".join([str(a), *rest]) for a, rest in rows]
+
+
+def _words(draw: Draw, n: int, count: int) -> list[list[str]]:
+    return [[f" {word}" for word in row] for row in draw.choice(_NOUNS, (n, count))]
+
+
+def _unseen(draw: Draw, n: int, documents: int) -> dict[str, Any]:
+    levels = np.clip(draw.normal(20, 25, (n, 3, WINDOW)), 0, 90)
+    peak = draw.integers(WINDOW, size=(n, 3))
+    np.put_along_axis(levels, peak[..., None], draw.integers(120, 256, (n, 3, 1)), axis=2)
+    return {
+        "unseen_document": draw.integers(documents, size=(n, 3)),
+        "unseen_start": draw.integers(_TOKENS - WINDOW + 1, size=(n, 3)),
+        "unseen_peak": peak,
+        "unseen_level": levels.reshape(n, -1).astype(np.uint8),
+    }
+
+
+def _grades(auroc: npt.NDArray[np.float64], passes: npt.NDArray[np.bool_]) -> Any:
+    found = np.full(len(auroc), "", dtype="U6")
+    for name, lowest in GRADES.items():
+        found[passes & (auroc >= lowest)] = name
+    return found
+
+
+def _nullable(keep: npt.NDArray[np.bool_]) -> Any:
+    def apply(values: npt.NDArray[np.float64]) -> list[float | None]:
         return [float(value) if ok else None for value, ok in zip(values, keep, strict=True)]
 
     return apply
 
 
-def _summary(layer: int, neurons: int, seed: int) -> dict[str, Any]:
-    """A layer's row of `layers.json`, with the keys that the stage writes."""
-    draw = np.random.default_rng([seed, 3, layer])
-    share = float(draw.random() * 0.5)
+def _row(part: pl.DataFrame, draw: Draw) -> dict[str, Any]:
+    """A block's row of `layers.json`, with the keys that the stage writes."""
+    medians = ("auroc", "skyline", *_BESIDE, "spearman", "r2", "r2_linear", "kurtosis", "frequency")
+    middle = part.select(pl.col(*medians).median().fill_null(0.5).cast(pl.Float64)).row(0, named=True)
+    kinds = [(pl.col("label") == label).alias(f"{label}_share") for label in LABELS]
+    shares = part.select(pl.col("passes", "specialised"), *kinds).select(pl.all().mean()).row(0, named=True)
     return {
-        "layer": layer,
-        "neurons": neurons,
-        "entries": 2 * neurons,
-        "scored": 2 * neurons,
-        "sampled": neurons // 5,
-        "passing": round(2 * neurons * share),
-        "rotated": 64,
-        "pass_rate": share,
-        "pass_rate_low": max(0.0, share - 0.05),
-        "pass_rate_high": share + 0.05,
-        "pass_rate_decoy": 0.01,
-        "null": 128,
-        "pass_rate_rotated": 0.01,
-        "pass_rate_shuffled": 0.02,
-        "prediction": 0.5 + share / 2,
-        "prediction_low": 0.48 + share / 2,
-        "prediction_high": 0.52 + share / 2,
-        "skyline": 0.9,
-        "last_token": 0.6,
-        "share_of_skyline": share,
-        "specialised": float(draw.random()),
-        "kurtosis": float(draw.exponential(10)),
+        "layer": part["layer"][0],
+        "neurons": part.height // 2,
+        "entries": part.height,
+        "scored": part["auroc"].count(),
+        "passing": int(part["passes"].sum()),
+        **_within("pass_share", shares.pop("passes"), 0.03),
+        "rotated_share": 0.01 + 0.01 * float(draw.random()),
+        "false_share": 0.03 + 0.02 * float(draw.random()),
+        **shares,
+        "specialised_rotated": 0.1 + 0.1 * float(draw.random()),
+        "beats_nearest": 0.8 + 0.1 * float(draw.random()),
+        **_within("median_auroc", middle.pop("auroc"), 0.01),
+        **middle,
+        "rotated": 0.55 + 0.03 * float(draw.random()),
     }
+
+
+def _within(name: str, value: float, half: float) -> dict[str, float]:
+    return {name: value, f"{name}_low": max(0.0, value - half), f"{name}_high": min(1.0, value + half)}

@@ -9,7 +9,7 @@ import pytest
 
 from nlae.dictionary import Dictionary, Entry, write_dictionary
 from nlae.dictionary.made_up import make_up_dictionary
-from nlae.dictionary.schema import BINS, NO_DESCRIPTION, SCHEMA
+from nlae.dictionary.schema import BINS, COLUMNS, SCHEMA, VERSION
 from nlae.errors import NlaeError
 
 
@@ -23,6 +23,7 @@ def test_schema_and_entry_agree():
     scores = [name for name, kind in SCHEMA.items() if kind == pl.Float32()]
     optional = [field.name for field in dataclasses.fields(Entry) if "None" in str(field.type)]
     assert set(optional) <= set(scores)
+    assert all(column.label and column.about.endswith(".") for column in COLUMNS.values())
 
 
 def test_every_entry_is_found_across_row_groups(made):
@@ -56,33 +57,6 @@ def test_exemplars_lead_to_their_passages(made):
         made.context(10_000)
 
 
-def test_an_entry_that_does_not_pass_shows_no_description(made):
-    frame = made.frame().collect()
-    assert set(frame.filter(~pl.col("passes"))["description"]) == {NO_DESCRIPTION}
-    assert NO_DESCRIPTION not in set(frame.filter("passes")["description"])
-
-
-def test_search_finds_passing_descriptions_first(made):
-    found = made.search("treaty dates", limit=50)
-    assert found
-    words = [
-        {"treaty", "dates"} <= set(" ".join([e.description, e.candidate, *e.tokens, *e.promoted]).split())
-        for e in found
-    ]
-    assert all(words)
-    assert [entry.passes for entry in found] == sorted((entry.passes for entry in found), reverse=True)
-    assert found[0].description == "dates about the treaty"
-
-
-@pytest.mark.parametrize("query", ["", "  ", "!?", "zzzz"])
-def test_search_without_a_match(made, query):
-    assert made.search(query) == []
-
-
-def test_search_ignores_what_stands_for_no_description(made):
-    assert made.search("description found") == []
-
-
 def test_unsorted_entries_are_refused(made, tmp_path):
     part = made.frame().collect().head(4)
     with pytest.raises(ValueError, match="sorted"):
@@ -97,12 +71,12 @@ def test_a_folder_without_a_dictionary_is_told(tmp_path):
         Dictionary.open(tmp_path)
 
 
-def test_damage_and_newer_formats_are_told(tmp_path):
+def test_damage_and_other_formats_are_told(tmp_path):
     made = make_up_dictionary(tmp_path, layers=1, neurons=2)
-    facts = made.facts | {"version": 99}
-    (tmp_path / "dictionary.json").write_text(json.dumps(facts))
-    with pytest.raises(NlaeError, match="newer than this nlae"):
-        Dictionary.open(tmp_path)
+    for version, told in ((VERSION - 1, "made by an older nlae: run `nlae dictionary` again"), (99, "newer than this")):
+        (tmp_path / "dictionary.json").write_text(json.dumps(made.facts | {"version": version}))
+        with pytest.raises(NlaeError, match=told):
+            Dictionary.open(tmp_path)
     (tmp_path / "dictionary.parquet").write_bytes(b"PAR1 cut")
     with pytest.raises(NlaeError, match="damaged"):
         Dictionary.open(tmp_path)
