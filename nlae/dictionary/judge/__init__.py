@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from nlae.lazy import lazily
 
 if TYPE_CHECKING:
+    from nlae.dictionary.judge.embedding import EmbeddingJudge
     from nlae.dictionary.judge.judgement import Judgement
     from nlae.dictionary.judge.likelihood import LikelihoodJudge
     from nlae.dictionary.judge.local import LocalJudge
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AnthropicJudge",
+    "EmbeddingJudge",
     "Judge",
     "JudgeSettings",
     "Judgement",
@@ -36,6 +38,7 @@ __getattr__ = lazily(
     __name__,
     {
         "AnthropicJudge": "remote",
+        "EmbeddingJudge": "embedding",
         "Judge": "protocol",
         "JudgeSettings": "settings",
         "Judgement": "judgement",

