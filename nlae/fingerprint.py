@@ -72,7 +72,7 @@ NEVER_HASHED: dict[str, dict[str, str]] = {
     "VllmRollout": {"batch_size": _MEMORY, "memory_share": _MEMORY, "devices": _DEVICE},
     "EvaluationSettings": {"batch_size": _MEMORY},
     "DictionarySettings": {"batch_size": _MEMORY, "directions": _PLACE},
-    "ScanSettings": {"checkpoint_every": _KILL},
+    "ScanSettings": {"window_tokens": _MEMORY, "checkpoint_every": _KILL},
     "LocalJudge": _JUDGE,
     "LikelihoodJudge": _JUDGE,
     "OpenAIJudge": _REMOTE,

@@ -6,13 +6,16 @@ from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from nlae.corpus import Corpus
 from nlae.dictionary.entries import Context
-from nlae.dictionary.scan.decoys import Ints, token_counts
 from nlae.teacher.words import DocumentFrequencies
+
+Ints = npt.NDArray[np.int64]
 
 
 class CorpusView:
@@ -30,8 +33,10 @@ class CorpusView:
 
     @cached_property
     def token_counts(self) -> Ints:
-        """Occurrences of every token id."""
-        return token_counts(self.corpus)
+        """Occurrences of every token id, int64 [largest id + 1]."""
+        ids = np.concatenate([chunk.flatten().to_numpy() for chunk in self.corpus.documents["input_ids"].chunks])
+        counts: Ints = np.bincount(ids.astype(np.int64)).astype(np.int64)
+        return counts
 
     @cached_property
     def frequencies(self) -> DocumentFrequencies:

@@ -24,7 +24,7 @@ KEYS = {
     "dictionary": ("dictionary.batch_size", "dictionary.judge.batch_size"),
     "explain": ("explain.batch_size",),
 }
-ANEW = {"scan"}  # its key is hashed: decoys are permuted within a window
+ANEW = {"scan"}  # its state stands between two windows of one size
 # how libraries say it where they raise no error of their own kind for it
 SIGNS = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "DefaultCPUAllocator")
 

@@ -1,8 +1,8 @@
-"""Goal `scan`: exemplars, moments, decoys and panels of all neurons in one pass over the corpus."""
+"""Goal `scan`: exemplars, moments and panels of all neurons in one pass over the corpus."""
 
 from nlae.stages.context import StageContext
 
-VERSION = 1
+VERSION = 2
 
 
 def run(context: StageContext) -> dict[str, float]:

@@ -96,7 +96,7 @@ SCAN = ScanSettings(
     top=12,
     min_position=12,
     window_tokens=4096,
-    panels={"train": 2304, "select": 1152, "decide": 1152, "report": 1152},
+    panels={"train": 2304, "select": 1152, "bar": 1152, "test": 1152},
     per_passage=4,
 )
 

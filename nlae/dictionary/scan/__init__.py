@@ -1,4 +1,4 @@
-"""One pass over the corpus for all neurons of all layers: exemplars, moments, decoys and panels.
+"""One pass over the corpus for all neurons of all layers: exemplars, moments and panels.
 
 Names are loaded on first use, so that building settings imports no torch.
 """
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from nlae.lazy import lazily
 
 if TYPE_CHECKING:
-    from nlae.dictionary.scan.decoys import decoy_panel, token_counts
     from nlae.dictionary.scan.folder import Exemplars, Moments, Panel, Scan
+    from nlae.dictionary.scan.neurons import neurons_of
     from nlae.dictionary.scan.output_side import promoted
     from nlae.dictionary.scan.panels import roles
     from nlae.dictionary.scan.scanning import scan
@@ -21,11 +21,10 @@ __all__ = [
     "Panel",
     "Scan",
     "ScanSettings",
-    "decoy_panel",
+    "neurons_of",
     "promoted",
     "roles",
     "scan",
-    "token_counts",
 ]
 
 __getattr__ = lazily(
@@ -36,10 +35,9 @@ __getattr__ = lazily(
         "Panel": "folder",
         "Scan": "folder",
         "ScanSettings": "settings",
-        "decoy_panel": "decoys",
+        "neurons_of": "neurons",
         "promoted": "output_side",
         "roles": "panels",
         "scan": "scanning",
-        "token_counts": "decoys",
     },
 )

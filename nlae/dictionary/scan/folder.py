@@ -1,7 +1,7 @@
 """What a finished scan holds, and how to read it: panels, exemplars and moments, one file per layer, mapped on demand.
 
-Nothing here computes. Contexts are given by reference (document, position) into the corpus and never copied; per-neuron
-quantile samples are not kept either, since a panel holds *all* neurons at the same drawn positions.
+Nothing here computes. Contexts are given by reference (document, position) into the corpus and never copied;
+neurons are not kept either: `neurons_of` computes those at a panel's positions from the MLP inputs that it holds.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from nlae.foreign import parse_json
 from nlae.store.arrow import read_table
 
 FACTS = "scan.json"
-ROLES = ("train", "select", "decide", "report")
+ROLES = ("train", "select", "bar", "test")
 _REBUILD = "delete its folder and run the same command again to rebuild it"
 
 Ints = npt.NDArray[np.int64]
@@ -67,13 +67,14 @@ class Moments:
 
 @dataclasses.dataclass(frozen=True)
 class Panel:
-    """Token positions of one split at which every neuron and every MLP input of every layer is kept.
+    """Token positions of one role's documents at which the MLP input of every layer is kept.
 
     Attributes:
         folder: of the scan.
-        role: `train`, `select`, `decide` or `report`.
+        role: `train`, `select`, `bar` or `test`.
         document, position, token_id: int64 [M], ascending by document and position; the token is the one *at* the
             position, the last of the context.
+        run: number of the run of consecutive positions that a row belongs to, ascending, int64 [M].
         source: source work, object [M].
     """
 
@@ -82,23 +83,17 @@ class Panel:
     document: Ints
     position: Ints
     token_id: Ints
+    run: Ints
     source: Strings
 
     def __len__(self) -> int:
         return len(self.document)
 
-    def neurons(self, layer: int) -> Tensor:
-        """Entries of the down-projection's input, float32 [M, N]."""
-        return self._read(layer, "neurons", 0)
-
     def inputs(self, layer: int) -> Tensor:
         """Input of the block's MLP, raw, float32 [M, d_model]."""
-        return self._read(layer, "inputs", 1)
-
-    def _read(self, layer: int, name: str, which: int) -> Tensor:
         with _open(self.folder / panel_file(self.role, layer)) as file:
-            values_MN: Tensor = file.get_tensor(name).float()
-            return values_MN.mul_(file.get_tensor("scales")[which])
+            values_MD: Tensor = file.get_tensor("inputs").float()
+            return values_MD.mul_(file.get_tensor("scale"))
 
 
 class Scan:
@@ -137,19 +132,19 @@ class Scan:
             raise NlaeError(f"{path} is missing or damaged: {_REBUILD}") from problem
 
     def panel(self, role: str) -> Panel:
-        """The panel of `train`, `select`, `decide` or `report`."""
+        """The panel of `train`, `select`, `bar` or `test`."""
         if role not in ROLES:
             raise NlaeError(f"panel {role!r}: unknown; choose one of {', '.join(ROLES)}")
         table = read_table(self.folder / f"panel-{role}.arrow", _REBUILD)
-        columns = {name: table[name].to_numpy().astype(np.int64) for name in ("document", "position", "token_id")}
+        names = ("document", "position", "token_id", "run")
+        columns = {name: table[name].to_numpy().astype(np.int64) for name in names}
         source = np.asarray(table["source"].to_pylist(), dtype=object)
         return Panel(self.folder, role, **columns, source=source)
 
-    def exemplars(self, layer: int, decoy: bool = False) -> Exemplars:
-        """Strongest passages of each neuron, or of its decoy."""
-        prefix = "decoy_" if decoy else ""
+    def exemplars(self, layer: int) -> Exemplars:
+        """Strongest passages of each neuron."""
         with _open(self.folder / layer_file(layer)) as file:
-            return Exemplars(*(file.get_tensor(prefix + name) for name in ("value", "document", "position")))
+            return Exemplars(*(file.get_tensor(name) for name in ("value", "document", "position")))
 
     def moments(self, layer: int) -> Moments:
         """Moments and activation frequency of each neuron."""

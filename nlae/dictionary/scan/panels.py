@@ -1,7 +1,7 @@
-"""Which documents choose, decide and report, and which token positions each panel keeps: drawn before anything is read.
+"""Which documents fit, select, set the bar and test, and which token positions each panel keeps: drawn before reading.
 
-A panel takes from every source work in turn, so that few works cannot fill it. Left out: strata by token or activation;
-whoever scores draws those from the panel.
+A panel takes *runs* of consecutive positions from every source work in turn, so that few works cannot fill it. Left
+out: strata by token or activation; whoever scores draws those from the panel.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from nlae.corpus import Corpus
 from nlae.corpus.source import stable_hash
@@ -28,26 +29,28 @@ class PanelRows:
 
     Attributes:
         document, position, token_id: int64 [M].
+        run: number of the run that a row belongs to, ascending, int64 [M].
     """
 
     document: Ints
     position: Ints
     token_id: Ints
+    run: Ints
 
     def __len__(self) -> int:
         return len(self.document)
 
     def table(self, corpus: Corpus) -> pa.Table:
         """As an Arrow table, with the source work of each row."""
-        columns = {name: pa.array(getattr(self, name)) for name in ("document", "position", "token_id")}
-        source = pa.array([corpus.source[int(document)] for document in self.document], pa.string())
+        columns = {name: pa.array(getattr(self, name)) for name in ("document", "position", "token_id", "run")}
+        source = pa.array(corpus.sources_of(self.document), pa.string())
         return pa.table({**columns, "source": source})
 
 
 def roles(corpus: Corpus) -> Strings:
-    """The role of each document: `train`, `select` (validation), and the test works halved into `decide` and `report`.
+    """The role of each document: `train`, `select` (validation), and the test works halved into `bar` and `test`.
 
-    Halved by a hash of the source work, so that no work both decides and reports.
+    Halved by a hash of the source work, so that no work both sets the bar and tests.
 
     Raises:
         NlaeError: the test split has a single work.
@@ -58,14 +61,20 @@ def roles(corpus: Corpus) -> Strings:
     )
     if len(works) < 2:
         raise NlaeError(
-            "the corpus has one source work in its test split, but entries pass on one and are reported on another: "
-            "give more works, raise corpus.test_share or set corpus.split_by=document"
+            "the corpus has one source work in its test split, but the bar is set on some works and entries are tested "
+            "on others: give more works, raise corpus.test_share or set corpus.split_by=document"
         )
     # by rank of the hash and not by its last bit, so that neither half is ever empty
-    deciding = set(works[::2])
-    test = ["decide" if source in deciding else "report" for source in corpus.source]
+    bar = set(works[::2])
+    halves = ["bar" if source in bar else "test" for source in corpus.source]
     named = {"train": "train", "val": "select"}
-    return np.asarray([named.get(s, t) for s, t in zip(split, test, strict=True)], dtype=object)
+    return np.asarray([named.get(s, half) for s, half in zip(split, halves, strict=True)], dtype=object)
+
+
+def token_lengths(corpus: Corpus) -> Ints:
+    """Tokens of every document, int64 [documents]."""
+    lengths: Ints = pc.list_value_length(corpus.documents["input_ids"]).to_numpy().astype(np.int64)
+    return lengths
 
 
 def draw_panels(corpus: Corpus, settings: ScanSettings, seed: int) -> dict[str, PanelRows]:
@@ -74,40 +83,58 @@ def draw_panels(corpus: Corpus, settings: ScanSettings, seed: int) -> dict[str, 
     Raises:
         NlaeError: a split has no position from `min_position` on.
     """
-    role = roles(corpus)
+    role, length = roles(corpus), token_lengths(corpus)
     drawn = {}
     for name in ROLES:
-        documents = np.flatnonzero(role == name)
-        rng = np.random.default_rng([seed, stable_hash("panel", name)])
-        drawn[name] = _draw(corpus, documents, settings, settings.rows(name), rng)
-        if not len(drawn[name]):
+        documents = np.flatnonzero((role == name) & (length > settings.min_position))
+        if not len(documents):
             raise NlaeError(
                 f"panel {name}: no passage of its split is longer than dictionary.scan.min_position="
                 f"{settings.min_position} tokens; give longer documents or lower it"
             )
+        rng = np.random.default_rng([seed, stable_hash("panel", name)])
+        runs = _draw(corpus, documents, length[documents], settings, name, rng)
+        drawn[name] = _rows(corpus, runs)
     return drawn
 
 
-def _draw(corpus: Corpus, documents: Ints, settings: ScanSettings, wanted: int, rng: np.random.Generator) -> PanelRows:
-    candidates: list[tuple[int, int]] = []
-    turn: list[int] = []
+def _draw(
+    corpus: Corpus, documents: Ints, lengths: Ints, settings: ScanSettings, role: str, rng: np.random.Generator
+) -> Ints:
+    """Runs of a panel as (document, first position, length), ascending, int64 [R, 3]."""
+    size = min(settings.run(role), settings.rows(role))
+    times = max(1, settings.per_passage // size)
+    of_passage = [_runs(int(n) - settings.min_position, size, times, rng) for n in lengths]
+    source = corpus.sources_of(documents)
     taken: dict[str, int] = {}
-    per_passage: dict[int, Ints] = {}
-    for document in documents:
-        places = np.arange(settings.min_position, len(corpus.input_ids(document)))
-        per_passage[int(document)] = rng.permutation(places)[: settings.per_passage]
-    for nth in range(settings.per_passage):  # the first of every passage before the second of any
-        for document in rng.permutation(documents):
-            chosen = per_passage[int(document)]
-            if nth < len(chosen):
-                source = corpus.source[int(document)]
-                taken[source] = taken.get(source, 0) + 1
-                turn.append(taken[source])
-                candidates.append((int(document), int(chosen[nth])))
-    keep = np.lexsort((rng.random(len(turn)), np.asarray(turn, dtype=np.int64)))[:wanted]
-    rows = sorted(candidates[i] for i in keep)
-    document_M = np.asarray([d for d, _ in rows], dtype=np.int64)
-    position_M = np.asarray([p for _, p in rows], dtype=np.int64)
-    ids = {int(d): corpus.input_ids(int(d)) for d in np.unique(document_M)}
-    token_M = np.asarray([ids[d][p] for d, p in rows], dtype=np.int64)
-    return PanelRows(document_M, position_M, token_M)
+    turn: list[int] = []
+    runs: list[tuple[int, int, int]] = []
+    for nth in range(times):  # the first of every passage before the second of any
+        for index in rng.permutation(len(documents)):
+            if nth < len(of_passage[index]):
+                start, length = of_passage[index][nth]
+                taken[source[index]] = taken.get(source[index], 0) + 1
+                turn.append(taken[source[index]])
+                runs.append((int(documents[index]), settings.min_position + start, length))
+    runs_R3 = np.asarray(runs, dtype=np.int64)[np.lexsort((rng.random(len(turn)), np.asarray(turn)))]
+    runs_R3 = runs_R3[np.cumsum(runs_R3[:, 2]) <= settings.rows(role)]
+    return runs_R3[np.lexsort((runs_R3[:, 1], runs_R3[:, 0]))]
+
+
+def _runs(room: int, size: int, times: int, rng: np.random.Generator) -> list[tuple[int, int]]:
+    """Start and length of up to `times` runs that do not overlap, in random order; a short passage is one run."""
+    if room <= size:
+        return [(0, room)]
+    fit = room // size
+    offset = int(rng.integers(room - fit * size + 1))
+    return [(offset + int(place) * size, size) for place in rng.permutation(fit)[:times]]
+
+
+def _rows(corpus: Corpus, runs_R3: Ints) -> PanelRows:
+    document_R, start_R, length_R = runs_R3.T
+    run_M = np.repeat(np.arange(len(runs_R3)), length_R)
+    first_R = np.cumsum(length_R) - length_R
+    position_M = start_R[run_M] + np.arange(len(run_M)) - first_R[run_M]
+    ids = {int(document): corpus.token_ids(int(document)) for document in np.unique(document_R)}
+    token_M = np.concatenate([ids[d][start : start + n] for d, start, n in runs_R3.tolist()]).astype(np.int64)
+    return PanelRows(document_R[run_M], position_M, token_M, run_M)

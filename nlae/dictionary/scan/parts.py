@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -47,26 +48,24 @@ def part_path(folder: Path, number: int) -> Path:
     return folder / RESUME / f"part-{number:05d}.safetensors"
 
 
-def write_part(folder: Path, number: int, layers: Mapping[str, Sequence[tuple[Tensor, Tensor]]]) -> None:
+def write_part(folder: Path, number: int, layers: Sequence[tuple[Tensor, Tensor]]) -> None:
     """Write the panel rows of one window.
 
     Args:
         folder: of the scan.
         number: of the window.
-        layers: for `neurons` and `inputs`, float16 [m, width] and scale of each layer.
+        layers: MLP inputs, float16 [m, d_model], and scale of each layer.
 
     Raises:
         NlaeError: a value is not finite.
     """
-    tensors = {}
-    for name, values in layers.items():
-        tensors[name] = torch.stack([rows_MW for rows_MW, _ in values]).cpu()
-        tensors[f"{name}_scale"] = torch.stack([scale for _, scale in values]).cpu()
-        finite_L = torch.isfinite(tensors[name]).all(-1).all(-1)
-        if not finite_L.all():
-            raise _not_finite(int((~finite_L).nonzero()[0]))
+    inputs_LmD = torch.stack([rows_mD for rows_mD, _ in layers]).cpu()
+    finite_L = torch.isfinite(inputs_LmD).all(-1).all(-1)
+    if not finite_L.all():
+        raise _not_finite(int((~finite_L).nonzero()[0]))
+    scale_L = torch.stack([scale for _, scale in layers]).cpu()
     with replacing(part_path(folder, number)) as temporary:
-        save_file(tensors, temporary)
+        save_file({"inputs": inputs_LmD, "scale": scale_L}, temporary)
 
 
 def write_state(folder: Path, streams: Mapping[str, Tensor], facts: Mapping[str, object]) -> None:
@@ -114,35 +113,27 @@ def finish(folder: Path, windows: Sequence[Window], rows: Mapping[str, int], str
 
 def _write_layer(folder: Path, layer: int, kept: Mapping[str, Tensor], n: int) -> None:
     tensors = {"n": torch.tensor(n), "threshold": kept["threshold"][layer].clone()}
-    tensors |= {name: kept[name][layer].clone() for name in ("count", "power")}
-    for which, prefix in enumerate(("", "decoy_")):
-        for name in ("value", "document", "position"):
-            tensors[prefix + name] = kept[name][layer, which].clone()
+    names = ("count", "power", "value", "document", "position")
+    tensors |= {name: kept[name][layer].clone() for name in names}
     with replacing(folder / layer_file(layer)) as temporary:
         save_file(tensors, temporary)
 
 
 def _write_panel(folder: Path, role: str, layer: int, windows: Sequence[Window], rows: int) -> None:
-    pieces: dict[str, list[tuple[Tensor, Tensor]]] = {"neurons": [], "inputs": []}
-    order = []
+    order: list[npt.NDArray[np.int64]] = []
+    pieces: list[tuple[Tensor, Tensor]] = []
     for number, window in enumerate(windows):
-        if window.role != role or not len(window.rows):
-            continue
-        order.append(window.rows)
-        with safe_open(part_path(folder, number), framework="pt") as file:
-            for name, found in pieces.items():
-                found.append((file.get_slice(name)[layer], file.get_tensor(f"{name}_scale")[layer]))
+        if window.role == role and len(window.rows):
+            order.append(window.rows)
+            with safe_open(part_path(folder, number), framework="pt") as file:
+                pieces.append((file.get_slice("inputs")[layer], file.get_tensor("scale")[layer]))
     index_M = torch.from_numpy(np.concatenate(order))
     assert len(index_M) == rows
-    tensors, scales = {}, []
-    for name, found in pieces.items():
-        scale = torch.stack([scale for _, scale in found]).amax()
-        values_MW = torch.empty(rows, found[0][0].shape[-1], dtype=torch.float16)
-        values_MW[index_M] = torch.cat([(rows_MW.float() * (own / scale)).half() for rows_MW, own in found])
-        tensors[name] = values_MW
-        scales.append(scale)
+    scale = torch.stack([own for _, own in pieces]).amax()
+    inputs_MD = torch.empty(rows, pieces[0][0].shape[-1], dtype=torch.float16)
+    inputs_MD[index_M] = torch.cat([(rows_mD.float() * (own / scale)).half() for rows_mD, own in pieces])
     with replacing(folder / panel_file(role, layer)) as temporary:
-        save_file({**tensors, "scales": torch.stack(scales)}, temporary)
+        save_file({"inputs": inputs_MD, "scale": scale}, temporary)
 
 
 def _not_finite(layer: int) -> NlaeError:

@@ -5,19 +5,16 @@ No attention mask is passed: padding stands on the right, and a causal model's r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from nlae.corpus import Corpus
-from nlae.dictionary.scan.decoys import Ints, cycles, strata
 from nlae.dictionary.scan.streams import Reading
 from nlae.dictionary.scan.windows import Window
-from nlae.functional.randomness import generator
 from nlae.target import Target
 
 Seen = Callable[[int, str, Tensor], None]
@@ -31,64 +28,30 @@ def token_ids(corpus: Corpus, window: Window, pad: int) -> Tensor:
     return ids_BT
 
 
-def make_reading(
-    window: Window,
-    ids_BT: Tensor,
-    *,
-    first: int,
-    layers: int,
-    token_rank: Ints,
-    seed: tuple[int | str, ...],
-    device: torch.device | str = "cpu",
-) -> Reading:
-    """Where a training window's tokens are, and where the decoys of each layer come from.
-
-    Args:
-        window: passages of more than `first` tokens each.
-        ids_BT: its tokens, on the CPU.
-        first: position from which tokens count.
-        layers: number of permutations to draw.
-        token_rank: class of corpus frequency of every token id.
-        seed: keys of the permutations.
-        device: where the tensors are wanted.
-    """
-    n_passages, longest = ids_BT.shape
-    length_B = np.asarray(window.lengths)
-    counted_B = length_B - first
-    ends_B = np.cumsum(counted_B)
-    column_T = np.arange(longest - first)
-    # number of each position among those that count; padding stands for the last of its passage
-    place_BT = (ends_B - counted_B)[:, None] + np.minimum(column_T, counted_B[:, None] - 1)
-    padding_BT = column_T >= counted_B[:, None]
-    row_BT = np.arange(n_passages)[:, None] * longest + first + column_T
-    row_n = row_BT[~padding_BT]
-    token_n = ids_BT.numpy().reshape(-1)[row_n]
-    index_Ln = cycles(strata(token_n, token_rank[token_n]), layers, generator(*seed))
+def make_reading(window: Window, first: int, device: torch.device | str = "cpu") -> Reading:
+    """Which tokens of a training window count: those from `first` on that are no padding."""
+    length_B = torch.tensor(window.lengths)
+    padding_BT = torch.arange(first, int(length_B.max())) >= length_B[:, None]
     return Reading(
-        real_BT=torch.from_numpy(row_n[place_BT]).to(device),
-        decoy_LBT=torch.from_numpy(row_n[index_Ln][:, place_BT]).to(device),
-        pads=torch.from_numpy(np.flatnonzero(padding_BT)).to(device),
-        pad_ends=(0, *np.cumsum(padding_BT.sum(1)).tolist()),
+        padding_BT=padding_BT.to(device),
+        padded=tuple(padding_BT.any(1).tolist()),
         document_B=torch.tensor(window.documents, dtype=torch.int32).to(device),
         first=first,
-        tokens=int(ends_B[-1]),
+        tokens=int((~padding_BT).sum()),
     )
 
 
 @contextmanager
-def watching(target: Target, seen: Seen) -> Iterator[None]:
-    """Call `seen(layer, kind, flat)` for `mlp_in` and `mlp_neurons` of every block that runs.
-
-    `flat` is the hook's tensor with passages and positions as one dimension, shape (B·T, width).
-    """
+def watching(target: Target, kinds: Sequence[str], seen: Seen) -> Iterator[None]:
+    """Call `seen(layer, kind, values_BTW)` for `mlp_in` or `mlp_neurons`, as `kinds` says, of every block that runs."""
     handles = []
     for layer in range(target.n_layers):
-        for kind in ("mlp_in", "mlp_neurons"):
+        for kind in kinds:
             module, side = target.architecture.hooked(target.model, kind, layer)
             assert side == "input"
 
-            def hook(_module: Any, args: Any, layer: int = layer, kind: str = kind) -> None:
-                seen(layer, kind, args[0].flatten(0, -2))
+            def hook(module: Any, args: Any, layer: int = layer, kind: str = kind) -> None:
+                seen(layer, kind, args[0])
 
             handles.append(module.register_forward_pre_hook(hook))
     try:

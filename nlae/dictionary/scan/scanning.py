@@ -19,14 +19,13 @@ import torch
 from torch import Tensor
 
 from nlae.corpus import Corpus
-from nlae.dictionary.scan.decoys import Ints, frequency_rank, token_counts
 from nlae.dictionary.scan.folder import FACTS, ROLES, Scan
 from nlae.dictionary.scan.panels import draw_panels
 from nlae.dictionary.scan.parts import RESUME, finish, read_state, shrunk, write_part, write_state
 from nlae.dictionary.scan.reading import forward, make_reading, token_ids, watching
 from nlae.dictionary.scan.settings import ScanSettings
-from nlae.dictionary.scan.streams import Reading, Streams
-from nlae.dictionary.scan.windows import Window, digest, make_windows
+from nlae.dictionary.scan.streams import Streams
+from nlae.dictionary.scan.windows import Window, calibration_windows, digest, make_windows
 from nlae.errors import NlaeError
 from nlae.foreign import parse_json
 from nlae.progress import Bar
@@ -34,8 +33,7 @@ from nlae.store.arrow import write_table, write_text
 from nlae.target import Site, Target
 from nlae.target.trunk import site_width
 
-VERSION = 1
-_NAMES = {"mlp_in": "inputs", "mlp_neurons": "neurons"}
+VERSION = 2
 
 
 class Logs(Protocol):
@@ -61,7 +59,7 @@ def scan(
         corpus: its passages and splits.
         folder: gets what `Scan.open` reads.
         settings: what is kept.
-        seed: of panels and decoys.
+        seed: of the panels.
         run: receives progress, if given.
 
     Returns:
@@ -73,14 +71,15 @@ def scan(
     folder, settings = Path(folder), settings or ScanSettings()
     panels = draw_panels(corpus, settings, seed)
     windows = make_windows(corpus, panels, settings)
-    facts = _facts(target, settings, seed, windows)
+    facts = _facts(target, settings, seed, digest(windows, panels))
     if _finished(folder, facts):
         shutil.rmtree(folder / RESUME, ignore_errors=True)
         return _metrics(Scan.open(folder))
     (folder / FACTS).unlink(missing_ok=True)
     streams = Streams(target.n_layers, facts["width"], settings.top, target.device)
-    reader = Reader(target, corpus, settings, streams, seed)
-    _read_all(reader, folder, windows, facts["digest"], settings.checkpoint_every, run)
+    # a state stands between two windows, so it is of one size of windows
+    identity = f"{facts['digest']} {settings.window_tokens}"
+    _read_all(Reader(target, corpus, settings, streams), folder, windows, identity, settings.checkpoint_every, run)
     for role, rows in panels.items():
         write_table(folder / f"panel-{role}.arrow", rows.table(corpus))
     finish(folder, windows, {role: len(rows) for role, rows in panels.items()}, streams)
@@ -98,61 +97,50 @@ class Reader:
         corpus: where the tokens are.
         settings: of the scan.
         streams: what the training windows are added to.
-        seed: of the decoys.
     """
 
-    def __init__(self, target: Target, corpus: Corpus, settings: ScanSettings, streams: Streams, seed: int) -> None:
+    def __init__(self, target: Target, corpus: Corpus, settings: ScanSettings, streams: Streams) -> None:
         self._target, self._corpus, self._settings, self._streams = target, corpus, settings, streams
-        self._seed = seed
-        counts = token_counts(corpus)
-        ids: Ints = torch.arange(len(counts)).numpy()
-        self._token_rank = frequency_rank(ids, counts)
 
-    def calibrate(self, window: Window) -> None:
-        """Set each layer's threshold: the root mean square of its neurons over one window."""
-        ids_BT = token_ids(self._corpus, window, self._target.pad_id)
-        rows = self._reading(window, ids_BT, 0).real_BT.unique()
-        threshold_L = self._streams.tensors["threshold"]
+    def calibrate(self) -> None:
+        """Set each layer's threshold: the root mean square of its neurons over some training passages."""
+        first, device = self._settings.min_position, self._target.device
+        square_L = torch.zeros(self._target.n_layers, dtype=torch.float64, device=device)
+        count = 0
+        for window in calibration_windows(self._corpus, self._settings):
+            reading = make_reading(window, first, device)
+            count += reading.tokens
 
-        def seen(layer: int, kind: str, flat_NW: Tensor) -> None:
-            if kind == "mlp_neurons":
-                square = flat_NW.index_select(0, rows.to(flat_NW.device)).float().pow(2)
-                threshold_L[layer] = square.mean(dtype=torch.float64).sqrt()
+            def seen(layer: int, _kind: str, values_BTN: Tensor, padding_BT: Tensor = reading.padding_BT) -> None:
+                square_BTN = values_BTN[:, first:].to(device).float().pow(2)
+                square_BT = square_BTN.mean(-1, dtype=torch.float64)
+                square_L[layer] += square_BT.masked_fill(padding_BT, 0.0).sum()
 
-        with watching(self._target, seen):
-            forward(self._target, ids_BT)
+            with watching(self._target, ("mlp_neurons",), seen):
+                forward(self._target, token_ids(self._corpus, window, self._target.pad_id))
+        self._streams.tensors["threshold"].copy_((square_L / count).sqrt())
 
-    def read(self, number: int, window: Window) -> dict[str, list[tuple[Tensor, Tensor]]]:
-        """Read one window; returns its panel rows, layer by layer, as `write_part` takes them."""
-        ids_BT = token_ids(self._corpus, window, self._target.pad_id)
+    def read(self, number: int, window: Window) -> list[tuple[Tensor, Tensor]]:
+        """Read one window, the `number`-th; returns its panel rows, layer by layer, as `write_part` takes them."""
         device = self._target.device
-        reading = self._reading(window, ids_BT, number) if window.role == "train" else None
-        panel_M = torch.from_numpy(window.places[:, 0] * ids_BT.shape[1] + window.places[:, 1]).to(device)
-        kept: dict[str, list[tuple[Tensor, Tensor]]] = {"neurons": [], "inputs": []}
+        ids_BT = token_ids(self._corpus, window, self._target.pad_id)
+        reading = make_reading(window, self._settings.min_position, device) if window.role == "train" else None
+        panel_m = torch.from_numpy(window.places[:, 0] * ids_BT.shape[1] + window.places[:, 1]).to(device)
+        kept: list[tuple[Tensor, Tensor]] = []
 
-        def seen(layer: int, kind: str, flat_NW: Tensor) -> None:
-            flat_NW = flat_NW.to(device)  # a target may be spread over several
-            if len(panel_M):
-                kept[_NAMES[kind]].append(shrunk(flat_NW.index_select(0, panel_M)))
-            if reading is not None and kind == "mlp_neurons":
-                self._streams.update(layer, flat_NW, reading)
+        def seen(layer: int, kind: str, values_BTW: Tensor) -> None:
+            values_BTW = values_BTW.to(device)  # a target may be spread over several
+            if kind == "mlp_in":
+                kept.append(shrunk(values_BTW.flatten(0, -2).index_select(0, panel_m)))
+            elif reading is not None:
+                self._streams.update(layer, values_BTW, reading)
 
-        with watching(self._target, seen):
+        wanted = {"mlp_in": len(panel_m) > 0, "mlp_neurons": reading is not None}
+        with watching(self._target, [kind for kind, is_wanted in wanted.items() if is_wanted], seen):
             forward(self._target, ids_BT)
         if reading is not None:
             self._streams.n += reading.tokens
         return kept
-
-    def _reading(self, window: Window, ids_BT: Tensor, number: int) -> Reading:
-        return make_reading(
-            window,
-            ids_BT,
-            first=self._settings.min_position,
-            layers=self._target.n_layers,
-            token_rank=self._token_rank,
-            seed=(self._seed, "scan decoys", number),
-            device=self._target.device,
-        )
 
     @property
     def streams(self) -> Streams:
@@ -170,7 +158,7 @@ def _read_all(
     with Bar("scan", len(windows)) as bar, ThreadPoolExecutor(1) as writer:
         bar.advance(done)
         if not done:
-            reader.calibrate(windows[0])
+            reader.calibrate()
         for number in range(done, len(windows)):
             kept = reader.read(number, windows[number])
             # a single writer, never more than one window behind: a state follows the parts that it counts on
@@ -191,7 +179,7 @@ def _read_all(
             pending.result()
 
 
-def _facts(target: Target, settings: ScanSettings, seed: int, windows: tuple[Window, ...]) -> dict[str, Any]:
+def _facts(target: Target, settings: ScanSettings, seed: int, read: str) -> dict[str, Any]:
     """All that identifies a scan; `digest` sums it up."""
     widths = {site_width(target.model, Site("mlp_neurons", layer)) for layer in range(target.n_layers)}
     if len(widths) != 1:
@@ -209,11 +197,9 @@ def _facts(target: Target, settings: ScanSettings, seed: int, windows: tuple[Win
         "d_model": target.d_model,
         "top": settings.top,
         "min_position": settings.min_position,
-        "window_tokens": settings.window_tokens,
-        "windows": len(windows),
         "seed": seed,
     }
-    text = json.dumps([facts, digest(windows)], sort_keys=True)
+    text = json.dumps([facts, read], sort_keys=True)
     return facts | {"digest": hashlib.sha256(text.encode()).hexdigest()[:32]}
 
 
@@ -231,7 +217,6 @@ def _metrics(finished: Scan) -> dict[str, float]:
         "layers": len(finished.layers),
         "width": finished.width,
         "neurons": len(finished.layers) * finished.width,
-        "windows": finished.facts["windows"],
         "bytes": sum(path.stat().st_size for path in finished.folder.iterdir() if path.is_file()),
     }
     return metrics | {f"panel_{role}": int(finished.facts["panels"][role]) for role in ROLES}

@@ -1,7 +1,8 @@
 """The order of the pass: which passages are read together, and which panel rows they hold.
 
-Everything follows from the corpus, the panels and the settings, so that a killed scan finds its place again. Training
-passages are read whole; of the others only those with panel rows, and only up to the last of these.
+Everything follows from the corpus, the panels and the settings, so that a killed scan finds its place again. Passages
+come in the same order however many are read together. Training passages are read whole; of the others only those with
+panel rows, and only up to the last of these.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ import numpy.typing as npt
 from nlae.corpus import Corpus
 from nlae.corpus.source import stable_hash
 from nlae.dictionary.scan.folder import ROLES
-from nlae.dictionary.scan.panels import PanelRows, roles
+from nlae.dictionary.scan.panels import PanelRows, roles, token_lengths
 from nlae.dictionary.scan.settings import ScanSettings
 from nlae.functional.batching import token_batches
 
 Ints = npt.NDArray[np.int64]
+_CALIBRATION = 4096  # tokens
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Window:
     """Passages that share one forward pass, longest first.
 
     Attributes:
-        role: split of all of them.
+        role: of all of them.
         documents: their numbers in the corpus.
         lengths: tokens to read of each.
         rows: panel rows that fall into them, in the order of `places`.
@@ -44,34 +46,56 @@ class Window:
 
 def make_windows(corpus: Corpus, panels: Mapping[str, PanelRows], settings: ScanSettings) -> tuple[Window, ...]:
     """All windows: the training split first, then the panels of the others."""
-    role_of = roles(corpus)
     windows: list[Window] = []
     for role in ROLES:
         panel = panels[role]
         if role == "train":
-            lengths = {int(d): len(corpus.input_ids(int(d))) for d in np.flatnonzero(role_of == role)}
-        else:
-            lengths = {}
-            for document, position in zip(panel.document.tolist(), panel.position.tolist(), strict=True):
-                lengths[document] = max(lengths.get(document, 0), position + 1)
-        lengths = {document: n for document, n in lengths.items() if n > settings.min_position}
+            lengths = _training_lengths(corpus, settings)
+        else:  # positions ascend, so the last of a passage stays
+            lengths = dict(zip(panel.document.tolist(), (panel.position + 1).tolist(), strict=True))
         windows += [_window(role, batch, lengths, panel) for batch in _batches(lengths, settings.window_tokens)]
     return tuple(windows)
 
 
-def digest(windows: tuple[Window, ...]) -> str:
-    """Identifies passages, order and panel rows."""
+def calibration_windows(corpus: Corpus, settings: ScanSettings) -> tuple[Window, ...]:
+    """Some training passages, drawn by hash, over which thresholds are set; without panel rows."""
+    lengths = _training_lengths(corpus, settings)
+    chosen: dict[int, int] = {}
+    for document in _hashed(lengths):
+        chosen[document] = lengths[document]
+        if sum(chosen.values()) >= _CALIBRATION:
+            break
+    nothing = np.zeros(0, dtype=np.int64)
+    empty = PanelRows(nothing, nothing, nothing, nothing)
+    return tuple(_window("train", batch, chosen, empty) for batch in _batches(chosen, settings.window_tokens))
+
+
+def digest(windows: tuple[Window, ...], panels: Mapping[str, PanelRows]) -> str:
+    """Identifies passages, their order and panel rows, however many passages are read together."""
     state = hashlib.sha256()
     for window in windows:
-        state.update(repr((window.role, window.documents, window.lengths)).encode())
-        state.update(window.rows.tobytes() + window.places.tobytes())
+        for passage in zip(window.documents, window.lengths, strict=True):
+            state.update(repr((window.role, *passage)).encode())
+    for role, panel in panels.items():
+        columns = (panel.document, panel.position, panel.token_id, panel.run)
+        state.update(role.encode() + b"".join(column.tobytes() for column in columns))
     return state.hexdigest()[:32]
+
+
+def _training_lengths(corpus: Corpus, settings: ScanSettings) -> dict[int, int]:
+    length = token_lengths(corpus)
+    documents = np.flatnonzero((roles(corpus) == "train") & (length > settings.min_position))
+    return dict(zip(documents.tolist(), length[documents].tolist(), strict=True))
+
+
+def _hashed(documents: Mapping[int, int]) -> list[int]:
+    # neighbours in the corpus are of one work
+    return sorted(documents, key=lambda document: stable_hash("window", document))
 
 
 def _batches(lengths: Mapping[int, int], window_tokens: int) -> Iterator[list[int]]:
     """Passages in windows of at most `window_tokens` tokens, padding counted; one always fits."""
-    # among equals by hash: neighbours in the corpus are of one work, and decoys should come from many
-    order = sorted(lengths, key=lambda document: stable_hash("window", document))
+    order = _hashed(lengths)
     for batch in token_batches([lengths[document] for document in order], window_tokens):
         yield [order[place] for place in batch]
 

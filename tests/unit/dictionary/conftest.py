@@ -22,7 +22,8 @@ SETTINGS = ScanSettings(
     top=5,
     min_position=4,
     window_tokens=512,
-    panels={"train": 300, "select": 80, "decide": 60, "report": 60},
+    panels={"train": 300, "select": 80, "bar": 60, "test": 60},
+    runs={"select": 4, "bar": 4, "test": 12},
     per_passage=6,
     checkpoint_every=3,
 )

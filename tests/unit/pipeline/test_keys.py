@@ -54,7 +54,7 @@ CHANGES = {
     "DictionarySettings": """autoencoder layers scan contexts_per_layer contexts_at candidates sample both_signs own
         temperature neutral word_limit window rotated active_quantile min_passages cluster_top cluster_quantile fdr
         min_auroc min_margin readable_rows promoted judge judged judging steered steering seed""",
-    "ScanSettings": "top min_position window_tokens panels per_passage",
+    "ScanSettings": "top min_position panels runs per_passage",
     "JudgeSettings": "tasks quantiles per_quantile inactive control control_least control_margin seed resamples",
     "SteeringSettings": "kl random rows seed",
     "LocalJudge": "model dtype calibrated chat",

@@ -1,5 +1,6 @@
 """A scan that is killed and started again ends with the same bytes as one that was left alone."""
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -82,7 +83,7 @@ def test_killed_at_several_windows_and_resumed_it_is_the_same(tmp_path, corpus_f
     seen.append(int(out.splitlines()[0]))
     assert scanned.settings.checkpoint_every == 3
     assert seen == [0, 0, 3, 9]
-    assert scanned.metrics["windows"] > 11
+    assert int(out.splitlines()[-1]) > 11
     whole = content(scanned.scan.folder)
     assert content(tmp_path) == whole
     assert len(whole) > 10
@@ -134,3 +135,22 @@ def test_another_seed_in_the_same_folder_replaces_what_was_there(tmp_path, scann
     assert content(tmp_path) != content(scanned.scan.folder)
     scan(scanned.target, scanned.corpus, tmp_path, settings=scanned.settings, seed=1)
     assert content(tmp_path) == content(scanned.scan.folder)
+
+
+def test_a_state_of_another_size_of_windows_is_begun_anew(tmp_path, scanned, monkeypatch):
+    read, calls = Reader.read, []
+
+    def counted(self, number, window):
+        calls.append(number)
+        if len(calls) > 7:
+            raise NlaeError("stopped")
+        return read(self, number, window)
+
+    monkeypatch.setattr(Reader, "read", counted)
+    with pytest.raises(NlaeError, match="stopped"):
+        scan(scanned.target, scanned.corpus, tmp_path, settings=scanned.settings, seed=1)
+    calls.clear()
+    other = dataclasses.replace(scanned.settings, window_tokens=256)
+    with pytest.raises(NlaeError, match="stopped"):
+        scan(scanned.target, scanned.corpus, tmp_path, settings=other, seed=1)
+    assert calls[0] == 0

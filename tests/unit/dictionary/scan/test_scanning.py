@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from nlae.dictionary.scan import Scan, ScanSettings, roles, scan
+from nlae.dictionary.scan import Scan, ScanSettings, neurons_of, roles, scan
 from nlae.dictionary.scan.panels import draw_panels
-from nlae.dictionary.scan.reading import make_reading, token_ids
+from nlae.dictionary.scan.reading import make_reading
 from nlae.dictionary.scan.scanning import Reader
 from nlae.dictionary.scan.streams import Streams, peaks
-from nlae.dictionary.scan.windows import make_windows
+from nlae.dictionary.scan.windows import Window, calibration_windows, digest, make_windows
 from nlae.errors import NlaeError
 from nlae.target import Site, TinyTarget, capture
 
@@ -42,7 +42,7 @@ def test_moments_and_counts_equal_a_full_computation(scanned, layer):
     torch.testing.assert_close(found.variance.double(), std**2, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(found.skewness.double(), (z**3).mean(0), rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(found.kurtosis.double(), (z**4).mean(0) - 3, rtol=1e-3, atol=1e-3)
-    assert found.threshold == pytest.approx(float(rows.pow(2).mean().sqrt()), rel=0.2)  # of one window only
+    assert found.threshold == pytest.approx(float(rows.pow(2).mean().sqrt()), rel=0.2)  # of some passages only
     for sign, factor in enumerate((1, -1)):
         share = (factor * rows > found.threshold).double().mean(0)
         # a value at the threshold may fall on either side
@@ -70,14 +70,15 @@ def test_exemplars_equal_a_full_sort(scanned, layer):
             assert len(set(found.document[sign, neuron].tolist())) == k
 
 
-@pytest.mark.parametrize("role", ["decide", "report", "select", "train"])
+@pytest.mark.parametrize("role", ["bar", "select", "test", "train"])
 def test_panels_hold_what_the_model_computes_there(scanned, role):
     panel = scanned.scan.panel(role)
     assert len(panel) == scanned.metrics[f"panel_{role}"] > 20
     assert (np.diff(panel.document) >= 0).all()
     assert set(roles(scanned.corpus)[panel.document]) == {role}
     for layer in (0, 2):
-        neurons, inputs = panel.neurons(layer), panel.inputs(layer)
+        inputs = panel.inputs(layer)
+        neurons = neurons_of(scanned.target, layer, inputs)
         assert neurons.dtype == inputs.dtype == torch.float32
         assert neurons.shape == (len(panel), scanned.scan.width)
         for row in range(0, len(panel), 11):
@@ -85,47 +86,97 @@ def test_panels_hold_what_the_model_computes_there(scanned, role):
             assert panel.token_id[row] == ids[panel.position[row]]
             assert panel.source[row] == scanned.corpus.source[int(panel.document[row])]
             into, out = plainly(scanned.target, ids, layer)
-            torch.testing.assert_close(neurons[row].double(), out[panel.position[row]], rtol=1e-3, atol=1e-5)
+            torch.testing.assert_close(neurons[row].double(), out[panel.position[row]], rtol=2e-3, atol=2e-3)
             torch.testing.assert_close(inputs[row].double(), into[panel.position[row]], rtol=1e-3, atol=1e-5)
 
 
-def test_decoys_are_the_same_activations_at_other_positions(scanned):
-    """The state's decoys, recomputed from the permutations of each window one after the other."""
+@pytest.mark.parametrize(("role", "size"), [("train", 1), ("select", 4), ("bar", 4), ("test", 12)])
+def test_panels_are_runs_of_consecutive_positions(scanned, role, size):
+    panel = scanned.scan.panel(role)
+    assert (np.diff(panel.run) >= 0).all()
+    assert sorted(set(panel.run.tolist())) == list(range(int(panel.run[-1]) + 1))
+    per_passage = {}
+    for run in range(int(panel.run[-1]) + 1):
+        rows = np.flatnonzero(panel.run == run)
+        (document,) = set(panel.document[rows].tolist())
+        assert (np.diff(panel.position[rows]) == 1).all()
+        assert panel.position[rows[0]] >= scanned.settings.min_position
+        whole = len(scanned.corpus.input_ids(document)) - scanned.settings.min_position
+        assert len(rows) == min(size, whole)
+        per_passage.setdefault(document, []).append(len(rows))
+    most = max(1, scanned.settings.per_passage // size)
+    assert max(len(runs) for runs in per_passage.values()) == most
+    assert len(set(zip(panel.document.tolist(), panel.position.tolist(), strict=True))) == len(panel)
+    assert scanned.settings.rows(role) - size < len(panel) <= scanned.settings.rows(role)
+    assert len(set(panel.source.tolist())) > 1
+
+
+def test_a_panel_smaller_than_its_run_is_one_shorter_run(invented):
+    panel = draw_panels(invented, ScanSettings(min_position=4, panels={"test": 5}), 0)["test"]
+    assert len(panel) == 5
+    assert set(panel.run.tolist()) == {0}
+
+
+def test_the_size_of_windows_changes_nothing_but_rounding(tmp_path, scanned):
+    other = dataclasses.replace(scanned.settings, window_tokens=90)
     panels = draw_panels(scanned.corpus, scanned.settings, 1)
-    windows = make_windows(scanned.corpus, panels, scanned.settings)
-    reader = Reader(scanned.target, scanned.corpus, scanned.settings, Streams(3, 192, 5), 1)
-    layer, best = 1, []
-    for number, window in enumerate(w for w in windows if w.role == "train"):
-        ids_BT = token_ids(scanned.corpus, window, scanned.target.pad_id)
-        reading = reader._reading(window, ids_BT, number)
-        flat = torch.zeros(ids_BT.numel(), scanned.scan.width, dtype=torch.float64)
-        for index, (document, length) in enumerate(zip(window.documents, window.lengths, strict=True)):
-            rows = plainly(scanned.target, scanned.corpus.input_ids(document), layer)[1]
-            flat[index * ids_BT.shape[1] : index * ids_BT.shape[1] + length] = rows
-        same_token = ids_BT.flatten()[reading.decoy_LBT[layer]] == ids_BT.flatten()[reading.real_BT]
-        assert same_token.double().mean() > 0.7
-        assert (reading.decoy_LBT[layer] != reading.real_BT).double().mean() > 0.95
-        assert (reading.decoy_LBT[0] != reading.decoy_LBT[1]).any()
-        for index, length in enumerate(window.lengths):
-            counted = reading.decoy_LBT[layer, index, : length - scanned.settings.min_position]
-            best.append(flat[counted].max(0).values)
-    expected = torch.stack(best).T.sort(-1, descending=True).values[:, :5].clamp_min(0)
-    found = scanned.scan.exemplars(layer, decoy=True)
-    torch.testing.assert_close(found.value[0].double(), expected, rtol=1e-4, atol=1e-5)
-    assert not torch.equal(found.document, scanned.scan.exemplars(layer).document)
+    few, many = (make_windows(scanned.corpus, panels, settings) for settings in (scanned.settings, other))
+    assert len(many) > 2 * len(few)
+    assert digest(many, panels) == digest(few, panels)
+    passages = [
+        sorted(d for w in calibration_windows(scanned.corpus, s) for d in w.documents)
+        for s in (other, scanned.settings)
+    ]
+    assert passages[0] == passages[1]
+    scan(scanned.target, scanned.corpus, tmp_path, settings=other, seed=1)
+    found, whole = Scan.open(tmp_path), scanned.scan
+    assert found.facts == whole.facts
+    for layer in whole.layers:
+        for role in ("train", "test"):
+            left, right = found.panel(role).inputs(layer), whole.panel(role).inputs(layer)
+            torch.testing.assert_close(left, right, rtol=1e-3, atol=1e-4)
+        mine, theirs = found.moments(layer), whole.moments(layer)
+        assert mine.threshold == pytest.approx(theirs.threshold, rel=1e-5)
+        torch.testing.assert_close(mine.kurtosis, theirs.kurtosis, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(found.exemplars(layer).value, whole.exemplars(layer).value, rtol=1e-4, atol=1e-5)
+        same = found.exemplars(layer).document == whole.exemplars(layer).document
+        assert same.double().mean() > 0.999
 
 
-def test_real_and_decoy_rows_of_a_window_are_a_permutation_of_each_other(scanned):
-    windows = make_windows(scanned.corpus, draw_panels(scanned.corpus, scanned.settings, 0), scanned.settings)
-    window = windows[0]
-    ids_BT = token_ids(scanned.corpus, window, 0)
-    rank = np.zeros(2000, dtype=np.int64)
-    reading = make_reading(window, ids_BT, first=4, layers=2, token_rank=rank, seed=(0,))
-    mask_BT = torch.ones_like(reading.real_BT, dtype=torch.bool)
-    mask_BT.view(-1)[reading.pads] = False
-    assert int(mask_BT.sum()) == reading.tokens == sum(window.lengths) - 4 * len(window.lengths)
-    for layer in range(2):
-        assert sorted(reading.decoy_LBT[layer][mask_BT].tolist()) == sorted(reading.real_BT[mask_BT].tolist())
+def test_among_equals_the_passage_that_is_read_first_stays():
+    """Half precision has many equals; blocks and windows of any size keep the same of them."""
+    x_BTN = torch.randint(0, 3, (24, 6, 40), generator=torch.Generator().manual_seed(0)).float()
+    x_BTN[:, :, 0] = 1
+    kept = []
+    for size in (24, 5, 1):
+        streams = Streams(1, 40, 4)
+        for start in range(0, 24, size):
+            documents = tuple(range(100 + start, min(100 + start + size, 124)))
+            nothing = np.zeros(0, dtype=np.int64)
+            window = Window("train", documents, (6,) * len(documents), nothing, nothing.reshape(0, 2))
+            streams.update(0, x_BTN[start : start + size], make_reading(window, 2))
+        kept.append(streams.tensors)
+    for tensors in kept[1:]:
+        for name in ("value", "document", "position", "count"):
+            assert torch.equal(tensors[name], kept[0][name])
+    assert kept[0]["document"][0, 0, 0].tolist() == [100, 101, 102, 103]
+    assert kept[0]["position"][0, 0, 0].tolist() == [2, 2, 2, 2]
+
+
+def test_padding_counts_nowhere(invented):
+    streams, lengths = Streams(1, 3, 2), (9, 6, 5)
+    nothing = np.zeros(0, dtype=np.int64)
+    reading = make_reading(Window("train", (1, 2, 3), lengths, nothing, nothing.reshape(0, 2)), 4)
+    x_BTN = torch.full((3, 9, 3), 50.0)
+    for index, length in enumerate(lengths):
+        x_BTN[index, 4:length] = -1.0
+    streams.update(0, x_BTN, reading)
+    assert reading.tokens == 8
+    assert streams.tensors["count"][0].tolist() == [[0, 0, 0], [8, 8, 8]]
+    assert streams.tensors["power"][0].tolist() == [[-8.0] * 3, [8.0] * 3, [-8.0] * 3, [8.0] * 3]
+    assert not streams.tensors["value"][0, 0].any()
+    assert streams.tensors["document"][0, 1, 0].tolist() == [1, 2]
+    assert streams.tensors["position"][0, 1, 0].tolist() == [4, 4]
 
 
 @pytest.mark.parametrize("length", [3, 255, 256, 300])
@@ -151,23 +202,26 @@ def test_a_sign_that_never_shows_has_no_exemplar(tmp_path, invented):
     assert not Scan.open(tmp_path).moments(1).kurtosis.any()
 
 
-@pytest.mark.parametrize("scale", [1e-7, 1e6, 1e30])
+@pytest.mark.parametrize("scale", [1e-7, 1e6])
 def test_panels_neither_overflow_nor_vanish_in_float16(tmp_path, invented, scale):
     target = TinyTarget(layers=2).load()
-    up = target.architecture.mlp(target.architecture.blocks(target.model)[1]).up_proj
-    up.weight.data.mul_(scale)
+    target.architecture.blocks(target.model)[1].post_attention_layernorm.weight.data.mul_(scale)
+    target.architecture.mlp(target.architecture.blocks(target.model)[1]).up_proj.weight.data.div_(scale)
     settings = ScanSettings(min_position=4, window_tokens=256, panels={"train": 60})
-    if scale > 1e10:  # the fourth power is beyond float32, and says so
-        with pytest.raises(NlaeError, match="layer 1 is not finite"):
-            scan(target, invented, tmp_path, settings=settings)
-        return
     scan(target, invented, tmp_path, settings=settings)
     panel = Scan.open(tmp_path).panel("train")
-    neurons = panel.neurons(1)
-    assert torch.isfinite(neurons).all()
+    inputs = panel.inputs(1)
+    assert torch.isfinite(inputs).all()
     for row in range(0, len(panel), 9):
-        expected = plainly(target, invented.input_ids(int(panel.document[row])), 1)[1][panel.position[row]]
-        torch.testing.assert_close(neurons[row].double(), expected, rtol=1e-3, atol=1e-6 * float(expected.abs().max()))
+        expected = plainly(target, invented.input_ids(int(panel.document[row])), 1)[0][panel.position[row]]
+        torch.testing.assert_close(inputs[row].double(), expected, rtol=1e-3, atol=1e-6 * float(expected.abs().max()))
+
+
+def test_activations_that_overflow_are_an_error(tmp_path, invented):
+    target = TinyTarget(layers=2).load()
+    target.architecture.mlp(target.architecture.blocks(target.model)[1]).up_proj.weight.data.mul_(1e30)
+    with pytest.raises(NlaeError, match="layer 1 is not finite"):  # the fourth power is beyond float32
+        scan(target, invented, tmp_path, settings=ScanSettings(min_position=4))
 
 
 @pytest.mark.parametrize(
@@ -180,7 +234,8 @@ def test_every_family_is_read_where_the_sites_say(tmp_path, invented, family):
     found = Scan.open(tmp_path)
     panel = found.panel("train")
     for layer in found.layers:
-        into, out = panel.inputs(layer), panel.neurons(layer)
+        into = panel.inputs(layer)
+        out = neurons_of(target, layer, into, batch=17)
         for row in range(0, len(panel), 13):
             ids = invented.input_ids(int(panel.document[row]))
             inputs, neurons = plainly(target, ids, layer)
@@ -214,7 +269,7 @@ def test_opening_what_is_not_there_is_an_error(tmp_path, scanned):
     with pytest.raises(NlaeError, match="missing or damaged"):
         Scan.open(tmp_path)
     with pytest.raises(NlaeError, match="unknown"):
-        scanned.scan.panel("test")
+        scanned.scan.panel("report")
 
 
 def test_too_short_text_is_an_error(tmp_path, invented):
