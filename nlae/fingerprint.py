@@ -74,9 +74,8 @@ NEVER_HASHED: dict[str, dict[str, str]] = {
     "DictionarySettings": {"batch_size": _MEMORY, "directions": _PLACE},
     "ScanSettings": {"window_tokens": _MEMORY, "checkpoint_every": _KILL},
     "LocalJudge": _JUDGE,
-    "LikelihoodJudge": _JUDGE,
-    "OpenAIJudge": _REMOTE,
-    "AnthropicJudge": _REMOTE,
+    "OpenAIJudge": _REMOTE | _SERVER,
+    "AnthropicJudge": _REMOTE | _SERVER,
 }
 
 

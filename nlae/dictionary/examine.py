@@ -1,240 +1,165 @@
-"""What a judge and steering say about the sample: detection, fuzzing, output scores.
+"""What a judge and steering say about a sample of entries: detection, fuzzing, output scores.
 
-The sample was drawn before any score was known, so entries that do not pass are judged by their best candidate too;
-those that pass are told apart. Everything is read in documents of the split `report`.
+The sample is drawn before any score is looked at, so entries that do not pass are examined too; those that pass are
+told apart in the numbers. Shape suffixes: E entries, W windows, T tokens.
 """
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import polars as pl
 import torch
+from torch import Tensor
 
-from nlae.corpus import Corpus
-from nlae.dictionary.build import KEYS, Examined
-from nlae.dictionary.judge import Judge, JudgeSettings, Subject, judge_entries, read_windows
-from nlae.dictionary.judge.windows import Windows, stratified_sample
-from nlae.dictionary.scan.output_side import promoted
-from nlae.dictionary.scan.panels import roles
-from nlae.dictionary.schema import SCHEMA, SIGNS
+from nlae.dictionary.judge.run import judge_entries
+from nlae.dictionary.judge.settings import DETECTION, FUZZING, JudgeSettings
+from nlae.dictionary.judge.trials import Subject, Windows
 from nlae.dictionary.settings import DictionarySettings
 from nlae.dictionary.steering import output_scores
 from nlae.dictionary.steering_settings import SteeringSettings
 from nlae.functional.bootstrap import ClusterBootstrap
-from nlae.functional.randomness import derive_seed
+from nlae.functional.randomness import derive_seed, generator
 from nlae.progress import Bar
 from nlae.store.arrow import write_text
 from nlae.target import Target
 
-CONTEXTS, LENGTH = 8, 32  # contexts that are steered in, and their length at most
-GROUPS = ("ours", "verbalized", "context_only", "decoy")
-THIRDS = ("early", "middle", "late")  # of the layers; near the last one an output score is close to a tautology
-STEERED = {
-    "score": "score_n",
-    "decoy_score": "decoy_score_n",
-    "gain": "gain_n",
-    "gain_random": "random_n",
-    "gain_decoy": "decoy_n",
-    "halvings": "rank_n",
-    "scale": "scale_n",
-    "kl": "kl_n",
-}  # figures of an entry, and their columns of `OutputScores`
+OWN, MISMATCHED, TOKEN_LIST = "own", "mismatched", "token_list"
+CONTEXTS = 8  # windows that are steered in
 
 
 @dataclass(frozen=True)
-class _Sample:
-    """The sampled entries, the documents they are read in, and the scores that they are given.
+class Sample:
+    """Sampled entries, one place of every attribute each.
 
     Attributes:
-        report: numbers of the documents of the split `report`.
-        scores: by name, one for each entry, None until it is known.
+        layer, neuron, sign: which they are; the sign is `+` or `-`.
+        description: own words; "" where there are none.
+        mismatched: another entry's words.
+        tokens: that it fires on, as text.
+        passes: whether it passes.
+        threshold: what counts as firing, of sign · activation.
+        promoted: ids of tokens that it promotes, of all entries as many; or none where they are not known.
+        activation_EWT: sign · activation in each window.
     """
 
-    target: Target
-    corpus: Corpus
-    entries: pl.DataFrame
-    texts: list[dict[str, Any]]
-    settings: DictionarySettings
-    folder: Path
+    layer: Sequence[int]
+    neuron: Sequence[int]
+    sign: Sequence[str]
+    description: Sequence[str]
+    mismatched: Sequence[str]
+    tokens: Sequence[Sequence[str]]
+    passes: Sequence[bool]
+    threshold: Sequence[float]
+    promoted: Sequence[Sequence[int]]
+    activation_EWT: Tensor
 
-    @cached_property
-    def report(self) -> list[int]:
-        return np.flatnonzero(roles(self.corpus) == "report").tolist()
+    def subjects(self, place: int) -> list[Subject]:
+        """One entry under its rival descriptions; an empty one is not judged."""
+        tokens = ", ".join(f'"{token.strip()}"' for token in self.tokens[place] if token.strip())
+        said = {
+            OWN: self.description[place],
+            MISMATCHED: self.mismatched[place],
+            TOKEN_LIST: f"The tokens {tokens}" if tokens else "",
+        }
+        activation_WT, threshold, passes = self.activation_EWT[place], self.threshold[place], self.passes[place]
+        return [
+            Subject(self.key(place), group, text, activation_WT, threshold, passes)
+            for group, text in said.items()
+            if text.strip()
+        ]
 
-    @cached_property
-    def scores(self) -> dict[str, list[Any]]:
-        return {name: [None] * len(self.entries) for name in ("detection", "fuzzing", "output_score")}
-
-    def draw(self, count: int) -> list[int]:
-        """Places of `count` entries over all layers and frequencies."""
-        layer, frequency = self.entries["layer"].to_list(), self.entries["frequency"].to_list()
-        return stratified_sample(layer, frequency, count, self.settings.seed)
+    def key(self, place: int) -> str:
+        """Name of an entry."""
+        return f"{self.layer[place]}.{self.neuron[place]}{self.sign[place]}"
 
 
 def examine(
-    target: Target,
-    corpus: Corpus,
-    entries: pl.DataFrame,
-    texts: list[dict[str, Any]],
-    settings: DictionarySettings,
-    folder: Path,
-) -> Examined:
-    """Judge and steer with the sample.
+    target: Target, sample: Sample, windows: Windows, settings: DictionarySettings, folder: Path
+) -> tuple[pl.DataFrame, dict[str, float]]:
+    """Judge all of the sample, and steer with `settings.steered` of it, drawn at random.
 
     Args:
         target: the model itself.
-        corpus: passages.
-        entries: rows of the dictionary that were sampled.
-        texts: what is said about each of them, and from which activation it fires; in the same order.
+        sample: what is examined.
+        windows: of works that chose nothing.
         settings: of the dictionary.
-        folder: gets `judge.json`, `steering.json`, and the answers of a judge that is slow or paid.
+        folder: gets `judge.json`, and the answers of a judge that is slow or paid.
+
+    Returns:
+        Scores of each entry, null where there are none, under its layer, neuron and sign; and metrics.
     """
-    sample = _Sample(target, corpus, entries, texts, settings, folder)
-    flat: dict[str, float] = {}
-    if settings.judge is not None and len(entries):
-        flat |= _judge(sample, settings.judge)
-    if settings.steered and len(entries):
-        flat |= _steer(sample)
-    filled = {name: pl.Series(name, values, dtype=SCHEMA[name]) for name, values in sample.scores.items()}
-    return Examined(entries.select(KEYS).with_columns(**filled), flat)
+    keys, metrics = [sample.key(place) for place in range(len(sample.layer))], dict[str, float]()
+    columns: dict[str, list[float | None]] = {name: [None] * len(keys) for name in (DETECTION, FUZZING, "output_score")}
+    if settings.judge is not None and keys:
+        judging = replace(settings.judging or JudgeSettings(), seed=settings.seed)
+        subjects = [subject for place in range(len(keys)) for subject in sample.subjects(place)]
+        cache = folder / "answers.jsonl"
+        with Bar("questions answered", None) as bar:
+            said = judge_entries(settings.judge, subjects, windows, judging, cache=cache, progress=bar.advance)
+        for task in (DETECTION, FUZZING):
+            columns[task] = [said.entries.get((task, OWN), {}).get(key) for key in keys]
+        write_text(folder / "judge.json", json.dumps(said.notes(windows), indent=1, ensure_ascii=False))
+        metrics |= said.metrics()
+    if settings.steered and keys:
+        score_E, null_E = _steer(target, sample, windows, settings).unbind(1)
+        columns["output_score"] = [value if value == value else None for value in score_E.tolist()]
+        metrics |= _summary("output_score", sample, score_E, settings.seed)
+        metrics |= _summary("output_score/null", sample, null_E, settings.seed)
+    names = {"layer": pl.Int32(), "neuron": pl.Int32(), "sign": pl.String()}
+    data = {name: list(getattr(sample, name)) for name in names} | columns
+    return pl.DataFrame(data, schema=names | dict.fromkeys(columns, pl.Float32())), metrics
 
 
-def _judge(sample: _Sample, judge: Judge) -> dict[str, float]:
-    corpus, entries, texts, settings = sample.corpus, sample.entries, sample.texts, sample.settings
-    chosen = sample.draw(settings.judged)
-    wanted: dict[int, list[int]] = {}
-    for place in chosen:
-        wanted.setdefault(texts[place]["layer"], []).append(texts[place]["neuron"])
-    windows = read_windows(
-        sample.target,
-        [corpus.input_ids(document) for document in sample.report],
-        [corpus.source[document] for document in sample.report],
-        wanted,
-        seed=settings.seed,
-    )
-    rows = {place: (texts[place], entries.row(place, named=True)) for place in chosen}
-    subjects = [subject for text, row in rows.values() for subject in _subjects(text, row, windows)]
-    judging = replace(settings.judging or JudgeSettings(), seed=settings.seed)
-    with Bar("questions answered", None) as bar:
-        said = judge_entries(judge, subjects, windows, judging, cache=sample.folder / "answers", progress=bar.advance)
-    for place, (text, _) in rows.items():
-        for task in ("detection", "fuzzing"):
-            sample.scores[task][place] = said.score(task, "ours", _name(text))
-    notes = {
-        "judge": said.judge,
-        "refused": said.refused,
-        "skipped": said.skipped,
-        "windows": len(windows),
-        "works": len(set(windows.source)),
-        "control": {f"{task}: {key}": value for (task, key), value in sorted(said.detectors.items())},
-    }
-    write_text(sample.folder / "judge.json", json.dumps(notes, indent=1, ensure_ascii=False))
-    return said.metrics()
+def stratified_sample(layer: Sequence[int], frequency: Sequence[float], count: int, seed: int) -> list[int]:
+    """Rows of a random sample spread evenly over layers, and within each over quarters of its frequencies.
+
+    No score is looked at: a sample chosen by any score would measure the choice.
+    """
+    by_layer: dict[int, list[int]] = {}
+    for row, number in enumerate(layer):
+        by_layer.setdefault(int(number), []).append(row)
+    ranked: list[tuple[int, int, int]] = []
+    for number, rows in sorted(by_layer.items()):
+        rows.sort(key=lambda row: (frequency[row], row))
+        size = -(-len(rows) // 4)
+        for quarter, start in enumerate(range(0, len(rows), size)):
+            part = rows[start : start + size]
+            order = torch.randperm(len(part), generator=generator(seed, "sample", number, quarter)).tolist()
+            # of the last round, a random few of the strata
+            stratum = derive_seed(seed, "stratum", number, quarter)
+            ranked += [(depth, stratum, part[place]) for depth, place in enumerate(order)]
+    return sorted(row for _, _, row in sorted(ranked)[:count])
 
 
-def _name(text: dict[str, Any]) -> str:
-    return f"{text['layer']}.{text['neuron']}{text['sign']}"
-
-
-def _subjects(text: dict[str, Any], row: dict[str, Any], windows: Windows) -> list[Subject]:
-    """One entry under all its rival descriptions; an empty one is not judged."""
-    sign = 1 if text["sign"] == SIGNS[0] else -1
-    activation_WT = windows.of(text["layer"], text["neuron"], sign)
-    tokens = ", ".join(f'"{token.strip()}"' for token in row["tokens"] if token.strip())
-    said = {**{group: text[group] for group in GROUPS}, "token_list": f"The tokens {tokens}" if tokens else ""}
-    shared = {
-        "threshold": text["threshold"],
-        "layer": text["layer"],
-        "passes": row["passes"],
-        "neuron": f"{text['layer']}.{text['neuron']}",
-    }
-    return [
-        Subject(_name(text), group, description, activation_WT, **shared)
-        for group, description in said.items()
-        if description.strip()
-    ]
-
-
-def _steer(sample: _Sample) -> dict[str, float]:
-    target, entries, settings = sample.target, sample.entries, sample.settings
+def _steer(target: Target, sample: Sample, windows: Windows, settings: DictionarySettings) -> Tensor:
+    """Output scores and their null of a random part of the sample, float32 (E, 2); NaN where there are none."""
     steering = replace(settings.steering or SteeringSettings(), seed=settings.seed)
-    chosen = sample.draw(settings.steered)
-    ids = sorted(map(sample.corpus.input_ids, sample.report), key=len, reverse=True)[:CONTEXTS]
-    length = min(LENGTH, len(ids[-1]))
-    context_BT = torch.tensor([row[:length] for row in ids])
-    layers = entries["layer"].to_list()
-    rows: list[dict[str, Any]] = []
+    total = len(windows.ids_WT)
+    context_BT = windows.ids_WT[torch.linspace(0, total - 1, min(CONTEXTS, total)).long()]
+    chosen = torch.randperm(len(sample.layer), generator=generator(settings.seed, "steered"))[: settings.steered]
+    found_E2 = torch.full((len(sample.layer), 2), torch.nan)
     with Bar("directions steered with", len(chosen)) as bar:
-        for layer in sorted({layers[place] for place in chosen}):
-            places = [place for place in chosen if layers[place] == layer]
-            neurons = [int(entries["neuron"][place]) for place in places]
-            signs = [1 if entries["sign"][place] == SIGNS[0] else -1 for place in places]
-            written, _ = promoted(target, layer, max(1, settings.promoted))
-            tokens = torch.stack([written[0 if s > 0 else 1, 0, n] for n, s in zip(neurons, signs, strict=True)])
-            found = output_scores(
-                target, layer, neurons, tokens, context_BT, steering, signs=signs, progress=bar.advance
-            )
-            named = {name: getattr(found, name).tolist() for name in STEERED.values()}
-            for number, place in enumerate(places):
-                figures = {name: _finite(named[column][number]) for name, column in STEERED.items()}
-                sample.scores["output_score"][place] = figures["score"]
-                rows.append({**entries.select(*KEYS, "passes").row(place, named=True), **figures})
-    write_text(sample.folder / "steering.json", json.dumps(rows, indent=1))
-    return steering_metrics(rows, target.n_layers, settings.seed)
+        for layer in sorted({sample.layer[place] for place in chosen.tolist()}):
+            places = [p for p in sorted(chosen.tolist()) if sample.layer[p] == layer and len(sample.promoted[p])]
+            neurons, signs = [sample.neuron[p] for p in places], [1 if sample.sign[p] == "+" else -1 for p in places]
+            tokens_nK = torch.tensor([list(sample.promoted[p]) for p in places])
+            if places:
+                scores = output_scores(target, layer, neurons, signs, tokens_nK, context_BT, steering, bar.advance)
+                found_E2[places] = torch.stack(scores, 1)
+    return found_E2
 
 
-def steering_metrics(rows: list[dict[str, Any]], n_layers: int, seed: int) -> dict[str, float]:
-    """Output scores beside their nulls, of all that reached the divergence, of those that pass, and by depth.
-
-    `output_score` is a median and `output_score/mean` a mean with its interval over neurons; `/decoy` is the same
-    steering as seen by another neuron's promoted tokens; `/gain`, `/gain_random`, `/gain_decoy` are median nats.
-
-    Args:
-        rows: an entry each, with the figures of `STEERED`, None where it did not reach the divergence or, of
-            `decoy_score` and `gain_decoy`, where its layer has no other neuron.
-        n_layers: of the target, for its thirds.
-        seed: of the bootstrap.
-    """
-    reached = [row for row in rows if row["score"] is not None]
-    if not reached:
+def _summary(name: str, sample: Sample, score_E: Tensor, seed: int) -> dict[str, float]:
+    """Mean with its interval over neurons, and the number of entries; nothing where there is no score."""
+    known_E = score_E.isfinite()
+    if not known_E.any():
         return {}
-    third = [min(2, 3 * row["layer"] // n_layers) for row in reached]
-    parts = {
-        "": reached,
-        "/passing": [row for row in reached if row["passes"]],
-        **{f"/{name}": [row for row, t in zip(reached, third, strict=True) if t == i] for i, name in enumerate(THIRDS)},
-    }
-    flat = {"output_score/entries": float(len(reached)), "output_score/unreached": float(len(rows) - len(reached))}
-    for name, part in parts.items():
-        if part:
-            flat |= _medians(part, {"score": f"output_score{name}", "decoy_score": f"output_score{name}/decoy"})
-            flat[f"output_score{name}/entries"] = float(len(part))
-    flat |= _medians(reached, {name: f"output_score/{name}" for name in ("gain", "gain_random", "gain_decoy")})
-    bootstrap = ClusterBootstrap([(row["layer"], row["neuron"]) for row in reached], derive_seed(seed, "steering"))
-    for name, column in (("mean", "score"), ("decoy_mean", "decoy_score")):
-        found = [math.nan if row[column] is None else row[column] for row in reached]
-        values = torch.tensor(found, dtype=torch.float64)
-        known = ~values.isnan()
-        if known.any():
-            flat[f"output_score/{name}"] = float(values[known].mean())
-        if interval := bootstrap.mean(values, known):
-            flat[f"output_score/{name}_low"], flat[f"output_score/{name}_high"] = interval
+    flat = {name: float(score_E[known_E].mean()), f"{name}_entries": float(known_E.sum())}
+    bootstrap = ClusterBootstrap(list(zip(sample.layer, sample.neuron, strict=True)), seed)
+    if interval := bootstrap.mean(score_E, known_E):
+        flat[f"{name}_low"], flat[f"{name}_high"] = interval
     return flat
-
-
-def _medians(rows: list[dict[str, Any]], names: Mapping[str, str]) -> dict[str, float]:
-    """Medians of figures under their names, each of the entries that have it; left out where none has."""
-    known = {name: [row[column] for row in rows if row[column] is not None] for column, name in names.items()}
-    return {name: float(np.median(values)) for name, values in known.items() if values}
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from nlae.backbone import AdapterSettings, Backbone
-from nlae.dictionary.judge import LikelihoodJudge
-from nlae.dictionary.judge.protocol import Question
+from nlae.dictionary.judge.local import LocalJudge
+from nlae.dictionary.judge.questions import Question
 from nlae.target import HubTarget, Site, TinyTarget
 from nlae.teacher import LocalTeacher
 
@@ -96,10 +96,8 @@ def test_a_teacher_writes_there_and_reads_its_texts_once_for_each_batch(folder, 
 
 
 def test_a_judge_reads_there():
-    judge = LikelihoodJudge(model=TINY, device=DEVICE, others=2, batch_size=3)
-    shown = ("it rains", "a cat", "people read")
-    questions = [Question("Does it?", description="rain in town", shown=text) for text in shown]
-    said = judge.choose(questions, ("Yes", "No"))
-    assert said.shape == (3, 2)
+    judge = LocalJudge(model=TINY, device=DEVICE, chat=False, batch_size=2)
+    said = judge.odds([Question("rain in town", text, "detection") for text in ("it rains", "a cat", "people read")])
+    assert said.shape == (3,)
     assert said.isfinite().all()
     assert judge.target.device.type == DEVICE

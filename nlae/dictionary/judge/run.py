@@ -1,30 +1,79 @@
 """Detection and fuzzing of many descriptions by one judge, and whether its answers may be published at all.
 
-First the positive control; a task whose control does not reach the threshold is not asked of any entry, and the reason
-is kept. Balanced accuracy is the mean of the shares right among active and among inactive windows: a judge that always
-says yes scores one half. A judge may be told how many of an entry's windows are active, never which. Left out: a
-threshold per entry fitted to the truth, which would lend every description a little of it.
+First the positive control: a task whose planted detectors are not told apart is asked of no entry. An entry's score is
+the AUROC of the judge's odds over its windows, ties half; of a judge that says only yes or no it is the balanced
+accuracy. Groups are means over entries, with intervals over neurons, both signs drawn as one.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
 import torch
-from torch import Tensor
 
-from nlae.dictionary.judge.control import PLANTED, planted
-from nlae.dictionary.judge.judgement import EQUAL, LEADER, PASSING, Judgement, Lead, Score
-from nlae.dictionary.judge.prompts import NEUTRAL, OPTIONS, question, show
-from nlae.dictionary.judge.protocol import Judge
+from nlae.dictionary.judge.control import PLANTED, SHUFFLED, planted
+from nlae.dictionary.judge.questions import Judge, Question, show
 from nlae.dictionary.judge.settings import JudgeSettings
-from nlae.dictionary.judge.windows import Subject, Trial, Windows, draw_trials
+from nlae.dictionary.judge.trials import Subject, Windows, draw_trials
+from nlae.dictionary.score.ranks import auroc_own, average_ranks
 from nlae.errors import NlaeError
-from nlae.functional.bootstrap import MIN_CLUSTERS, ClusterBootstrap, Interval
+from nlae.functional.bootstrap import ClusterBootstrap
 
 logger = logging.getLogger(__name__)
+Group = tuple[str, str]
+_PASSING = "_passing"
+
+
+@dataclass
+class Judgement:
+    """What a judge said.
+
+    Attributes:
+        judge: its identity.
+        settings: how it was asked.
+        control: AUROC by (task, group) and detector, of the planted ones.
+        entries: AUROC by (task, group) and entry; groups of passing entries end in `_passing`.
+        refused: by task, why nothing is published.
+        unanswered: by task, questions without an answer; they count as undecided.
+    """
+
+    judge: dict[str, Any]
+    settings: JudgeSettings
+    control: dict[Group, dict[str, float]] = field(default_factory=dict)
+    entries: dict[Group, dict[str, float]] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    unanswered: dict[str, int] = field(default_factory=dict)
+
+    def metrics(self) -> dict[str, float]:
+        """`judge/<task>/<group>` with `_entries` and, with 30 neurons or more, `_low` and `_high`."""
+        flat = {f"judge/{task}/published": float(task not in self.refused) for task, _ in self.control}
+        for (task, group), scores in sorted((self.control | self.entries).items()):
+            name = f"judge/{task}/{group}"
+            flat[name], flat[f"{name}_entries"] = fmean(scores.values()), float(len(scores))
+            neurons = [key.rstrip("+-") for key in scores]
+            bootstrap = ClusterBootstrap(neurons, self.settings.seed, self.settings.resamples)
+            if interval := bootstrap.mean(torch.tensor(list(scores.values()), dtype=torch.float64)):
+                flat[f"{name}_low"], flat[f"{name}_high"] = interval
+        return flat
+
+    def notes(self, windows: Windows) -> dict[str, Any]:
+        """For whoever wants to know how the numbers came about."""
+        detectors = {
+            f"{task}: {key}": v for (task, g), s in self.control.items() if g == PLANTED for key, v in s.items()
+        }
+        seen = {"windows": len(windows.tokens), "works": len(set(windows.source))}
+        return {
+            "judge": self.judge,
+            "refused": self.refused,
+            "unanswered": self.unanswered,
+            **seen,
+            "control": detectors,
+        }
 
 
 def judge_entries(
@@ -40,8 +89,8 @@ def judge_entries(
 
     Args:
         judge: who answers.
-        subjects: descriptions with the truth about them; one key in several groups is shown the same windows.
-        windows: of documents that chose nothing.
+        subjects: words with the truth about them; those that fire or rest in too few windows are left out.
+        windows: of works that chose nothing.
         settings: see `JudgeSettings`.
         cache: file that keeps answers of a judge that is slow or paid.
         progress: called with the number of questions just answered.
@@ -50,187 +99,58 @@ def judge_entries(
         NlaeError: the windows hold too few planted detectors.
     """
     settings = settings or JudgeSettings()
-    control = planted(
-        windows,
-        count=settings.control,
-        least=max(settings.quantiles * settings.per_quantile, settings.inactive),
-        seed=settings.seed,
-    )
-    if sum(subject.group == PLANTED for subject in control) < 2:
+    least = max(settings.quantiles * settings.per_quantile, settings.inactive)
+    control = planted(windows, count=settings.control, least=least, seed=settings.seed)
+    if not control:
         raise NlaeError(
-            f"dictionary.judge: {len(windows)} windows hold no two planted detectors, so no judge can be tested; "
-            "use a larger corpus"
+            f"dictionary.judge: {len(windows.ids_WT)} windows hold no two planted detectors, so no judge can be tested;"
+            " use a larger corpus"
         )
-    result = Judgement({**judge.identity(), "tasks": list(settings.tasks)})
+    result = Judgement(judge.identity(), settings)
+
+    def ask(task: str, asked: Sequence[Subject]) -> dict[Group, dict[str, float]]:
+        return _ask(judge, task, asked, windows, result, cache, progress)
+
     for task in settings.tasks:
-        _judge_task(judge, task, control, windows, settings, result, cache, progress)
-        result.refused.update(_refusal(result, task, settings))
-        if task in result.refused:
+        result.control |= ask(task, control)
+        true, chance = (fmean(result.control[task, group].values()) for group in (PLANTED, SHUFFLED))
+        if true < settings.control_least or true - chance < settings.control_margin:
+            result.refused[task] = (
+                f"planted detectors {true:.2f}, with each other's descriptions {chance:.2f}, where at least "
+                f"{settings.control_least:.2f} and {settings.control_margin:.2f} more is asked; choose a stronger judge"
+            )
             logger.warning("%s is not published: %s", task, result.refused[task])
         else:
-            _judge_task(judge, task, subjects, windows, settings, result, cache, progress)
+            result.entries |= ask(task, subjects)
     return result
 
 
-def log_odds(
-    judge: Judge,
-    pairs: Sequence[tuple[str, str]],
-    task: str,
-    *,
-    cache: Path | None = None,
-    progress: Callable[[int], None] | None = None,
-) -> Tensor:
-    """Log-odds that each (description, text) fits, float32; NaN without an answer.
-
-    Of a calibrated judge the odds are those beyond what it says of the same text under a neutral description: small
-    models lean to one word or to some texts whatever they are asked.
-    """
-    asked = list(dict.fromkeys(pairs))
-    neutral = list(dict.fromkeys((NEUTRAL, text) for _, text in asked)) if judge.calibrated else []
-    questions = [question(description, text, task) for description, text in [*asked, *neutral]]
-    belief = judge.choose(questions, OPTIONS, cache=cache, progress=progress).double().clamp_min(1e-30).log()
-    odds = dict(zip([*asked, *neutral], (belief[:, 0] - belief[:, 1]).tolist(), strict=True))
-    shift = {text: odds[NEUTRAL, text] for _, text in asked} if judge.calibrated else {}
-    return torch.tensor([odds[pair] - shift.get(pair[1], 0.0) for pair in pairs])
-
-
-def _judge_task(
+def _ask(
     judge: Judge,
     task: str,
     subjects: Sequence[Subject],
     windows: Windows,
-    settings: JudgeSettings,
     result: Judgement,
     cache: Path | None,
     progress: Callable[[int], None] | None,
-) -> None:
-    """Ask one task of all subjects and add what follows to `result`."""
-    shown: list[tuple[Subject, list[Trial]]] = []
-    for subject in subjects:
-        trials = draw_trials(
-            subject,
-            quantiles=settings.quantiles,
-            per_quantile=settings.per_quantile,
-            inactive=settings.inactive,
-            seed=settings.seed,
-        )
-        if trials is not None:
-            shown.append((subject, trials))
-        elif task == settings.tasks[0]:
-            result.skipped[subject.group] = result.skipped.get(subject.group, 0) + 1
-    pairs = [
-        (subject.description, show(windows.tokens[trial.window], trial, task))
-        for subject, trials in shown
+) -> dict[Group, dict[str, float]]:
+    """AUROC by (task, group) and key."""
+    s = result.settings
+    counts = {"quantiles": s.quantiles, "per_quantile": s.per_quantile, "inactive": s.inactive, "seed": s.seed}
+    drawn = [(subject, trials) for subject in subjects if (trials := draw_trials(subject, **counts))]
+    if not drawn:
+        return {}
+    questions = [
+        Question(subject.description, show(windows.tokens[trial.window], trial.marked, task), task)
+        for subject, trials in drawn
         for trial in trials
     ]
-    if not pairs:
-        return
-    odds = log_odds(judge, pairs, task, cache=cache, progress=progress)
-    answers = _Answers(windows, settings)
-    for subject, trials in shown:
-        own, odds = odds[: len(trials)], odds[len(trials) :]
-        answers.add(subject, trials, own, half=judge.told_half)
-    planted_ones = any(subject.group == PLANTED for subject, _ in shown)
-    answers.summarise(task, result, result.control if planted_ones else result.groups, entries=not planted_ones)
-
-
-def _refusal(result: Judgement, task: str, settings: JudgeSettings) -> dict[str, str]:
-    """Why a task may not be published, by task; empty if it may."""
-    true = result.control[task, PLANTED].value
-    chance = result.control[task, f"{PLANTED}_shuffled"].value
-    said = f"on planted detectors {true:.2f} (the same descriptions shuffled: {chance:.2f})"
-    if true < settings.control_least:
-        return {task: f"balanced accuracy {said} is below {settings.control_least:.2f}; choose a stronger judge"}
-    if true - chance < settings.control_margin:
-        return {task: f"balanced accuracy {said}: less than {settings.control_margin:.2f} apart, so it is mere bias"}
-    return {}
-
-
-class _Answers:
-    """All answers of one task as columns."""
-
-    def __init__(self, windows: Windows, settings: JudgeSettings) -> None:
-        self.windows, self.settings = windows, settings
-        self.right: list[float] = []
-        self.active: list[bool] = []
-        self.missing: list[bool] = []
-        self.source: list[str] = []
-        self.subject: list[Subject] = []
-
-    def add(self, subject: Subject, trials: Sequence[Trial], odds: Tensor, *, half: bool) -> None:
-        """Answers about one subject; `half`: the judge knows how many of them are active."""
-        truth = torch.tensor([trial.active for trial in trials])
-        known = odds[odds.isfinite()]
-        # ranks decide then: as many yes as there are active windows
-        line = known.quantile(1 - float(truth.float().mean())) if half and len(known) else torch.tensor(0.0)
-        said = torch.where(odds == line, 0.5, (odds > line).to(odds.dtype))
-        right = torch.where(truth, said, 1 - said)
-        right = torch.where(odds.isfinite(), right, torch.tensor(0.5))
-        self.right += right.tolist()
-        self.active += truth.tolist()
-        self.missing += (~odds.isfinite()).tolist()
-        self.source += [self.windows.source[trial.window] for trial in trials]
-        self.subject += [subject] * len(trials)
-
-    def summarise(self, task: str, result: Judgement, pooled: dict[tuple[str, str], Score], *, entries: bool) -> None:
-        """Pooled scores by group, of passing entries apart, and each entry's own."""
-        for group in sorted({subject.group for subject in self.subject}):
-            rows = [row for row, subject in enumerate(self.subject) if subject.group == group]
-            pooled[task, group] = self._score(rows)
-            passing = [row for row in rows if self.subject[row].passes]
-            if passing and entries:
-                pooled[task, group + PASSING] = self._score(passing)
-            by_key: dict[str, list[int]] = {}
-            for row in rows:
-                by_key.setdefault(self.subject[row].key, []).append(row)
-            for key, own in by_key.items():
-                score = self._score(own, single=True)
-                if entries:
-                    result.entries[task, group, key] = score
-                elif group == PLANTED:
-                    result.detectors[task, key] = score.value
-        if entries:
-            self._leads(task, result)
-
-    def _leads(self, task: str, result: Judgement) -> None:
-        """How far each rival is exceeded on the entries that both have, of all and of those that passed."""
-        value: dict[str, dict[str, float]] = {}
-        for (asked, group, key), score in result.entries.items():
-            if asked == task:
-                value.setdefault(group, {})[key] = score.value
-        drawn = {subject.key: subject.drawn for subject in self.subject}
-        passed = {subject.key for subject in self.subject if subject.passes}
-        rivals = sorted(set(value) - {LEADER, *EQUAL.values()})
-        for rival in rivals:
-            own, theirs = value.get(EQUAL.get(rival, LEADER), {}), value[rival]
-            both = [key for key in own if key in theirs]
-            for name, keys in ((rival, both), (rival + PASSING, [key for key in both if key in passed])):
-                if keys:
-                    gap = torch.tensor([own[key] - theirs[key] for key in keys], dtype=torch.float64)
-                    bootstrap = ClusterBootstrap(
-                        [drawn[key] for key in keys], self.settings.seed, self.settings.resamples
-                    )
-                    result.leads[task, name] = Lead(float(gap.mean()), bootstrap.mean(gap), len(keys))
-
-    def _score(self, rows: Sequence[int], *, single: bool = False) -> Score:
-        right = torch.tensor([self.right[row] for row in rows], dtype=torch.float64)
-        active = torch.tensor([self.active[row] for row in rows])
-        value = float((right[active].mean() + right[~active].mean()) / 2)
-
-        sources, neurons = [self.source[row] for row in rows], [self.subject[row].drawn for row in rows]
-
-        def interval(clusters: list[str]) -> Interval | None:
-            if single or len(set(clusters)) < MIN_CLUSTERS:
-                return None
-            bootstrap = ClusterBootstrap(clusters, self.settings.seed, self.settings.resamples)
-            return bootstrap.balanced_accuracy(right, active)
-
-        unanswered = sum(self.missing[row] for row in rows)
-        return Score(
-            value,
-            interval(sources),
-            interval(neurons),
-            len({self.subject[row].key for row in rows}),
-            len(rows),
-            unanswered,
-        )
+    odds_Q = judge.odds(questions, cache=cache, progress=progress)
+    result.unanswered[task] = result.unanswered.get(task, 0) + int(odds_Q.isnan().sum())
+    odds_EQ = odds_Q.nan_to_num(0.0).view(len(drawn), -1)
+    active_EQ = torch.tensor([[trial.active for trial in trials] for _, trials in drawn])
+    found: dict[Group, dict[str, float]] = {}
+    for (subject, _), score in zip(drawn, auroc_own(average_ranks(odds_EQ), active_EQ).tolist(), strict=True):
+        for group in (subject.group, *([subject.group + _PASSING] if subject.passes else [])):
+            found.setdefault((task, group), {})[subject.key] = score
+    return found

@@ -16,9 +16,9 @@ class JudgeSettings:
 
     Attributes:
         tasks: of `detection` and `fuzzing`.
-        quantiles, per_quantile, inactive: windows per entry; see `windows.draw_trials`.
-        control: number of planted detectors; with 30 or more, what they score has an interval.
-        control_least: balanced accuracy that the positive control must reach.
+        quantiles, per_quantile, inactive: windows per entry; see `trials.draw_trials`.
+        control: number of planted detectors.
+        control_least: mean AUROC that the planted detectors must reach.
         control_margin: and by how much it must exceed the same descriptions shuffled.
         seed: of windows and resamples; a dictionary puts its own here.
         resamples: of the bootstrap.

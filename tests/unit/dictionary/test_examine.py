@@ -1,128 +1,136 @@
 """The sample judged and steered with: scores beside their nulls, and what a judge that fails leaves behind."""
 
 import json
+import re
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pytest
 import torch
 
-from nlae.dictionary.examine import GROUPS, STEERED, _subjects, examine, steering_metrics
-from nlae.dictionary.judge import JudgeSettings, Windows
-from nlae.dictionary.settings import DictionarySettings
+from nlae.dictionary.examine import Sample, examine, stratified_sample
+from nlae.dictionary.judge.settings import JudgeSettings
+from nlae.dictionary.judge.trials import Windows
 from nlae.dictionary.steering_settings import SteeringSettings
+from nlae.functional.randomness import generator
+from nlae.target import TinyTarget
+
+WORDS = [f"word{chr(97 + n // 26)}{chr(97 + n % 26)}" for n in range(40)]
+IDS_WT = torch.randint(40, (300, 8), generator=generator(0, "windows"))
+WINDOWS = Windows(IDS_WT + 5, [[f" {WORDS[int(n)]}" for n in row] for row in IDS_WT], [f"work {n}" for n in range(300)])
 
 
-def row(layer: int, neuron: int, passes: bool = False, **figures: float | None) -> dict[str, Any]:
-    numbers: dict[str, float | None] = dict.fromkeys(STEERED, 0.5)
-    return {"layer": layer, "neuron": neuron, "sign": "+", "passes": passes, **numbers, **figures}
+def sample(neurons: int = 36, **other: Any) -> Sample:
+    """Neuron n of three layers fires on word n and says so."""
+    said = [f"the word “{WORDS[n % 40]}”" for n in range(neurons)]
+    fields: dict[str, Any] = {
+        "layer": [n % 3 for n in range(neurons)],
+        "neuron": list(range(neurons)),
+        "sign": ["+", "-"] * (neurons // 2),
+        "description": ["", *said[1:]],
+        "mismatched": said[1:] + said[:1],
+        "tokens": [[f" {WORDS[n % 40]}"] for n in range(neurons)],
+        "passes": [n < 5 for n in range(neurons)],
+        "threshold": [0.5] * neurons,
+        "promoted": [[5 + n, 50 + n] for n in range(neurons)],
+        "activation_EWT": (torch.arange(neurons)[:, None, None] % 40 == IDS_WT).float(),
+    }
+    return Sample(**{**fields, **other})
 
 
-def test_output_scores_stand_beside_their_nulls():
-    rows = [row(n % 9, n, passes=n < 5, score=0.6 + n / 100, gain=0.2, gain_random=-0.1) for n in range(36)]
-    flat = steering_metrics([*rows, row(0, 99, **dict.fromkeys(STEERED))], 9, seed=0)
-    assert flat["output_score"] == pytest.approx(0.775)
-    assert flat["output_score/decoy"] == 0.5
-    assert (flat["output_score/entries"], flat["output_score/unreached"]) == (36, 1)
-    assert flat["output_score/passing"] == pytest.approx(0.62)
-    assert flat["output_score/early"] == pytest.approx(np.median([0.6 + n / 100 for n in range(36) if n % 9 < 3]))
-    assert flat["output_score/late/entries"] == 12
-    assert (flat["output_score/gain"], flat["output_score/gain_random"]) == (0.2, -0.1)
-    assert flat["output_score/mean_low"] < flat["output_score/mean"] < flat["output_score/mean_high"]
-    assert flat["output_score/decoy_mean"] == pytest.approx(0.5)
+class Reads:
+    """Says yes where a word of the description stands in the text, or always."""
 
-
-def test_a_layer_without_another_neuron_has_no_decoy_and_takes_part_in_the_rest():
-    lone = row(0, 1, score=0.9, decoy_score=None, gain_decoy=None)
-    flat = steering_metrics([lone, row(8, 2, score=0.5, decoy_score=0.3, gain_decoy=0.1)], 9, seed=0)
-    assert (flat["output_score"], flat["output_score/mean"]) == pytest.approx((0.7, 0.7))
-    assert (flat["output_score/decoy"], flat["output_score/decoy_mean"]) == (0.3, 0.3)
-    assert flat["output_score/gain_decoy"] == 0.1
-    assert "output_score/early/decoy" not in flat
-    assert flat["output_score/early"] == 0.9
-    alone = steering_metrics([lone], 9, seed=0)
-    assert alone["output_score"] == 0.9
-    assert not any("decoy" in name for name in alone)
-
-
-def test_nothing_is_said_of_steering_that_never_reached_its_divergence():
-    assert steering_metrics([row(0, 1, **dict.fromkeys(STEERED))], 3, seed=0) == {}
-
-
-def test_a_sampled_entry_is_judged_by_as_many_texts_as_key_words():
-    windows = Windows(torch.zeros(2, 3), (("x",) * 3,) * 2, ("a", "b"), {4: (7,)}, {4: torch.ones(2, 3, 1)})
-    text = {"layer": 4, "neuron": 7, "sign": "-", "threshold": 0.0, "ours": "key words", "verbalized": "its texts"}
-    subjects = _subjects({**text, "context_only": "key words", "decoy": ""}, {"tokens": [], "passes": True}, windows)
-    assert [(s.group, s.description) for s in subjects] == [
-        ("ours", "key words"),
-        ("verbalized", "its texts"),
-        ("context_only", "key words"),
-    ]
-    assert {(s.key, s.drawn) for s in subjects} == {("4.7-", "4.7")}
-
-
-class Judge:
-    """Always as sure that a description fits."""
-
-    name = "sure"
-    calibrated = False
-    told_half = False
+    def __init__(self, always: bool = False) -> None:
+        self.always = always
 
     def identity(self) -> dict[str, Any]:
-        return {"judge": self.name}
+        return {"judge": "reads"}
 
-    def choose(self, questions: Sequence[Any], options: Sequence[str], **_: Any) -> torch.Tensor:
-        return torch.tensor([[0.9, 0.1]]).expand(len(questions), 2)
+    def odds(self, questions: Sequence[Any], **_: Any) -> torch.Tensor:
+        return torch.tensor([float(self.always or self._hears(asked)) for asked in questions])
 
-
-def test_the_dictionarys_seed_reaches_the_judge_and_steering(tmp_path, scanned, monkeypatch):
-    entries = pl.DataFrame([(0, 3, "+")], schema=["layer", "neuron", "sign"], orient="row").with_columns(
-        frequency=pl.lit(0.1), tokens=pl.lit(["a"]), passes=pl.lit(True)
-    )
-    texts = [{"layer": 0, "neuron": 3, "sign": "+", "threshold": 0.0, **dict.fromkeys(GROUPS, "a")}]
-    seeds: list[int] = []
-
-    def stop(*given: Any, **_: Any) -> None:
-        seeds.append(next(item.seed for item in given if isinstance(item, JudgeSettings | SteeringSettings)))
-        raise InterruptedError
-
-    monkeypatch.setattr("nlae.dictionary.examine.judge_entries", stop)
-    monkeypatch.setattr("nlae.dictionary.examine.output_scores", stop)
-    for chosen in ({"judge": Judge(), "judged": 1}, {"steered": 1}):
-        with pytest.raises(InterruptedError):
-            examine(scanned.target, scanned.corpus, entries, texts, DictionarySettings(seed=7, **chosen), tmp_path)
-    assert seeds == [7, 7]
+    @staticmethod
+    def _hears(asked: Any) -> bool:
+        text = " ".join(re.findall("«(.*?)»", asked.text)) if asked.task == "fuzzing" else asked.text
+        return any(word in text.split() for word in re.findall(r"word\w+", asked.description))
 
 
-def test_a_failing_judge_leaves_its_reason_and_no_score(tmp_path, scanned):
-    places = [(layer, neuron, sign) for layer in (0, 2) for neuron, sign in ((3, "+"), (8, "-"), (40, "+"))]
-    entries = pl.DataFrame(places, schema=["layer", "neuron", "sign"], orient="row").with_columns(
-        frequency=pl.lit(0.1), tokens=pl.lit(["a", "b"]), passes=pl.col("neuron") == 3
-    )
-    texts = [
-        {"layer": layer, "neuron": n, "sign": sign, "threshold": 0.0, **dict.fromkeys(GROUPS, "a"), "decoy": "b"}
-        for layer, n, sign in places
-    ]
-    settings = DictionarySettings(
-        judge=Judge(),
-        judging=JudgeSettings(quantiles=2, per_quantile=1, inactive=2, control=4),
-        judged=6,
-        steered=6,
-        steering=SteeringSettings(kl=0.05, random=4),
-        promoted=3,
-    )
-    found = examine(scanned.target, scanned.corpus, entries, texts, settings, tmp_path)
+def settings(**other: Any) -> Any:
+    judging = JudgeSettings(quantiles=2, per_quantile=2, inactive=4, control=6, resamples=200)
+    default = {"judge": None, "judging": judging, "steered": 0, "seed": 7}
+    return SimpleNamespace(**{**default, "steering": SteeringSettings(kl=0.05, random=4), **other})
+
+
+@pytest.fixture(scope="module")
+def target() -> Any:
+    return TinyTarget(layers=3, width=32, vocabulary=400).load()
+
+
+def test_a_judge_tells_own_words_from_mismatched_ones(target, tmp_path):
+    scores, metrics = examine(target, sample(), WINDOWS, settings(judge=Reads()), tmp_path)
+    assert scores.columns == ["layer", "neuron", "sign", "detection", "fuzzing", "output_score"]
+    assert scores["detection"].to_list() == [None] + [1.0] * 35  # the first has no words
+    assert scores["output_score"].is_null().all()
+    assert scores.schema["layer"] == pl.Int32
+    for task in ("detection", "fuzzing"):
+        assert metrics[f"judge/{task}/own"] == metrics[f"judge/{task}/own_low"] == 1.0
+        assert metrics[f"judge/{task}/token_list"] == 1.0
+        assert metrics[f"judge/{task}/mismatched_high"] < 0.6
+        assert metrics[f"judge/{task}/own_passing_entries"] == 4
+    assert json.loads((tmp_path / "judge.json").read_text())["works"] == 300
+    assert not any("output_score" in name for name in metrics)
+
+
+def test_a_failing_judge_leaves_its_reason_and_no_score(target, tmp_path):
+    scores, metrics = examine(target, sample(), WINDOWS, settings(judge=Reads(always=True)), tmp_path)
     notes = json.loads((tmp_path / "judge.json").read_text())
     assert set(notes["refused"]) == {"detection", "fuzzing"}
-    assert "planted detectors" in notes["refused"]["detection"]
     assert {value for name, value in notes["control"].items() if name.startswith("detection")} == {0.5}
-    assert found.metrics["judge/detection/published"] == 0.0
-    assert "judge/detection/control" in found.metrics
-    assert not any("ours" in name for name in found.metrics)
-    assert found.scores["detection"].is_null().all()
-    steered = json.loads((tmp_path / "steering.json").read_text())
-    assert [(row["layer"], row["neuron"], row["sign"]) for row in steered] == places
-    assert found.scores["output_score"].to_list() == pytest.approx([row["score"] for row in steered])
-    assert {"output_score/decoy", "output_score/gain_random", "output_score/gain_decoy"} <= set(found.metrics)
+    assert metrics["judge/detection/published"] == 0.0
+    assert not any("own" in name for name in metrics)
+    assert scores["detection"].is_null().all()
+
+
+def test_steering_stands_beside_its_null_and_takes_as_many_as_are_asked_for(target, tmp_path):
+    scores, metrics = examine(target, sample(), WINDOWS, settings(steered=34), tmp_path)
+    assert scores["output_score"].count() == metrics["output_score_entries"] == 34
+    for name in ("output_score", "output_score/null"):
+        assert metrics[f"{name}_low"] < metrics[name] < metrics[f"{name}_high"]
+    assert abs(metrics["output_score"] - 0.5) < 0.2  # promoted tokens that are made up
+    assert not any(name.startswith("judge/") for name in metrics)
+    assert scores["detection"].is_null().all()
+    again, _ = examine(target, sample(), WINDOWS, settings(steered=34), tmp_path)
+    assert again.equals(scores)
+
+
+def test_a_real_write_vector_raises_what_it_promotes(target, tmp_path):
+    down = target.architecture.down_weight(target.architecture.blocks(target.model)[2]).detach()
+    head = target.model.get_output_embeddings().weight.detach()
+    promoted = (down.T @ head.T).topk(3).indices[:12].tolist()
+    lower = (-(down.T @ head.T)).topk(3).indices[:12].tolist()
+    both = [high if n % 2 == 0 else low for n, (high, low) in enumerate(zip(promoted, lower, strict=True))]
+    given = sample(12, layer=[2] * 12, promoted=both)
+    _, metrics = examine(target, given, WINDOWS, settings(steered=12), tmp_path)
+    assert metrics["output_score"] > 0.8 > 0.7 > metrics["output_score/null"]
+    assert "output_score_low" not in metrics  # of twelve
+
+
+def test_nothing_is_said_of_nobody(target, tmp_path):
+    empty = sample(0, description=[])
+    scores, metrics = examine(target, empty, WINDOWS, settings(judge=Reads(), steered=3), tmp_path)
+    assert (len(scores), metrics) == (0, {})
+
+
+def test_a_stratified_sample_covers_layers_and_frequencies():
+    layer = [row // 100 for row in range(300)]
+    frequency = [(row * 37 % 100) / 100 for row in range(300)]
+    chosen = stratified_sample(layer, frequency, 60, seed=1)
+    assert chosen == sorted(set(chosen))
+    assert [sum(layer[row] == number for row in chosen) for number in range(3)] == [20, 20, 20]
+    quarters = [sum(int(frequency[row] * 4) == quarter for row in chosen) for quarter in range(4)]
+    assert quarters == [15] * 4
+    assert stratified_sample(layer, frequency, 60, seed=2) != chosen
+    assert stratified_sample(layer, frequency, 999, seed=1) == list(range(300))

@@ -19,7 +19,6 @@ _RECORDS = "text_key messages_key id_key source_key"
 _TRAINING = """updates verbalizer_lr reconstructor_lr warmup decay clip_norm weight_decay validate_every validation_rows
     validation_sites"""
 _REMOTE = "model max_tokens temperature max_prefix_chars"
-_SERVER = "base_url headers"  # of judges
 
 # what changes what is made, by class, or by path where a node has none
 CHANGES = {
@@ -57,10 +56,9 @@ CHANGES = {
     "ScanSettings": "top min_position panels runs per_passage",
     "JudgeSettings": "tasks quantiles per_quantile inactive control control_least control_margin seed resamples",
     "SteeringSettings": "kl random rows seed",
-    "LocalJudge": "model dtype calibrated chat",
-    "LikelihoodJudge": "model dtype others told_half",
-    "OpenAIJudge": f"{_REMOTE} {_SERVER} token_limit_name",
-    "AnthropicJudge": f"{_REMOTE} {_SERVER} version",
+    "LocalJudge": "model dtype chat",
+    "OpenAIJudge": f"{_REMOTE} token_limit_name",
+    "AnthropicJudge": f"{_REMOTE} version",
     "HubTarget": "model revision trust_remote_code quantization",
     "WheelTarget": "package version file sha256 parts quantization",
     "report": "examples seed smoke",

@@ -67,7 +67,7 @@ def test_other_ways_of_saying_it_are_known_and_other_errors_pass(text):
 
 
 def test_every_key_that_is_named_stands_in_the_shipped_configs():
-    words = ["target=tiny", "teacher=local", "dictionary=judged"]
+    words = ["target=tiny", "teacher=local", "dictionary=judged_local"]
     plain = compose_plain(words).config
     context = compose_plain(["target=tiny", "teacher=context"]).config
     asked = {"dictionary.judge.batch_size"}  # a parameter of the judge, with a default
