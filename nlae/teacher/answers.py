@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 _OPEN, _CLOSE = "<explanation>", "</explanation>"
-_MIN_LETTERS = 12
+MIN_LETTERS = 12  # of an explanation worth keeping
 
 
 def instruction(instructions: str, prefix: str) -> str:
@@ -18,7 +18,7 @@ def instruction(instructions: str, prefix: str) -> str:
     return f"{instructions.strip()}\n\n<text>\n{safe}\n</text>\n\nWrite your answer between {_OPEN} and {_CLOSE}."
 
 
-def clean_answer(answer: str, *, tags_required: bool = True) -> str | None:
+def clean_answer(answer: str, *, tags_required: bool = True, min_letters: int = MIN_LETTERS) -> str | None:
     """The explanation in an answer with its white space tidied, or None if there is none worth keeping.
 
     An answer cut off before the closing tag is no answer: it would teach the verbalizer never to close.
@@ -29,4 +29,4 @@ def clean_answer(answer: str, *, tags_required: bool = True) -> str | None:
     text = match.group(1) if match else answer
     lines = [" ".join(line.split()) for line in text.strip().split("\n")]
     text = "\n".join(line for line in lines if line)
-    return text if sum(letter.isalpha() for letter in text) >= _MIN_LETTERS else None
+    return text if sum(letter.isalpha() for letter in text) >= min_letters else None

@@ -26,7 +26,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 from nlae.errors import NlaeError
 from nlae.foreign import parse_json
 from nlae.teacher import address
-from nlae.teacher.answers import clean_answer, instruction
+from nlae.teacher.answers import MIN_LETTERS, clean_answer, instruction
 from nlae.teacher.base import Estimate, Material, OnResult, TeacherContext
 from nlae.teacher.replies import RetryableError, hide, is_outage, retry_after, whole
 from nlae.tracking import hide as hide_secrets
@@ -87,6 +87,7 @@ class ApiTeacher(abc.ABC):
     retry_failed: bool = False
     yes: bool = False
     _instructions: str = field(default="", init=False, repr=False)
+    _min_letters: int = field(default=MIN_LETTERS, init=False, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("concurrency", "attempts", "max_tokens"):
@@ -120,7 +121,7 @@ class ApiTeacher(abc.ABC):
 
     def accept(self, answer: str) -> str | None:
         """What is kept of an answer; None if it is worth nothing."""
-        return clean_answer(answer)
+        return clean_answer(answer, min_letters=self._min_letters)
 
     @property
     def paid(self) -> bool:
@@ -157,7 +158,7 @@ class ApiTeacher(abc.ABC):
 
     def prepare(self, material: Material) -> None:
         """Take the prompt's instructions."""
-        self._instructions = material.prompt.text
+        self._instructions, self._min_letters = material.prompt.text, material.min_letters
 
     def estimate(self, contexts: Sequence[TeacherContext]) -> Estimate:
         """Tokens at four characters each; half of `max_tokens` per answer."""

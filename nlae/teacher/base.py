@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from nlae.teacher.answers import MIN_LETTERS
 from nlae.teacher.words import DocumentFrequencies
 
 if TYPE_CHECKING:
@@ -33,11 +34,15 @@ class TeacherContext:
 
 @dataclass(frozen=True)
 class Material:
-    """What a teacher may use besides the prefix; weights are loaded only by a teacher that calls `load_target`."""
+    """What a teacher may use besides the prefix; weights are loaded only by a teacher that calls `load_target`.
+
+    An answer of a language model with fewer letters than `min_letters` is none.
+    """
 
     prompt: Prompt
     load_target: Callable[[], Target]
     frequencies: Callable[[], DocumentFrequencies]
+    min_letters: int = MIN_LETTERS
 
 
 @dataclass(frozen=True)

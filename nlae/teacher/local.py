@@ -13,7 +13,7 @@ from typing import Any
 from nlae.errors import NlaeError
 from nlae.target.hub import HubTarget
 from nlae.target.loading import CLOSED, FAILURES, check_kernels, placement
-from nlae.teacher.answers import clean_answer, instruction
+from nlae.teacher.answers import MIN_LETTERS, clean_answer, instruction
 from nlae.teacher.base import Estimate, Material, OnResult, TeacherContext
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class LocalTeacher:
         self.max_prefix_tokens = max_prefix_tokens
         self.max_failed_share = max_failed_share
         self.tags_required = tags_required
-        self._instructions = ""
+        self._instructions, self._min_letters = "", MIN_LETTERS
         self._loaded: tuple[Any, Any] | None = None
 
     @cached_property
@@ -81,7 +81,7 @@ class LocalTeacher:
 
     def prepare(self, material: Material) -> None:
         """Take the prompt's instructions; weights load with the first question."""
-        self._instructions = material.prompt.text
+        self._instructions, self._min_letters = material.prompt.text, material.min_letters
 
     def estimate(self, contexts: Sequence[TeacherContext]) -> Estimate:
         """Free."""
@@ -101,7 +101,7 @@ class LocalTeacher:
         for start in range(0, len(ordered), size):
             batch = ordered[start : start + size]
             for context, answer in zip(batch, self._generate(batch), strict=True):
-                text = clean_answer(answer, tags_required=self.tags_required)
+                text = clean_answer(answer, tags_required=self.tags_required, min_letters=self._min_letters)
                 done, failed = done + 1, failed + (text is None)
                 on_result(context.row, text)
             if done >= 10 and failed > self.max_failed_share * done:

@@ -85,7 +85,7 @@ def test_a_teacher_writes_there_and_reads_its_texts_once_for_each_batch(folder, 
     reads = []
     monkeypatch.setattr(torch.Tensor, "__iter__", lambda self: reads.append(1) or iter(self.unbind(0)))
     teacher = LocalTeacher(model=str(folder), device=DEVICE, max_tokens=6, max_failed_share=1.0, batch_size=4)
-    teacher.prepare(SimpleNamespace(prompt=SimpleNamespace(text="What is it about?")))
+    teacher.prepare(SimpleNamespace(prompt=SimpleNamespace(text="What is it about?"), min_letters=12))
     texts: dict[int, str | None] = {}
     contexts = [SimpleNamespace(row=n, text=f"the rain in {n}", input_ids=[1] * n) for n in range(1, 6)]
     teacher.describe(contexts, texts.__setitem__)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from nlae.dictionary.teaching import Exemplar, taught
 from nlae.errors import NlaeError
 from nlae.target import TinyTarget
 from nlae.teacher import LocalTeacher
@@ -34,7 +35,7 @@ def test_answers_that_run_into_the_limit_are_failures(folder, contexts, material
 
 
 def test_sampling_depends_on_seed_and_row_not_on_what_is_left(folder, contexts, material, monkeypatch):
-    monkeypatch.setattr("nlae.teacher.local.clean_answer", lambda answer, tags_required: answer or None)
+    monkeypatch.setattr("nlae.teacher.local.clean_answer", lambda answer, **_: answer or None)
     monkeypatch.setattr(LocalTeacher, "_ends", staticmethod(lambda model: set(range(10_000))))
     whole = ask(folder, contexts[:6], material, temperature=1.0)
     assert ask(folder, contexts[3:6], material, temperature=1.0) == {row: whole[row] for row in (3, 4, 5)}
@@ -112,3 +113,11 @@ def test_a_model_whose_config_asks_for_kernels_from_elsewhere_is_refused(folder,
     (copy / "config.json").write_text(json.dumps(config | {"attn_implementation": "someone/kernel"}))
     with pytest.raises(NlaeError, match="asks for code from elsewhere"):
         ask(copy, contexts[:1], material)
+
+
+def test_entries_of_a_dictionary_are_described_here_too(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        LocalTeacher, "_generate", lambda self, batch: ["war." if "«war»" in c.text else "" for c in batch]
+    )
+    own = [[Exemplar("the long ", "war", " went on")], [Exemplar("then the ", "rain", " came")], []]
+    assert taught(LocalTeacher(model=str(folder)), own, tmp_path / "taught.jsonl", 20) == ["war", None, None]
