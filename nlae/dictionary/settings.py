@@ -45,6 +45,8 @@ class DictionarySettings:
         readable_rows: held-out contexts per layer that are written and rebuilt for per-neuron R²; 0 leaves it out, and
             the linear ceiling on the same contexts.
         promoted: tokens shown per entry that its write direction raises and lowers most.
+        teacher: a language model (`openai`, `anthropic` or `local`) whose descriptions of exemplars are candidates too;
+            None asks nobody.
         judge: who says from descriptions alone where entries fire; None leaves detection and fuzzing out.
         judged: sampled entries that are judged, over layers and frequencies, whether they pass or not.
         judging: settings of the judging.
@@ -78,6 +80,7 @@ class DictionarySettings:
     min_margin: float = 0.05
     readable_rows: int = 64
     promoted: int = 8
+    teacher: Any = None
     judge: Any = None
     judged: int = 300
     judging: Any = None

@@ -66,7 +66,7 @@ def taught(
     """
     if teacher.name == "context":
         raise NlaeError(
-            "dictionary.teacher: the context teacher cannot read exemplars; choose openai, anthropic or local"
+            "dictionary.teacher: the context teacher cannot read exemplars; set teacher=openai, anthropic or local"
         )
     teacher.prepare(
         Material(

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from nlae.config.compose import compose_plain
 from nlae.dictionary.teaching import MOST, Exemplar, excerpts, phrase, taught
 from nlae.errors import NlaeError
+from nlae.fingerprint import declared, digest
 from nlae.teacher import AnthropicTeacher, ContextTeacher
 from remote_teacher import FAST, openai
 
@@ -95,3 +97,12 @@ def test_an_answer_becomes_a_plain_phrase(answer, said):
 def test_length_is_counted_by_the_tokenizer_that_is_given():
     assert phrase("aaa bbb ccc of ddd", 11, len) == "aaa bbb ccc"
     assert phrase("incomprehensible", 3, len) == ""
+
+
+def test_a_teacher_is_named_once_and_where_it_is_served_changes_no_dictionary():
+    def of(*words: str) -> str:
+        named = ["target=tiny", "teacher=openai", "teacher.model=any", "dictionary=taught", *words]
+        return digest(declared(compose_plain(named).config, ["dictionary"]))
+
+    assert of("teacher.base_url=http://127.0.0.1:8000/v1", "teacher.concurrency=2") == of()
+    assert of("teacher.model=other") != of()
