@@ -7,6 +7,7 @@ told apart in the numbers. Shape suffixes: E entries, W windows, T tokens.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,13 +16,12 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from nlae.dictionary.judge.run import judge_entries
+from nlae.dictionary.judge.run import judge_entries, summary
 from nlae.dictionary.judge.settings import DETECTION, FUZZING, JudgeSettings
 from nlae.dictionary.judge.trials import Subject, Windows
 from nlae.dictionary.settings import DictionarySettings
 from nlae.dictionary.steering import output_scores
 from nlae.dictionary.steering_settings import SteeringSettings
-from nlae.functional.bootstrap import ClusterBootstrap
 from nlae.functional.randomness import derive_seed, generator
 from nlae.progress import Bar
 from nlae.store.arrow import write_text
@@ -105,10 +105,10 @@ def examine(
         write_text(folder / "judge.json", json.dumps(said.notes(windows), indent=1, ensure_ascii=False))
         metrics |= said.metrics()
     if settings.steered and keys:
-        score_E, null_E = _steer(target, sample, windows, settings).unbind(1)
-        columns["output_score"] = [value if value == value else None for value in score_E.tolist()]
-        metrics |= _summary("output_score", sample, score_E, settings.seed)
-        metrics |= _summary("output_score/null", sample, null_E, settings.seed)
+        for name, score_E in _steer(target, sample, windows, settings).items():
+            scores = {key: value for key, value in zip(keys, score_E.tolist(), strict=True) if math.isfinite(value)}
+            columns |= {"output_score": [scores.get(key) for key in keys]} if name == "output_score" else {}
+            metrics |= summary(name, scores, settings.seed)
     names = {"layer": pl.Int32(), "neuron": pl.Int32(), "sign": pl.String()}
     data = {name: list(getattr(sample, name)) for name in names} | columns
     return pl.DataFrame(data, schema=names | dict.fromkeys(columns, pl.Float32())), metrics
@@ -135,8 +135,8 @@ def stratified_sample(layer: Sequence[int], frequency: Sequence[float], count: i
     return sorted(row for _, _, row in sorted(ranked)[:count])
 
 
-def _steer(target: Target, sample: Sample, windows: Windows, settings: DictionarySettings) -> Tensor:
-    """Output scores and their null of a random part of the sample, float32 (E, 2); NaN where there are none."""
+def _steer(target: Target, sample: Sample, windows: Windows, settings: DictionarySettings) -> dict[str, Tensor]:
+    """Output scores of a random part of the sample, and their null, float32 (E,) each; NaN where there are none."""
     steering = replace(settings.steering or SteeringSettings(), seed=settings.seed)
     total = len(windows.ids_WT)
     context_BT = windows.ids_WT[torch.linspace(0, total - 1, min(CONTEXTS, total)).long()]
@@ -150,16 +150,4 @@ def _steer(target: Target, sample: Sample, windows: Windows, settings: Dictionar
             if places:
                 scores = output_scores(target, layer, neurons, signs, tokens_nK, context_BT, steering, bar.advance)
                 found_E2[places] = torch.stack(scores, 1)
-    return found_E2
-
-
-def _summary(name: str, sample: Sample, score_E: Tensor, seed: int) -> dict[str, float]:
-    """Mean with its interval over neurons, and the number of entries; nothing where there is no score."""
-    known_E = score_E.isfinite()
-    if not known_E.any():
-        return {}
-    flat = {name: float(score_E[known_E].mean()), f"{name}_entries": float(known_E.sum())}
-    bootstrap = ClusterBootstrap(list(zip(sample.layer, sample.neuron, strict=True)), seed)
-    if interval := bootstrap.mean(score_E, known_E):
-        flat[f"{name}_low"], flat[f"{name}_high"] = interval
-    return flat
+    return {"output_score": found_E2[:, 0], "output_score/null": found_E2[:, 1]}

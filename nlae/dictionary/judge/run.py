@@ -8,7 +8,7 @@ accuracy. Groups are means over entries, with intervals over neurons, both signs
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -53,12 +53,7 @@ class Judgement:
         """`judge/<task>/<group>` with `_entries` and, with 30 neurons or more, `_low` and `_high`."""
         flat = {f"judge/{task}/published": float(task not in self.refused) for task, _ in self.control}
         for (task, group), scores in sorted((self.control | self.entries).items()):
-            name = f"judge/{task}/{group}"
-            flat[name], flat[f"{name}_entries"] = fmean(scores.values()), float(len(scores))
-            neurons = [key.rstrip("+-") for key in scores]
-            bootstrap = ClusterBootstrap(neurons, self.settings.seed, self.settings.resamples)
-            if interval := bootstrap.mean(torch.tensor(list(scores.values()), dtype=torch.float64)):
-                flat[f"{name}_low"], flat[f"{name}_high"] = interval
+            flat |= summary(f"judge/{task}/{group}", scores, self.settings.seed, self.settings.resamples)
         return flat
 
     def notes(self, windows: Windows) -> dict[str, Any]:
@@ -74,6 +69,17 @@ class Judgement:
             **seen,
             "control": detectors,
         }
+
+
+def summary(name: str, scores: Mapping[str, float], seed: int, resamples: int = 2000) -> dict[str, float]:
+    """Mean of the scores of entries, their number and, with 30 neurons or more, its interval; nothing of nobody."""
+    if not scores:
+        return {}
+    flat = {name: fmean(scores.values()), f"{name}_entries": float(len(scores))}
+    bootstrap = ClusterBootstrap([key.rstrip("+-") for key in scores], seed, resamples)
+    if interval := bootstrap.mean(torch.tensor(list(scores.values()), dtype=torch.float64)):
+        flat[f"{name}_low"], flat[f"{name}_high"] = interval
+    return flat
 
 
 def judge_entries(
