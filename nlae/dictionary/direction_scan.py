@@ -1,145 +1,83 @@
-"""Directions in the place of a scan's neurons: one layer whose neurons are the directions of one site.
+"""What a scan would hold of directions, from its panels: their site is read again at the panels' positions.
 
-The site is read at the tokens of the scan's panels, and no further: exemplars and moments are those of the panel
-`train`, not of a whole pass. What the panels cost in memory grows with the number of directions.
+It is read there and no further: exemplars and moments are those of the panel `train`, not of a whole pass. Activations
+are computed a few passages at a time, so that memory does not grow with rows times directions.
 """
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from nlae.corpus import Corpus
-from nlae.dictionary.columns import Ints, decoys
-from nlae.dictionary.directions import Directions, read_site
-from nlae.dictionary.scan.folder import ROLES, Exemplars, Moments, Panel, Scan, moments
+from nlae.dictionary.directions import Directions
+from nlae.dictionary.scan.folder import Exemplars, Moments, Panel, moments
 from nlae.dictionary.scan.output_side import of_write_vectors, through_output
-from nlae.dictionary.score.panels import SIGNS, blocks, strongest
+from nlae.dictionary.scan.streams import Reading, Streams
+from nlae.functional.batching import token_batches
 from nlae.target import Site, Target
+from nlae.target.model import pad_right
+from nlae.target.trunk import Trunk
 
-TOP = 16
-QUANTILE = 0.99  # of thresholds that are not used here
-
-
-@dataclasses.dataclass(frozen=True)
-class DirectionPanel(Panel):
-    """A panel at which one site was read.
-
-    Attributes:
-        vectors_Md: the site's activations, raw, float32.
-        values_Mn: what each direction says of them, float32.
-    """
-
-    vectors_Md: Tensor
-    values_Mn: Tensor
-
-    def neurons(self, layer: int) -> Tensor:
-        """What each direction says, float32 [M, n]."""
-        return self.values_Mn
-
-    def inputs(self, layer: int) -> Tensor:
-        """The site's activations, raw, float32 [M, d]."""
-        return self.vectors_Md
+_VALUES = 1 << 24  # activations in memory at once
 
 
-class DirectionScan(Scan):
-    """What a scan would hold of directions, from its panels.
+@torch.no_grad()
+def read_site(target: Target, site: Site, corpus: Corpus, panel: Panel, batch_tokens: int = 4096) -> Tensor:
+    """Raw activations at a site at a panel's positions, float32 [M, width], on the CPU.
 
     Args:
-        scan: gives the panels' places.
-        directions: with their site.
-        panels: role -> the panel with the site's activations.
-        token_counts: occurrences of each token id in the corpus.
-        seed: of the decoys; the same as the dictionary's.
+        target: the model as it is, without adapters.
+        site: where to read.
+        corpus: passages.
+        panel: which positions are wanted.
+        batch_tokens: most tokens read at a time, padding included.
     """
-
-    def __init__(
-        self, scan: Scan, directions: Directions, panels: dict[str, DirectionPanel], token_counts: Ints, seed: int
-    ) -> None:
-        assert directions.site is not None
-        read = {"layers": [directions.site.index], "width": len(directions), "n_tokens": len(panels["train"])}
-        super().__init__(scan.folder, {**scan.facts, **read})
-        self.signed = directions.signed
-        self.site, self.directions = directions.site, directions
-        self.unit_nd = directions.write_nd
-        self._panels, self._token_counts, self._seed = panels, token_counts, seed
-
-    @classmethod
-    def read(
-        cls, scan: Scan, directions: Directions, target: Target, corpus: Corpus, token_counts: Ints, seed: int
-    ) -> DirectionScan:
-        """Read the directions' site at the tokens of the scan's panels.
-
-        Args:
-            scan: finished scan of the same corpus.
-            directions: with their site.
-            target: the model as it is, without an autoencoder's adapters.
-            corpus: passages.
-            token_counts: occurrences of each token id in the corpus.
-            seed: of the decoys.
-        """
-        assert directions.site is not None
-        panels = {}
-        for role in ROLES:
-            panel = scan.panel(role)
-            documents, counts = np.unique(panel.document, return_counts=True)
-            vectors_Md = read_site(
-                target,
-                directions.site,
-                [corpus.input_ids(int(document)) for document in documents],
-                [part.tolist() for part in np.split(panel.position, counts.cumsum()[:-1])],
-            )
-            known = {field.name: getattr(panel, field.name) for field in dataclasses.fields(panel)}
-            panels[role] = DirectionPanel(
-                **known, vectors_Md=vectors_Md, values_Mn=directions.activations(vectors_Md).contiguous()
-            )
-        return cls(scan, directions, panels, token_counts, seed)
-
-    def panel(self, role: str) -> Panel:
-        """The panel of `train`, `select`, `decide` or `report`."""
-        return self._panels[role]
-
-    def exemplars(self, layer: int, decoy: bool = False) -> Exemplars:
-        """Strongest passages of each direction in the panel `train`, or of its decoy."""
-        panel = self._panels["train"]
-        value_Mn = panel.values_Mn
-        if decoy:
-            value_Mn = decoys({"train": value_Mn}, self._panels, self._token_counts, self._seed, layer)["train"]
-        row_2nK, _ = strongest(value_Mn, torch.from_numpy(np.ascontiguousarray(panel.document)), TOP, QUANTILE)
-        return exemplars_at(row_2nK, value_Mn, panel)
-
-    def moments(self, layer: int) -> Moments:
-        """Moments and activation frequency of each direction over the panel `train`."""
-        value_Mn = self._panels["train"].values_Mn
-        threshold = float(value_Mn.square().mean(dtype=torch.float64).sqrt())
-        power, count = [], []
-        for part in blocks(value_Mn.shape[1]):
-            value_Mb = value_Mn[:, part].double()
-            power.append(torch.stack([(value_Mb**p).sum(0) for p in (1, 2, 3, 4)]))
-            count.append(torch.stack([(sign * value_Mb > threshold).sum(0) for sign in SIGNS]))
-        return moments(torch.cat(power, 1), torch.cat(count, 1), len(value_Mn), threshold)
+    trunk = Trunk(target.model, site.resolve(target.n_layers))
+    read_Md = torch.empty(len(panel), trunk.width)
+    rows_of = _passages(panel)
+    passages = [corpus.input_ids(int(panel.document[rows[0]]))[: int(panel.position[rows[-1]]) + 1] for rows in rows_of]
+    for batch in token_batches([len(ids) for ids in passages], batch_tokens):
+        ids_BT, mask_BT = pad_right([passages[place] for place in batch], target.pad_id)
+        hidden_BTd = trunk(ids_BT.to(target.device), attention_mask=mask_BT.to(target.device)).float().cpu()
+        for index, place in enumerate(batch):
+            rows = rows_of[place]
+            read_Md[rows] = hidden_BTd[index, torch.from_numpy(panel.position[rows])]
+    return read_Md
 
 
-def exemplars_at(row_2nK: Tensor, value_Mn: Tensor, panel: Panel) -> Exemplars:
-    """Contexts of a panel as exemplars.
+def summarise(directions: Directions, input_Md: Tensor, panel: Panel, top: int) -> tuple[Exemplars, Moments]:
+    """The strongest passages of each direction in a panel, one position per passage, and its moments over the panel.
 
     Args:
-        row_2nK: the contexts of each entry, strongest first, −1 where it has no more.
-        value_Mn: activations on the panel.
-        panel: says where its contexts lie.
+        directions: n of them.
+        input_Md: what was read at the panel's positions.
+        panel: says where they lie.
+        top: passages kept, k.
     """
-    document_M, position_M = (torch.from_numpy(np.ascontiguousarray(a)) for a in (panel.document, panel.position))
-    there_2nK, row_2nK = row_2nK >= 0, row_2nK.clamp_min(0)
-    value_nM = value_Mn.T
-    value_2nK = torch.stack([sign * value_nM.gather(1, row) for sign, row in zip(SIGNS, row_2nK, strict=True)])
-    return Exemplars(
-        torch.where(there_2nK, value_2nK, 0.0),
-        torch.where(there_2nK, document_M[row_2nK], -1).int(),
-        torch.where(there_2nK, position_M[row_2nK], -1).int(),
+    streams = Streams(1, len(directions), top)
+    square = sum(
+        float(directions.activations(input_Md[rows]).square().sum(dtype=torch.float64))
+        for rows, _ in _few(panel, len(directions))
     )
+    threshold = streams.tensors["threshold"].fill_((square / (len(panel) * len(directions))) ** 0.5)
+    for rows, row_BT in _few(panel, len(directions)):
+        padding_BT = row_BT < 0
+        value_Mn = directions.activations(input_Md[rows])
+        grid_BTn = value_Mn[(row_BT - int(rows[0])).clamp_min(0)]
+        document_B = torch.from_numpy(panel.document)[row_BT[:, 0]].int()
+        reading = Reading(padding_BT, tuple(padding_BT.any(1).tolist()), document_B, 0, len(rows))
+        streams.update(0, grid_BTn, reading)
+    kept = {name: tensor[0] for name, tensor in streams.tensors.items()}
+    # the streams count a passage's panel rows; where those stand in it the panel says
+    first_row_2nk = torch.from_numpy(np.searchsorted(panel.document, kept["document"].numpy()))
+    row_2nk = (first_row_2nk + kept["position"]).clamp_min(0)
+    position_2nk = torch.where(kept["document"] < 0, -1, torch.from_numpy(panel.position)[row_2nk]).int()
+    exemplars = Exemplars(kept["value"], kept["document"], position_2nk)
+    return exemplars, moments(kept["power"], kept["count"], len(panel), float(threshold))
 
 
 @torch.no_grad()
@@ -149,3 +87,19 @@ def promoted_by(target: Target, site: Site, write_nd: Tensor, k: int) -> tuple[T
         nothing = torch.empty(2, 2, len(write_nd), 0)
         return nothing.long(), nothing
     return of_write_vectors(target, through_output(target, site, write_nd), k)
+
+
+def _passages(panel: Panel) -> list[np.ndarray]:
+    """Rows of each passage, int64, in the panel's order."""
+    starts = np.flatnonzero(np.diff(panel.document)) + 1
+    return np.split(np.arange(len(panel)), starts)
+
+
+def _few(panel: Panel, n: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Some passages at a time: their rows [m], and rows as a grid of passages [B, T], −1 behind a passage's last."""
+    passages = _passages(panel)
+    longest = max(len(rows) for rows in passages)
+    step = max(1, _VALUES // (longest * n))
+    for start in range(0, len(passages), step):
+        few = [torch.from_numpy(rows) for rows in passages[start : start + step]]
+        yield torch.cat(few), torch.nn.utils.rnn.pad_sequence(few, batch_first=True, padding_value=-1)

@@ -1,29 +1,40 @@
 """Directions to be described like neurons: rows of a matrix, or the features of a sparse autoencoder.
 
-`load` reads a SAELens folder (`cfg.json` and `sae_weights.safetensors`, of the versions before and since 6) or a
-safetensors file with `directions` (n, d). A feature's activation is what its encoder says times the norm of its decoder
-row, that is the length of what it writes; a bare direction's is the projection of the activation. So nothing changes
-when rows are rescaled. Left out: pickled weights.
+A folder that SAELens saved (`cfg.json`, `sae_weights.safetensors`) is read by SAELens itself, from the extra `sae`. A
+feature's activation is what its encoder says times the norm of its decoder row, that is the length of what it writes; a
+bare direction's is the projection of the activation. So nothing changes when rows are rescaled. Left out: the hub,
+pickled weights, transcoders, single attention heads, and activations normalised by numbers that the folder lacks.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.nn import functional as F
 
-from nlae.dictionary.saelens import Encoder, read_saelens, read_tensors, saelens_site
 from nlae.errors import NlaeError
+from nlae.foreign import read_json
 from nlae.target.site import Site
 
-if TYPE_CHECKING:
-    from nlae.target import Target
+CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
+ARCHITECTURES = ("standard", "topk", "jumprelu", "gated")
+NORMALISED = ("none", "constant_norm_rescale", "layer_norm")
+# hook names of TransformerLens and of transformers: pattern, kind of site, what to add to the layer
+_HOOKS = (
+    (r"blocks\.([0-9]{1,6})\.hook_resid_post", "resid", 0),
+    (r"blocks\.([0-9]{1,6})\.hook_resid_pre", "resid", -1),
+    (r"blocks\.([0-9]{1,6})\.hook_mlp_out", "mlp_out", 0),
+    (r"blocks\.([0-9]{1,6})\.mlp\.hook_post", "mlp_neurons", 0),
+    (r"(?:model|transformer|gpt_neox)\.(?:layers|h)\.([0-9]{1,6})", "resid", 0),
+    (r"(?:model|transformer|gpt_neox)\.(?:layers|h)\.([0-9]{1,6})\.mlp", "mlp_out", 0),
+)
 
 
 @dataclass(frozen=True)
@@ -33,14 +44,16 @@ class Directions:
     Attributes:
         name: of the folder or file.
         site: where they live; None if the file does not say.
-        write_nd: the directions, decoder rows of an autoencoder, of norm 1, (n, d).
-        encoder: gives the activations; None for bare directions.
+        write_nd: the directions, decoder rows of an autoencoder, of norm 1, float32 (n, d).
+        size_n: what the encoder's output is multiplied by; None for bare directions.
+        autoencoder: of SAELens; None for bare directions.
     """
 
     name: str
     site: Site | None
     write_nd: Tensor
-    encoder: Encoder | None = None
+    size_n: Tensor | None = None
+    autoencoder: Any = None
 
     def __len__(self) -> int:
         """Number of directions."""
@@ -49,112 +62,126 @@ class Directions:
     @property
     def signed(self) -> bool:
         """Whether negative activations exist, so that both signs are entries."""
-        return self.encoder is None
+        return self.autoencoder is None
 
+    @torch.no_grad()
     def activations(self, input_Md: Tensor) -> Tensor:
-        """What each direction says about vectors read at the site, (M, n) float32.
-
-        Args:
-            input_Md: raw activations at `site`, (M, d).
-        """
+        """What each direction says about raw vectors read at the site, (M, n) float32."""
         if input_Md.shape[-1] != self.write_nd.shape[1]:
             raise ValueError(f"{self.name}: {input_Md.shape[-1]} entries given, {self.write_nd.shape[1]} expected")
-        if self.encoder is not None:
-            return self.encoder(input_Md)
-        return input_Md.float() @ self.write_nd.T
+        if self.size_n is None:
+            return input_Md.float() @ self.write_nd.T
+        encoded_Mn: Tensor = self.autoencoder.encode(input_Md.float())
+        return encoded_Mn * self.size_n
 
     @classmethod
     def load(cls, path: Path | str, width: int) -> Directions:
-        """Read a SAELens folder or a safetensors file.
+        """Read a SAELens folder, or a safetensors file with `directions` (n, d) and perhaps the metadata `site`.
 
         Args:
-            path: the folder, or a file with `directions` (n, d) and perhaps the metadata `site`, e.g. `resid.12`.
+            path: the folder or file.
             width: entries of an activation at the site: d_model, or d_mlp at `mlp_neurons`.
 
         Raises:
-            NlaeError: nothing readable there, an unsupported kind, or another model's width.
+            NlaeError: nothing readable there, an unsupported kind, another model's width, or no `sae_lens`.
         """
         path = Path(path).expanduser()
-        found = cls(path.name, *read_saelens(path)) if path.is_dir() else _load_file(path)
+        found = _load_folder(path) if path.is_dir() else _load_file(path)
         if found.write_nd.ndim != 2 or found.write_nd.shape[1] != width:
             raise NlaeError(
                 f"{path}: directions of shape {tuple(found.write_nd.shape)} do not fit activations with {width} "
                 "entries; they belong to another model or another kind of site"
             )
-        given = [
-            found.write_nd,
-            *(t for t in (vars(found.encoder) if found.encoder else {}).values() if isinstance(t, Tensor)),
-        ]
+        given = [found.write_nd, *(found.autoencoder.parameters() if found.autoencoder is not None else ())]
         if not all(bool(torch.isfinite(tensor).all()) for tensor in given):
             raise NlaeError(f"{path}: some directions are not finite; export them again")
         return found
 
 
 def named_site(path: Path | str) -> Site | None:
-    """Where a folder or file says that its directions live; no weights are read.
+    """Where a folder or file says that its directions live; no weights are read, and `sae_lens` is not needed.
 
     Raises:
         NlaeError: as `Directions.load`.
     """
     path = Path(path).expanduser()
-    if path.is_dir():
-        return saelens_site(path)
-    _, metadata = read_tensors(path, ())
-    named = metadata.get("site")
-    return _own_site(named, path) if named else None
+    return _hooked_site(path) if path.is_dir() else _own_site(_open(path).metadata(), path)
 
 
-@torch.no_grad()
-def read_site(
-    target: Target,
-    site: Site,
-    passages: Sequence[Sequence[int]],
-    positions: Sequence[Sequence[int]],
-    *,
-    batch_tokens: int = 4096,
-) -> Tensor:
-    """Raw activations at a site, (M, width) float32, in order of passages and then of their positions.
+def _load_folder(folder: Path) -> Directions:
+    site = _hooked_site(folder)
+    if not (folder / WEIGHTS).is_file():
+        raise NlaeError(f"{folder / WEIGHTS} is missing; only safetensors are read: save it again with save_model")
+    try:
+        from sae_lens import SAE
+    except ImportError as error:
+        raise NlaeError(f"{folder}: {error}; SAELens folders need the extra sae: pip install 'nlae[sae]'") from error
+    try:
+        sae: Any = SAE.load_from_disk(folder, device="cpu", dtype="float32")
+    except Exception as error:  # whatever is wrong with the folder
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise NlaeError(f"{folder}: SAELens cannot read it ({reason}); save it again") from error
+    architecture, normalised = sae.cfg.architecture(), sae.cfg.normalize_activations
+    if architecture not in ARCHITECTURES:
+        raise NlaeError(
+            f"{folder / CONFIG}: architecture {architecture!r} is not read; only {', '.join(ARCHITECTURES)} are"
+        )
+    if normalised not in NORMALISED:
+        raise NlaeError(f"{folder / CONFIG}: normalize_activations={normalised} is not read; fold it into the weights")
+    k = _settings(folder).get("k")  # SAELens would take 100 for want of it
+    if architecture == "topk" and (type(k) is not int or k < 1):
+        raise NlaeError(f"{folder / CONFIG}: a topk autoencoder whose k is {k}; save it again with its count")
+    write_nd: Tensor = sae.W_dec.detach().float()
+    norm_n = write_nd.norm(dim=-1)
+    # such a one says the length already
+    size_n = torch.ones_like(norm_n) if getattr(sae.cfg, "rescale_acts_by_decoder_norm", False) else norm_n
+    return Directions(folder.name, site, F.normalize(write_nd, dim=-1), size_n, sae)
 
-    What a panel of neurons keeps is not enough for directions in the residual stream; this reads the same tokens again.
 
-    Args:
-        target: the model.
-        site: where to read.
-        passages: token ids.
-        positions: of each passage, which tokens are wanted.
-        batch_tokens: most tokens read at a time, padding included.
-    """
-    from nlae.target.model import pad_right
-    from nlae.target.trunk import Trunk
+def _settings(folder: Path) -> dict[str, Any]:
+    """`cfg.json`, its parts among the rest, since versions differ in what they put into which."""
+    path = folder / CONFIG
+    try:
+        settings = read_json(path)
+        return {**settings, **(settings.get("metadata") or {}), **(settings.get("activation_fn_kwargs") or {})}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise NlaeError(f"{path}: cannot be read ({type(error).__name__}); give a folder that SAELens saved") from error
 
-    trunk = Trunk(target.model, site.resolve(target.n_layers))
-    parts: list[Tensor] = [torch.empty(0)] * len(passages)
-    order = sorted((row for row in range(len(passages)) if len(positions[row])), key=lambda row: len(passages[row]))
-    start = 0
-    while start < len(order):
-        end = start + 1
-        while end < len(order) and len(passages[order[end]]) * (end + 1 - start) <= batch_tokens:
-            end += 1
-        rows = order[start:end]
-        ids_BT, mask_BT = pad_right([passages[row] for row in rows], target.pad_id)
-        hidden_BTD = trunk(ids_BT.to(target.device), attention_mask=mask_BT.to(target.device)).float().cpu()
-        for place, row in enumerate(rows):
-            parts[row] = hidden_BTD[place, torch.as_tensor(list(positions[row]), dtype=torch.long)]
-        start = end
-    kept = [part for part, wanted in zip(parts, positions, strict=True) if len(wanted)]
-    return torch.cat(kept) if kept else torch.empty(0, trunk.width)
+
+def _hooked_site(folder: Path) -> Site:
+    path, settings = folder / CONFIG, _settings(folder)
+    if settings.get("hook_head_index", settings.get("hook_point_head_index")) is not None:
+        raise NlaeError(f"{path}: it reads a single attention head, which no site does; give another autoencoder")
+    hook = str(settings.get("hook_name") or settings.get("hook_point"))
+    for pattern, kind, shift in _HOOKS:
+        match = re.fullmatch(pattern, hook)
+        if match and int(match[1]) + shift >= 0:
+            return Site(kind, int(match[1]) + shift)
+    known = ", ".join(pattern.replace("\\", "").replace("([0-9]{1,6})", "N") for pattern, _, _ in _HOOKS)
+    raise NlaeError(f"{path}: hook_name={hook!r} is no site that is read here; known: {known}")
+
+
+def _open(path: Path) -> Any:
+    try:
+        return safe_open(str(path), framework="pt")
+    except (OSError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise NlaeError(f"{path}: cannot be read ({reason}); give a SAELens folder or a safetensors file") from error
 
 
 def _load_file(path: Path) -> Directions:
-    tensors, metadata = read_tensors(path)
-    if "directions" not in tensors:
-        raise NlaeError(f"{path}: no tensor named 'directions' in it (found {', '.join(sorted(tensors)) or 'none'})")
-    named = metadata.get("site")
-    rows_nd = F.normalize(tensors["directions"].float(), dim=-1)
-    return Directions(path.stem, _own_site(named, path) if named else None, rows_nd)
+    file = _open(path)
+    names = sorted(file.keys())
+    if "directions" not in names:
+        raise NlaeError(f"{path}: no tensor named 'directions' in it (found {', '.join(names) or 'none'})")
+    rows_nd = F.normalize(file.get_tensor("directions").float(), dim=-1)
+    return Directions(path.stem, _own_site(file.metadata(), path), rows_nd)
 
 
-def _own_site(name: str, path: Path) -> Site:
+def _own_site(metadata: Mapping[str, str] | None, path: Path) -> Site | None:
+    name = (metadata or {}).get("site")
+    if not name:
+        return None
     kind, _, layer = name.rpartition(".")
     if not re.fullmatch(r"[0-9]{1,6}", layer):
         raise NlaeError(f"{path}: site {name!r} is not of the form resid.12")

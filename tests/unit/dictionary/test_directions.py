@@ -1,4 +1,5 @@
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -7,24 +8,38 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
-from nlae.dictionary.directions import Directions, read_site
+from nlae.dictionary.directions import Directions, named_site
 from nlae.errors import NlaeError
-from nlae.target import Site, TinyTarget, capture
+from nlae.target import Site
 
 D, N = 12, 30
 NEW = {"d_in": D, "d_sae": N, "dtype": "float32", "apply_b_dec_to_input": False, "normalize_activations": "none"}
 
 
-def weights() -> dict[str, torch.Tensor]:
+def weights(architecture: str = "standard") -> dict[str, torch.Tensor]:
     source = torch.Generator().manual_seed(0)
-    shapes = {"W_enc": (D, N), "b_enc": (N,), "W_dec": (N, D), "b_dec": (D,), "threshold": (N,)}
-    return {name: torch.randn(shape, generator=source) for name, shape in shapes.items()}
+    shapes: dict[str, tuple[int, ...]] = {"W_enc": (D, N), "b_enc": (N,), "W_dec": (N, D), "b_dec": (D,)}
+    drawn = {name: torch.randn(shape, generator=source) for name, shape in shapes.items()}
+    if architecture == "jumprelu":
+        drawn["threshold"] = torch.randn(N, generator=source)
+    if architecture == "gated":
+        del drawn["b_enc"]
+        drawn |= {name: torch.randn(N, generator=source) for name in ("b_gate", "b_mag", "r_mag")}
+    return drawn
 
 
-def folder(path: Path, settings: dict[str, Any], drop: tuple[str, ...] = ()) -> Path:
+def folder(path: Path, settings: dict[str, Any], **replaced: torch.Tensor) -> Path:
+    path.mkdir(exist_ok=True)
     (path / "cfg.json").write_text(json.dumps(settings))
-    save_file({k: v for k, v in weights().items() if k not in drop}, str(path / "sae_weights.safetensors"))
+    given = weights(settings.get("architecture", "standard")) | replaced
+    save_file(given, str(path / "sae_weights.safetensors"))
     return path
+
+
+@pytest.fixture
+def library():
+    """SAELens, where the extra is installed."""
+    return pytest.importorskip("sae_lens")
 
 
 def new(architecture: str, hook: str = "blocks.3.hook_resid_post", **more: Any) -> dict[str, Any]:
@@ -66,6 +81,11 @@ CASES: dict[str, tuple[dict[str, Any], Site, Any]] = {
         Site("resid", 7),
         lambda w: ((INPUT - w["b_dec"]) @ w["W_enc"] + w["b_enc"]).relu(),
     ),
+    "gated": (
+        new("gated"),
+        Site("resid", 3),
+        lambda w: ((p := INPUT @ w["W_enc"]) + w["b_gate"] > 0) * (p * w["r_mag"].exp() + w["b_mag"]).relu(),
+    ),
     "unit input": (
         new("standard", normalize_activations="constant_norm_rescale"),
         Site("resid", 3),
@@ -80,68 +100,100 @@ def top(raw: torch.Tensor, k: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("case", sorted(CASES))
-def test_a_saelens_folder_encodes_as_documented(tmp_path, case):
-    settings, site, expected = CASES[case]
+def test_a_saelens_folder_encodes_as_documented(tmp_path, library, case):
+    settings, _, expected = CASES[case]
     found = Directions.load(folder(tmp_path, settings), D)
-    assert (found.site.kind, found.site.layer) == (site.kind, site.layer)  # type: ignore[union-attr]
-    written_nd = weights()["W_dec"]
-    assert torch.equal(found.write_nd, F.normalize(written_nd, dim=1))
+    given = weights(settings.get("architecture", "standard"))
+    assert torch.equal(found.write_nd, F.normalize(given["W_dec"], dim=1))
     # what a feature writes is its activation times its decoder row
     rescaled = settings.get("rescale_acts_by_decoder_norm")
-    size_n = torch.ones(N) if rescaled else written_nd.norm(dim=1)
-    assert torch.allclose(found.activations(INPUT), expected(weights()) * size_n, atol=1e-4)
+    size_n = torch.ones(N) if rescaled else given["W_dec"].norm(dim=1)
+    activations = found.activations(INPUT)
+    assert torch.allclose(activations, expected(given) * size_n, atol=1e-4)
+    assert activations.any()
+    assert not activations.requires_grad
     assert not found.signed
     assert len(found) == N
 
 
-REFUSED: dict[str, tuple[dict[str, Any], tuple[str, ...], str]] = {
-    "attention": (new("standard", "blocks.1.attn.hook_z"), (), "hook_name='blocks.1.attn.hook_z'"),
-    "gated": (new("gated"), (), "architecture 'gated'"),
-    "before the first block": (new("standard", "blocks.0.hook_resid_pre"), (), "no site that is read here"),
-    "no decoder": (new("standard"), ("W_dec",), "no W_dec"),
-    "no k": (new("topk"), (), "topk autoencoder without k"),
-    "k is no count": (new("topk", k=0), (), "k=0 is no count"),
-    "gated topk": ({**OLD, "architecture": "gated", "activation_fn_str": "topk"}, (), "architecture 'gated'"),
-    "jumprelu topk": (
-        {**OLD, "architecture": "jumprelu", "activation_fn": "topk", "activation_fn_str": "topk"},
-        (),
-        "'jumprelu' with 'topk'",
+@pytest.mark.parametrize("case", sorted(CASES))
+def test_the_site_of_a_folder_is_known_without_weights_or_library(tmp_path, monkeypatch, case):
+    monkeypatch.setitem(sys.modules, "sae_lens", None)
+    settings, site, _ = CASES[case]
+    (folder(tmp_path, settings) / "sae_weights.safetensors").unlink()
+    found = named_site(tmp_path)
+    assert found is not None
+    assert (found.kind, found.layer) == (site.kind, site.layer)
+
+
+@pytest.mark.parametrize("change", ["architecture", "rescaling"])
+def test_what_saelens_saves_is_read(tmp_path, library, change):
+    """Its own encoder and its own decoder: activation times unit row, summed up, is what it rebuilds."""
+    common = {"d_in": D, "d_sae": N, "apply_b_dec_to_input": False}
+    config = library.TopKSAEConfig(**common, k=4, rescale_acts_by_decoder_norm=change == "rescaling")
+    config.metadata.hook_name = "blocks.2.hook_mlp_out"
+    sae = library.TopKSAE(config)
+    sae.W_dec.data.mul_(torch.linspace(0.2, 5, N)[:, None])
+    sae.save_model(tmp_path)
+    found = Directions.load(tmp_path, D)
+    assert found.site == Site("mlp_out", 2)
+    with torch.no_grad():
+        rebuilt = sae(INPUT)
+    torch.testing.assert_close(found.activations(INPUT) @ found.write_nd + sae.b_dec.detach(), rebuilt)
+
+
+REFUSED_SITES: dict[str, tuple[dict[str, Any], str]] = {
+    "attention": (new("standard", "blocks.1.attn.hook_z"), "hook_name='blocks.1.attn.hook_z'"),
+    "before the first block": (new("standard", "blocks.0.hook_resid_pre"), "no site that is read here"),
+    "one head": ({**OLD, "hook_head_index": 3}, "single attention head"),
+    "metadata is a list": ({**OLD, "metadata": [1]}, "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("case", sorted(REFUSED_SITES))
+def test_sites_that_are_not_read_are_refused_in_one_line(tmp_path, case):
+    settings, said = REFUSED_SITES[case]
+    for load in (named_site, lambda path: Directions.load(path, D)):
+        with pytest.raises(NlaeError, match=said) as caught:
+            load(folder(tmp_path, settings))
+        assert "\n" not in str(caught.value)
+        assert "cfg.json" in str(caught.value)
+
+
+REFUSED: dict[str, tuple[dict[str, Any], dict[str, torch.Tensor], str]] = {
+    "no k": (new("topk"), {}, "whose k is None"),
+    "k is no count": (new("topk", k=0), {}, "whose k is 0"),
+    "unknown": (new("sideways"), {}, "SAELens cannot read it"),
+    "average norm": (new("standard", normalize_activations="expected_average_only_in"), {}, "fold it into the weights"),
+    "odd norm": (new("standard", normalize_activations="odd"), {}, "SAELens cannot read it"),
+    "transcoder": (
+        new("transcoder", d_out=D, hook_name_out="blocks.3.hook_mlp_out"),
+        {},
+        "architecture 'transcoder' is not read",
     ),
-    "transcoder": (new("transcoder"), (), "architecture 'transcoder'"),
-    "average norm": (new("standard", normalize_activations="expected_average_only_in"), (), "fold it into the weights"),
-    "one head": ({**OLD, "hook_head_index": 3}, (), "single attention head"),
-    "no threshold": (new("jumprelu"), ("threshold",), "without its threshold"),
-    "normalised": (new("standard", normalize_activations="layer_norm"), (), "normalize_activations=layer_norm"),
-    "tanh": ({**OLD, "activation_fn_str": "tanh-relu"}, (), "'tanh-relu' is not read"),
-    "metadata is a list": ({**OLD, "metadata": [1]}, (), "metadata holds no settings"),
-    "arguments are a text": (
-        {**OLD, "activation_fn_str": "topk", "activation_fn_kwargs": "k"},
-        (),
-        "activation_fn_kwargs holds no settings",
-    ),
-    "the model's arguments are a list": (
-        {**OLD, "model_from_pretrained_kwargs": ["x"]},
-        (),
-        "model_from_pretrained_kwargs holds no settings",
-    ),
+    "another width": (new("standard"), {"W_enc": torch.zeros(1)}, "SAELens cannot read it"),
+    "no threshold": (new("jumprelu"), {"threshold": torch.zeros(1)}, "SAELens cannot read it"),
+    "not finite": (new("standard"), {"W_dec": torch.full((N, D), torch.nan)}, "not finite"),
 }
 
 
 @pytest.mark.parametrize("case", sorted(REFUSED))
-def test_what_cannot_be_read_faithfully_is_refused_in_one_line(tmp_path, case):
-    settings, drop, said = REFUSED[case]
+def test_what_cannot_be_read_faithfully_is_refused_in_one_line(tmp_path, library, case):
+    settings, replaced, said = REFUSED[case]
     with pytest.raises(NlaeError, match=said) as caught:
-        Directions.load(folder(tmp_path, settings, drop), D)
+        Directions.load(folder(tmp_path, settings, **replaced), D)
     assert "\n" not in str(caught.value)
+    assert str(tmp_path) in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["W_enc", "b_enc", "b_dec", "W_dec", "scaling_factor"])
-def test_a_tensor_of_another_width_is_refused_and_never_broadcast(tmp_path, name):
-    given = {**weights(), "scaling_factor": torch.ones(N)}
-    place = folder(tmp_path, {**OLD, "finetuning_scaling_factor": True})
-    save_file(given | {name: given[name].flatten()[:1].clone()}, place / "sae_weights.safetensors")
-    with pytest.raises(NlaeError, match=r"the file is damaged"):
-        Directions.load(place, D)
+def test_without_the_extra_or_with_pickled_weights_it_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sae_lens", None)
+    folder(tmp_path, new("standard"))
+    with pytest.raises(NlaeError, match=r"pip install 'nlae\[sae\]'"):
+        Directions.load(tmp_path, D)
+    (tmp_path / "sae_weights.safetensors").rename(tmp_path / "sae_weights.pt")
+    with pytest.raises(NlaeError, match="only safetensors are read"):
+        Directions.load(tmp_path, D)
 
 
 def test_a_file_of_bare_directions(tmp_path):
@@ -151,6 +203,7 @@ def test_a_file_of_bare_directions(tmp_path):
     assert (found.name, found.site) == ("moods", Site("resid", 5))
     assert found.signed
     assert torch.allclose(found.activations(INPUT), INPUT @ F.normalize(rows, dim=1).T, atol=1e-6)
+    assert named_site(tmp_path / "moods.safetensors") == Site("resid", 5)
     with pytest.raises(NlaeError, match="another model"):
         Directions.load(tmp_path / "moods.safetensors", D + 1)
 
@@ -166,21 +219,6 @@ def test_missing_and_damaged_files(tmp_path):
         Directions.load(tmp_path / "y.safetensors", D)
 
 
-@pytest.mark.parametrize("kind", ["mlp_neurons", "mlp_out", "resid"])
-def test_reading_a_site_again_gives_what_the_model_does(kind):
-    target = TinyTarget(layers=2, width=32, vocabulary=400).load()
-    passages = [list(range(5, 5 + size)) for size in (9, 4, 12, 6)]
-    positions: list[list[int]] = [[3, 8], [], [0, 11, 2], [5]]
-    site = Site(kind, 1) if kind != "resid" else Site(kind, 0)
-    found = read_site(target, site, passages, positions, batch_tokens=20)
-    wanted = []
-    for passage, places in zip(passages, positions, strict=True):
-        with capture(target.model, site) as seen, torch.no_grad():
-            target.model(input_ids=torch.tensor([passage]))
-        wanted += [seen.value[0, place] for place in places]
-    assert torch.allclose(found, torch.stack(wanted), atol=1e-5)
-
-
 RESCALED = {
     "standard": new("standard"),
     "centred": OLD,
@@ -190,34 +228,14 @@ RESCALED = {
 
 
 @pytest.mark.parametrize("case", sorted(RESCALED))
-def test_rescaled_decoder_rows_are_the_same_features(tmp_path, case):
-    (tmp_path / "as it is").mkdir()
-    (tmp_path / "rescaled").mkdir()
-    factor_n = torch.linspace(0.2, 7, N)
-    rescaled = weights()
-    rescaled["W_dec"] *= factor_n[:, None]
-    for name in ("W_enc", "b_enc", "threshold"):
-        rescaled[name] /= factor_n
-    one = Directions.load(folder(tmp_path / "as it is", RESCALED[case]), D)
-    folder(tmp_path / "rescaled", RESCALED[case])
-    save_file(rescaled, str(tmp_path / "rescaled" / "sae_weights.safetensors"))
-    other = Directions.load(tmp_path / "rescaled", D)
+def test_rescaled_decoder_rows_are_the_same_features(tmp_path, library, case):
+    settings, factor_n = RESCALED[case], torch.linspace(0.2, 7, N)
+    rescaled = weights(settings.get("architecture", "standard"))
+    rescaled["W_dec"] = rescaled["W_dec"] * factor_n[:, None]
+    for name in {"W_enc", "b_enc", "threshold"} & set(rescaled):
+        rescaled[name] = rescaled[name] / factor_n
+    one = Directions.load(folder(tmp_path / "as it is", settings), D)
+    other = Directions.load(folder(tmp_path / "rescaled", settings, **rescaled), D)
     assert torch.allclose(one.write_nd, other.write_nd, atol=1e-6)
     assert torch.allclose(one.activations(INPUT), other.activations(INPUT), atol=1e-4, rtol=1e-4)
     assert one.activations(INPUT).any()
-
-
-def test_a_scaling_factor_of_finetuning_and_a_log_threshold_are_read(tmp_path):
-    given = weights()
-    given["log_threshold"] = given.pop("threshold")
-    given["scaling_factor"] = torch.linspace(0.5, 2, N)
-    settings = new("jumprelu", finetuning_scaling_factor=True)
-    (tmp_path / "cfg.json").write_text(json.dumps(settings))
-    save_file(given, str(tmp_path / "sae_weights.safetensors"))
-    raw = INPUT @ given["W_enc"] + given["b_enc"]
-    wanted = raw.relu() * (raw > given["log_threshold"].exp()) * given["scaling_factor"] * given["W_dec"].norm(dim=1)
-    assert torch.allclose(Directions.load(tmp_path, D).activations(INPUT), wanted, atol=1e-4)
-    given["log_threshold"] = given["log_threshold"][:1].clone()
-    save_file(given, str(tmp_path / "sae_weights.safetensors"))
-    with pytest.raises(NlaeError, match="one number for each feature"):
-        Directions.load(tmp_path, D)
