@@ -41,7 +41,7 @@ Goals bring themselves and their parents up to date, reuse what is there, and re
 Services use a trained pair and never train:
   explain     file=notes.txt | text=… (verbatim) | messages=chat.json | vector=v.safetensors
               tokens=all|-1|last_of_turn|regex   stride=n   samples=k   generate=n
-  export      format=reference|neuronpedia|delphi   out=DIR   (the last two write a finished dictionary)
+  export      format=reference|neuronpedia   out=DIR   (the second writes a finished dictionary)
   browse      pages of a finished dictionary, on this machine only   port=n   file=DIR
 
 Overrides (every command reads one config; conf/README.md lists the groups):

@@ -24,11 +24,11 @@ from nlae.errors import NlaeError
 from nlae.foreign import parse_json, read_json
 from nlae.store.arrow import read_table, replacing, write_table, write_text
 
-__all__ = ["CONTEXTS", "FACTS", "FILE", "LAYERS", "Context", "Dictionary", "Entry", "write_dictionary"]
+__all__ = ["CONTEXTS", "FACTS", "FILE", "LAYERS", "Context", "Dictionary", "Entry", "Unseen", "write_dictionary"]
 
 FILE, CONTEXTS, LAYERS, FACTS = "dictionary.parquet", "contexts.arrow", "layers.json", "dictionary.json"
 METRICS, OVERVIEW = "metrics.json", "dictionary.html"
-ROW_GROUP = 1024
+ROW_GROUP = 512
 _REBUILD = "run `nlae dictionary` again with the same overrides"
 
 
@@ -45,6 +45,23 @@ class Context:
     document: int
     source: str
     tokens: list[str]
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """A window of a test work in which an entry fires.
+
+    Attributes:
+        source: the source work.
+        tokens: its tokens as text.
+        levels: activation at each of them, 0 to 255, as a share of the entry's largest exemplar value.
+        values: the same as activations.
+    """
+
+    source: str
+    tokens: list[str]
+    levels: list[int]
+    values: list[float]
 
 
 def write_dictionary(
@@ -122,6 +139,7 @@ class Dictionary:
 
     def __init__(self, folder: Path, facts: dict[str, Any], layers: list[dict[str, Any]]) -> None:
         self.folder, self.facts, self.layers = folder, facts, layers
+        self._held: tuple[int, pa.Table] | None = None
 
     @classmethod
     def open(cls, folder: Path | str) -> Dictionary:
@@ -155,8 +173,8 @@ class Dictionary:
 
     @cached_property
     def overview(self) -> pl.DataFrame:
-        """The narrow columns of all entries, in memory: what an overview of half a million needs."""
-        names = [name for name, kind in SCHEMA.items() if not isinstance(kind, pl.List)]
+        """The narrow columns of all entries, in memory: what lists and an overview of half a million need."""
+        names = [name for name, kind in SCHEMA.items() if not isinstance(kind, pl.List) or name == "tokens"]
         return self.frame().select(names).collect()
 
     @cached_property
@@ -209,8 +227,9 @@ class Dictionary:
     def at(self, place: int) -> Entry:
         """The entry at a place in the order of the file."""
         group = int(np.searchsorted(self._starts, place, side="right")) - 1
-        table = self._file.read_row_group(group).slice(place - int(self._starts[group]), 1)
-        return Entry(**table.to_pylist()[0])
+        if self._held is None or self._held[0] != group:  # both signs of a neuron lie side by side
+            self._held = (group, self._file.read_row_group(group, use_threads=False))
+        return Entry(**self._held[1].slice(place - int(self._starts[group]), 1).to_pylist()[0])
 
     def context(self, document: int) -> Context:
         """The passage of this number.
@@ -223,6 +242,26 @@ class Dictionary:
             raise NlaeError(f"{self.folder}: no passage {document} in its {CONTEXTS}")
         row = self._contexts.slice(place, 1).to_pylist()[0]
         return Context(int(row["document"]), row["source"], row["tokens"])
+
+    def unseen(self, entry: Entry) -> list[Unseen]:
+        """The windows of test works that are kept of an entry, strongest first.
+
+        Raises:
+            NlaeError: its levels do not fit the passages.
+        """
+        contexts = [self.context(document) for document in entry.unseen_document]
+        tokens = [context.tokens[start:] for context, start in zip(contexts, entry.unseen_start, strict=True)]
+        levels, largest, found = list(entry.unseen_level), max(entry.exemplar_value, default=0.0), []
+        # windows are equally long but where a passage ends earlier
+        fits = (n for n in range(len(levels) + 1) if sum(min(n, len(text)) for text in tokens) == len(levels))
+        longest = next(fits, None)
+        if longest is None:
+            raise NlaeError(f"{self.folder}: levels of {entry.name} do not fit its unseen passages; {_REBUILD}")
+        for context, text in zip(contexts, tokens, strict=True):
+            text = text[:longest]
+            own, levels = levels[: len(text)], levels[len(text) :]
+            found.append(Unseen(context.source, text, own, [largest * level / 255 for level in own]))
+        return found
 
     @cached_property
     def _file(self) -> pq.ParquetFile:

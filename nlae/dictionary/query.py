@@ -9,19 +9,22 @@ import re
 import threading
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import polars as pl
 from rich.table import Table
 from rich.text import Text
 
 from nlae.dictionary.entries import Dictionary
-from nlae.dictionary.schema import Entry
-from nlae.dictionary.search import lowered, matches
+from nlae.dictionary.schema import SCHEMA, Entry
+from nlae.dictionary.search import KEPT, lowered, matches, near, vocabulary
 from nlae.terminal import plain
 
-ORDERS = ("relevance", "prediction", "number")
-_NARROW = ("layer", "passes", "prediction")
-_NAME = re.compile(r"\s*(?:layer\s*)?(\d{1,9})\s*(?:[./:,]|\s|neuron)+\s*(\d{1,9})\s*([+\-−]?)\s*", re.IGNORECASE)
+ORDERS = ("relevance", "auroc", "number")
+_LISTS: dict[str, Any] = {name: [] for name, kind in SCHEMA.items() if isinstance(kind, pl.List)}
+_NAME = re.compile(
+    r"\s*(?:(?:layer|block)\s*)?(\d{1,9})\s*(?:[./:,]|\s|neuron)+\s*(\d{1,9})\s*([+\-−]?)\s*", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -29,14 +32,16 @@ class Found:
     """One page of answers.
 
     Attributes:
-        entries: best first.
+        entries: best first, without contexts, promoted tokens and histogram, which are read one by one.
         total: how many there are in all.
         passing: how many of all pass.
+        near: words that lie near the query, where nothing matches.
     """
 
     entries: list[Entry]
     total: int
     passing: int
+    near: tuple[str, ...] = ()
 
 
 class Finder:
@@ -54,10 +59,14 @@ class Finder:
     def _texts(self) -> pl.DataFrame:
         return lowered(self.dictionary.frame())
 
+    @cached_property
+    def _words(self) -> list[str]:
+        return vocabulary(self._texts)
+
     def warm(self) -> None:
         """Read the searched texts now."""
         with self._lock:
-            _ = self._texts
+            _ = self._texts, self._words, self.dictionary.overview
 
     def find(
         self,
@@ -75,23 +84,25 @@ class Finder:
             query: words that an entry must all contain; none: every entry.
             layer: only this one.
             passing: only entries that pass.
-            order: one of `ORDERS`; relevance puts passing entries first, and is prediction where there are no words.
+            order: one of `ORDERS`; relevance puts passing entries first, and is AUROC where there are no words.
             start: entries to skip.
             limit: entries to give.
         """
         self.warm()
-        rows = matches(self._texts, query) if re.search(r"\w", query) else self._texts.select("place", *_NARROW)
+        rows = matches(self._texts, query) if re.search(r"\w", query) else self._texts.select("place", *KEPT)
         if layer is not None:
             rows = rows.filter(pl.col("layer") == layer)
         if passing:
             rows = rows.filter("passes")
         if order == "number":
             rows = rows.sort("place")
-        elif order == "prediction":
-            rows = rows.sort("prediction", descending=True, nulls_last=True, maintain_order=True)
+        elif order == "auroc":
+            rows = rows.sort("auroc", descending=True, nulls_last=True, maintain_order=True)
         found = rows.select("place", "passes")
         places = found["place"].slice(start, limit).to_list()
-        return Found([self.dictionary.at(place) for place in places], len(found), int(found["passes"].sum() or 0))
+        entries = [Entry(**{**_LISTS, **row}) for row in self.dictionary.overview[places].to_dicts()]
+        suggested = () if len(found) else tuple(near(self._words, query))
+        return Found(entries, len(found), int(found["passes"].sum() or 0), suggested)
 
 
 def named(query: str) -> tuple[int, int] | None:
@@ -101,45 +112,52 @@ def named(query: str) -> tuple[int, int] | None:
 
 
 def table(found: Found) -> Table:
-    """Answers for the terminal: the name, what it stands for, and each score beside what it must beat."""
+    """Answers for the terminal: the name, each score beside what it must beat, and what it fires on and writes."""
     out = Table(box=None, padding=(0, 2, 0, 0), caption_justify="left")
     left_out = found.total - len(found.entries)
     if left_out > 0:
         out.caption = f"and {left_out:,} more"
-    out.add_column("entry", no_wrap=True)
-    out.add_column("passes", no_wrap=True)
+    for name in ("entry", "grade", "label"):
+        out.add_column(name, no_wrap=True)
     out.add_column("AUROC", justify="right")
-    for name in ("decoy", "last token", "skyline", "q"):
+    for name in ("nearest", "last token", "skyline"):
         out.add_column(name, justify="right", style="dim")
-    out.add_column("stands for", ratio=1)
+    out.add_column("fires on", ratio=2)
+    out.add_column("writes", ratio=1, style="dim")
     for entry in found.entries:
-        scores = (entry.prediction_null, entry.last_token, entry.skyline, entry.fdr)
-        said = Text(plain(" ".join(entry.description.split())))
+        said = Text(_line(entry.description))
         if not entry.passes:
-            said.append(f"; best candidate: {plain(' '.join(entry.candidate.split()))}" if entry.candidate else "")
-            said.stylize("dim")
+            said = Text(f"no description holds; best words tried: {said}" if said.plain else "no description", "dim")
         out.add_row(
             Text(plain(entry.name)),
-            Text("yes" if entry.passes else "no", style="green" if entry.passes else "dim"),
-            Text(figure(entry.prediction), style="bold" if entry.passes else ""),
-            *(Text(figure(score)) for score in scores),
+            Text(plain(entry.grade) or "–", style="green" if entry.passes else "dim"),
+            Text(plain(entry.label) or "–", style="" if entry.passes else "dim"),
+            Text(figure(entry.auroc), style="bold" if entry.passes else ""),
+            *(Text(figure(score)) for score in (entry.nearest, entry.last_token, entry.skyline)),
             said,
+            Text(_line(entry.writes)),
         )
     return out
 
 
 def legend(found: Found) -> list[str]:
-    """How to read the table."""
+    """How to read the table; without an answer, what lies near."""
     if not found.total:
-        return ["Nothing matches. Every word must begin a word of the description, the candidate or the tokens."]
+        said = [
+            "Nothing matches. Every word must begin a word of the description, of what is written or of the tokens."
+        ]
+        return said + ([f"Near it: {', '.join(found.near)}"] if found.near else [])
     return [
-        f"{found.total:,} entries match, {found.passing:,} of them pass. AUROC is of the description, on held-out "
-        "documents that chose nothing; 0.5 is chance.",
-        "decoy: the same pipeline on shuffled activations; last token, skyline: a table by token, and no words at all; "
-        "q: false-discovery rate.",
+        f"{found.total:,} entries match, {found.passing:,} of them pass. AUROC is of the description, on works that "
+        "chose nothing; 0.5 is chance.",
+        "nearest: the nearest other entry's words; last token, skyline: a table by token, and no words at all.",
     ]
 
 
 def figure(value: float | None) -> str:
     """A score as text; an en dash where it was not measured."""
     return "–" if value is None else f"{value:.2f}"
+
+
+def _line(text: str) -> str:
+    return plain(" ".join(text.split()))

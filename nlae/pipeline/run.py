@@ -263,16 +263,14 @@ def _subject(plan: Plan, service: str, command: str) -> tuple[dict[str, Path], s
 
 
 def _dictionary(plan: Plan) -> tuple[dict[str, Path], str]:
-    """Folders of the dictionary that is exported and of its corpus, and what names it in the lineage."""
-    corpus = plan.artifact("corpus")
-    parents = {"corpus": corpus.folder} if corpus.is_complete() else {}
+    """Folder of the dictionary that is exported, and what names it in the lineage."""
     if plan.config.get("file"):
         folder = Path(str(plan.config["file"])).expanduser().absolute()
-        return {**parents, DICTIONARY: folder}, folder.name
+        return {DICTIONARY: folder}, folder.name
     artifact = plan.artifact(DICTIONARY)
     if not artifact.is_complete():
         raise NlaeError(
             "export: no dictionary is made for this config yet; run `nlae dictionary` with the same overrides, or give "
             "file=FOLDER"
         )
-    return {**parents, DICTIONARY: artifact.folder}, artifact.fingerprint
+    return {DICTIONARY: artifact.folder}, artifact.fingerprint

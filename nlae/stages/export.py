@@ -1,7 +1,7 @@
 """Service `export`: write a trained pair, or a finished dictionary, in a layout that others read."""
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from nlae.errors import NlaeError
@@ -25,11 +25,11 @@ def check(config: Mapping[str, Any]) -> None:
 
 
 def run(context: StageContext) -> dict[str, float]:
-    """Write `format=reference` (`av` and `ar`, adapters merged), or a dictionary as `neuronpedia` or `delphi`."""
+    """Write `format=reference` (`av` and `ar`, adapters merged), or a dictionary as `neuronpedia`."""
     check(context.config)
     layout = context.config.get("format") or REFERENCE
     if layout in DICTIONARY_FORMATS:
-        return _export_dictionary(context, layout)
+        return _export_dictionary(context)
     from nlae.autoencoder import Autoencoder
     from nlae.reference_layout import export_reference
 
@@ -41,41 +41,11 @@ def run(context: StageContext) -> dict[str, float]:
     return {}
 
 
-def _export_dictionary(context: StageContext, layout: str) -> dict[str, float]:
+def _export_dictionary(context: StageContext) -> dict[str, float]:
     from nlae.dictionary.entries import Dictionary
-    from nlae.dictionary.export import export_delphi, export_neuronpedia
+    from nlae.dictionary.export import export_neuronpedia
 
-    dictionary = Dictionary.open(context.parents[DICTIONARY])
     node = context.node("target")
-    name = str(node.get("model") or node.get("name") or "model")
-    if layout == "neuronpedia":
-        counts = export_neuronpedia(dictionary, context.folder, model_id=name.rsplit("/", 1)[-1].lower())
-        return {f"rows/{file.removesuffix('.jsonl')}": float(count) for file, count in counts.items()}
-    tokenizer = context.build("target").load_tokenizer()
-    counts = export_delphi(dictionary, context.folder, _token_ids(context, dictionary, tokenizer), model_name=name)
-    return {kind: float(count) for kind, count in counts.items()}
-
-
-def _token_ids(context: StageContext, dictionary: Any, tokenizer: Any) -> Callable[[int], Sequence[int]]:
-    """Tokens of a passage, read from the corpus and compared with the text that the dictionary kept.
-
-    Raises:
-        NlaeError: the corpus is gone, or is not the one that the dictionary was made from.
-    """
-    if "corpus" not in context.parents:
-        raise NlaeError("format=delphi needs the dictionary's corpus; bring it back with `nlae corpus`, same overrides")
-    from nlae.corpus import Corpus
-
-    corpus = Corpus.open(context.parents["corpus"])
-
-    def read(document: int) -> Sequence[int]:
-        ids = corpus.input_ids(document) if document < len(corpus) else []
-        kept = dictionary.context(document).tokens
-        if len(ids) != len(kept) or "".join(kept).split() != tokenizer.decode(ids).split():
-            raise NlaeError(
-                f"format=delphi: passage {document} of the corpus is not what the dictionary was made from; give the "
-                "overrides that it was made with"
-            )
-        return ids
-
-    return read
+    name = str(node.get("model") or node.get("name") or "model").rsplit("/", 1)[-1].lower()
+    counts = export_neuronpedia(Dictionary.open(context.parents[DICTIONARY]), context.folder, model_id=name)
+    return {f"rows/{file.removesuffix('.jsonl')}": float(count) for file, count in counts.items()}

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 import uvicorn
 
+from experiments.benchmarks.made_up import make_up_dictionary
 from nlae.dictionary.browse import listen, make_app, write_overview
 from nlae.dictionary.browse.server import address
-from nlae.dictionary.made_up import make_up_dictionary
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.browser
@@ -97,8 +97,7 @@ def test_the_map_answers_to_mouse_and_keys(visit) -> None:
     page = visit()
     page.wait_for_selector("#map[data-ready]")
     canvas = page.locator("#map canvas")
-    box = canvas.bounding_box()
-    page.mouse.move(box["x"] + 60, box["y"] + 4)
+    canvas.hover(position={"x": 60, "y": 4})
     page.wait_for_selector(".tip .words")
     assert "AUROC" in page.locator(".tip").text_content()
     canvas.focus()
@@ -107,12 +106,12 @@ def test_the_map_answers_to_mouse_and_keys(visit) -> None:
     page.keyboard.press("Home")
     page.keyboard.press("PageDown")
     page.keyboard.press("ArrowDown")
-    sync_api.expect(page.locator("#map-read")).to_contain_text("Layer 1, neuron 1.")
+    sync_api.expect(page.locator("#map-read")).to_contain_text("Block 1, neuron 1.")
     page.keyboard.press("Enter")
     page.wait_for_url("**/neuron/1/1")
 
 
-@pytest.mark.parametrize("measure", ["clusters", "frequency", "passes", "prediction"])
+@pytest.mark.parametrize("measure", ["auroc", "kind"])
 def test_the_map_paints_every_measure(visit, measure: str) -> None:
     page = visit()
     page.wait_for_selector("#map[data-ready]")
@@ -146,16 +145,33 @@ def test_two_are_compared_from_a_page(visit) -> None:
     assert page.locator("article.side").count() == 4
 
 
+def test_compare_offers_pairs_one_click_each(visit) -> None:
+    page = visit("compare")
+    page.locator(".offered .go").first.click()
+    page.wait_for_url("**/compare?a=*&b=*")
+    page.locator(".which a").first.click()
+    page.locator(".nearest a").first.click()
+    page.wait_for_url("**/compare?a=*&b=*")
+
+
+def test_what_finds_nothing_leads_on(visit) -> None:
+    page = visit("search?q=goverment")
+    page.get_by_role("link", name="government").click()
+    page.wait_for_url("**/search?q=government")
+    assert page.locator(".answers .said").count() > 5
+
+
 @pytest.mark.parametrize("scheme", ["dark", "light"])
 @pytest.mark.parametrize("width", [390, 1200])
 def test_pages_fit_and_are_legible(visit, site, scheme: str, width: int) -> None:
     page = visit(color_scheme=scheme, viewport={"width": width, "height": 800})
-    for path in ("", "neuron/1/5", "search?q=river", "compare?a=1.5&b=2.7", "about"):
+    for path in ("", "neuron/1/5", "search?q=river", "search?q=goverment", "compare", "compare?a=1.5&b=2.7", "about"):
         page.goto(site + path)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
         for selector in (
-            "h1", ".lede", ".said", ".candidate", ".verdict", ".brief", ".facts dt", ".chips li", "mark", ".under",
-            ".exemplars .num", ".answers dt", ".bar nav a", "svg text", "button",
+            "h1", ".lede", ".said b", ".said span", ".tried b", ".writes span", ".verdict span", ".facts dt",
+            ".chips li", "mark", ".unseen p span", ".under", ".exemplars .num", ".answers dt", ".bar nav a", "svg text",
+            "button",
         ):  # fmt: skip
             for node in page.locator(selector).locator("visible=true").all()[:8]:
                 assert node.evaluate(CONTRAST) >= 4.5, (path, selector, node.text_content())
@@ -165,6 +181,5 @@ def test_the_overview_file_needs_no_server(visit, tmp_path) -> None:
     made = make_up_dictionary(tmp_path, layers=2, neurons=20)
     page = visit(write_overview(made).as_uri())
     page.wait_for_selector("#map[data-ready]")
-    box = page.locator("#map canvas").bounding_box()
-    page.mouse.move(box["x"] + 60, box["y"] + 4)
+    page.locator("#map canvas").hover(position={"x": 60, "y": 4})
     assert "AUROC" in page.locator(".tip").text_content()

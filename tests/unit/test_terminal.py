@@ -51,7 +51,7 @@ def test_tables_are_shown_plainly(attack):
     values = {
         name: [] if isinstance(kind, pl.List) else "" if kind == pl.String else 0 for name, kind in SCHEMA.items()
     }
-    values |= {"sign": "+", "description": f"rivers {attack}", "candidate": f"words {attack}", "passes": False}
+    values |= {"sign": "+", "description": f"rivers {attack}", "writes": f"words {attack}", "passes": False}
     screen = io.StringIO()
     Console(file=screen, width=200, force_terminal=True, color_system=None).print(table(Found([Entry(**values)], 1, 0)))
     assert attack not in screen.getvalue()

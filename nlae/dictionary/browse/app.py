@@ -23,14 +23,11 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from nlae.dictionary.browse.columns import COLUMNS
-from nlae.dictionary.browse.neuron import in_common, piece
+from nlae.dictionary.browse.neuron import in_common, lead, pieces
 from nlae.dictionary.browse.view import PAGE, DictionaryView
 from nlae.dictionary.entries import Dictionary
 from nlae.dictionary.query import ORDERS, named
-from nlae.dictionary.schema import Entry
-from nlae.dictionary.settings import DictionarySettings
-from nlae.dictionary.summary import percent
+from nlae.dictionary.schema import COLUMNS, GRADES, Entry
 from nlae.errors import NlaeError
 from nlae.page import render
 from nlae.page.environment import asset
@@ -55,8 +52,6 @@ STATIC: dict[str, tuple[str, tuple[str, ...]]] = {
     "icon.svg": ("image/svg+xml", ("dictionary/icon.svg",)),
 }
 LONGEST = 300  # characters of a query
-# of a dictionary that does not say its own
-RULES = {name: getattr(DictionarySettings, name) for name in ("fdr", "min_auroc", "min_margin")}
 Handler = Callable[[Request], Response]
 
 
@@ -155,28 +150,15 @@ class Pages:
         self.view = view
         self._draw = np.random.default_rng()
 
-    def _page(self, template: str, code: int = 200, **values: Any) -> HTMLResponse:
+    def _page(self, template: str, status: int = 200, /, **values: Any) -> HTMLResponse:
         common = {"name": self.view.name, "made_up": bool(self.view.dictionary.facts.get("made_up"))}
         values = {"query": "", "here": "", **common, **values}
-        return HTMLResponse(render(f"dictionary/{template}", **values), code)
+        return HTMLResponse(render(f"dictionary/{template}", status=status, **values), status)
 
     def overview(self, request: Request) -> Response:
         """Figures, the map, curves."""
-        view = self.view
-        layers = [
-            {"layer": layer, "neurons": len(known), **_summary(view.dictionary, layer)}
-            for layer, known in view.neurons.items()
-        ]
-        return self._page(
-            "overview.html.j2",
-            here="overview",
-            headlines=view.headlines,
-            tables=view.tables,
-            percent=percent,
-            drawings=view.drawings,
-            layers=layers,
-            live=True,
-        )
+        layers = sorted(self.view.dictionary.layers, key=lambda row: int(row["layer"]))
+        return self._page("overview.html.j2", here="overview", layers=layers, live=True, **self.view.glance)
 
     def map(self, request: Request) -> Response:
         """Bytes of the map."""
@@ -189,12 +171,7 @@ class Pages:
         entries = self.view.pages(layer, neuron)
         before, after = self.view.neighbours(layer, neuron)
         return self._page(
-            "neuron.html.j2",
-            layer=layer,
-            neuron=neuron,
-            sides=self.view.sides(entries),
-            before=before,
-            after=after,
+            "neuron.html.j2", layer=layer, neuron=neuron, sides=self.view.sides(entries), before=before, after=after
         )
 
     @found
@@ -217,22 +194,13 @@ class Pages:
         kept = {"q": query, "layer": layer, "passing": "yes" if passing else None, "order": order}
         kept = {key: value for key, value in kept.items() if value not in (None, "", "relevance")}
         last = max(1, -(-result.total // PAGE))
-        return self._page(
-            "search.html.j2",
-            here="search",
-            query=query,
-            found=result,
-            pieces=lambda tokens: [piece(token) for token in dict.fromkeys(tokens or [])],
-            size=PAGE,
-            layer=layer,
-            layers=list(self.view.neurons),
-            passing=passing,
-            order=order,
-            page=page,
-            last=last,
-            before=_link("/search", {**kept, "page": page - 1}) if page > 1 else None,
-            after=_link("/search", {**kept, "page": page + 1}) if page < last else None,
-        )
+        asked_for = {"query": query, "layer": layer, "passing": passing, "order": order, "page": page, "last": last}
+        steps = {
+            "before": _link("/search", {**kept, "page": page - 1}) if page > 1 else None,
+            "after": _link("/search", {**kept, "page": page + 1}) if page < last else None,
+        }
+        shown = {"found": result, "size": PAGE, "layers": list(self.view.neurons), "pieces": pieces, "lead": lead}
+        return self._page("search.html.j2", here="search", **asked_for, **steps, **shown)
 
     @found
     def compare(self, request: Request) -> Response:
@@ -246,9 +214,18 @@ class Pages:
                 problem = f"“{text}” names no neuron: write layer.neuron, such as 12.345"
             if place is not None:
                 pairs.append(self.view.pages(*place))
-        shown = [{"layer": pair[0].layer, "neuron": pair[0].neuron, "sides": self.view.sides(pair)} for pair in pairs]
+        sides = [{"layer": pair[0].layer, "neuron": pair[0].neuron, "sides": self.view.sides(pair)} for pair in pairs]
         common = in_common(pairs[0], pairs[1]) if len(pairs) == 2 else []
-        return self._page("compare.html.j2", here="compare", asked=asked, shown=shown, common=common, problem=problem)
+        offered = [] if pairs else self.view.pairs
+        values = {
+            "asked": asked,
+            "problem": problem,
+            "shown": sides,
+            "common": common,
+            "offered": offered,
+            "lead": lead,
+        }
+        return self._page("compare.html.j2", here="compare", **values)
 
     @found
     def random(self, request: Request) -> Response:
@@ -259,19 +236,19 @@ class Pages:
     def about(self, request: Request) -> Response:
         """Every column in one sentence."""
         facts = self.view.dictionary.facts
-        rules = {name: facts.get(name, value) for name, value in RULES.items()}
+        rules = {"bar": facts.get("bar"), "min_auroc": facts.get("min_auroc", GRADES["fair"])}
         return self._page("about.html.j2", here="about", columns=COLUMNS, facts=_plain(facts), rules=rules)
 
     def refused(self, request: Request, error: Exception) -> Response:
         """An answer for what is not there."""
         assert isinstance(error, HTTPException)
         detail = "There is no such page." if error.detail == "Not Found" else error.detail
-        return self._page("error.html.j2", error.status_code, status=error.status_code, detail=detail)
+        return self._page("error.html.j2", error.status_code, detail=detail)
 
     def broken(self, request: Request, error: Exception) -> Response:
         """An answer when reading failed."""
         detail = f"{type(error).__name__}: {error}"
-        answer = self._page("error.html.j2", 500, status=500, detail=detail)
+        answer = self._page("error.html.j2", 500, detail=detail)
         answer.headers.update(HEADERS)  # made outside of every middleware
         return answer
 
@@ -284,14 +261,9 @@ def static(request: Request) -> Response:
     return Response("\n".join(asset(name) for name in files), media_type=media)
 
 
-def _summary(dictionary: Dictionary, layer: int) -> dict[str, Any]:
-    row = next((row for row in dictionary.layers if int(row["layer"]) == layer), {})
-    names = ("pass_rate", "pass_rate_low", "pass_rate_high", "pass_rate_decoy", "prediction", "skyline", "specialised")
-    return {name: row.get(name) for name in names}
-
-
 def _words(entry: Entry) -> dict[str, Any]:
-    return {"sign": entry.sign, "passes": entry.passes, "text": entry.description if entry.passes else entry.candidate}
+    said = f"{lead(entry.description)} {entry.description}" if entry.passes else "no description holds"
+    return {"sign": entry.sign, "passes": entry.passes, "text": said}
 
 
 def _whole(text: str | None) -> int | None:

@@ -1,17 +1,18 @@
-"""One neuron for a reader: both signs, each score beside its null, the histogram, and the contexts it fires in.
+"""One neuron for a reader: both signs, each score beside its nulls, where it fires in unseen works, and exemplars.
 
-Only the peak of each exemplar is marked: the scan keeps the strongest token of a passage, not the others' activations.
+Of unseen windows every token's activation is kept, so each of them is shaded; of an exemplar only the peak is marked,
+since the scan keeps nothing else of it.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
-from nlae.dictionary.browse.columns import label
 from nlae.dictionary.entries import Dictionary
-from nlae.dictionary.schema import Entry
+from nlae.dictionary.schema import COLUMNS, Entry
 from nlae.errors import NlaeError
 from nlae.page.charts import Bar, DotChart, PlacedBar, Tick, nice
 from nlae.page.environment import number
@@ -19,27 +20,15 @@ from nlae.page.environment import number
 BEFORE, AFTER = 32, 14  # tokens around a peak
 LEVELS = 6  # shades of a mark
 # what the description's AUROC stands beside, in the order of the page
-BESIDE = ("prediction_null", "shuffled", "last_token", "token_list", "context_only", "verbalized", "skyline")
-# (value, what it stands beside), shown as figures
-FIGURES = (
-    ("prediction_quantile", None),
-    ("spearman", None),
-    ("spearman_quantile", None),
-    ("share_of_skyline", None),
-    ("r2", "r2_ceiling"),
-    ("detection", None),
-    ("fuzzing", None),
-    ("output_score", None),
-    ("frequency", None),
-    ("kurtosis", None),
-)
+BESIDE = ("nearest", "mismatched", "permuted", "last_token", "token_list", "lens", "skyline")
+FIGURES = ("embedding", "detection", "fuzzing", "spearman", "r2", "output_score", "frequency", "kurtosis", "groups")
 # what `reason` holds, in words
 WHY = {
     "few contexts": "too few contexts to score",
-    "prediction": "predicts too little",
-    "last token": "the last token tells as much",
-    "false discovery": "decoys or other entries' words do as well",
+    "auroc": "its words predict too little",
+    "bar": "mismatched words do as well",
 }
+_SETTING = re.compile(r"(after|near|within) (?!or )")  # a phrase that begins with a setting names no tokens
 
 
 @dataclass(frozen=True)
@@ -67,31 +56,40 @@ class Histogram:
 
 def side(dictionary: Dictionary, entry: Entry) -> dict[str, Any]:
     """Everything that the page shows of one entry."""
-    figures = [(label(name), _figure(name, getattr(entry, name)), _beside(entry, null)) for name, null in FIGURES]
+    figures = [(COLUMNS[name].label, _figure(entry, name)) for name in FIGURES]
     return {
         "entry": entry,
-        "why": "" if entry.passes else WHY.get(entry.reason or "", entry.reason or ""),
+        "lead": lead(entry.description),
+        "why": "" if entry.passes else WHY.get(entry.reason, entry.reason),
         "chart": score_chart(entry),
-        "figures": [(name, value, beside) for name, value, beside in figures if value != "–"],
+        "figures": [(label, value) for label, value in figures if value],
         "histogram": histogram(entry, dictionary.facts.get("histogram_edges") or []),
+        "unseen": windows(dictionary, entry),
         "exemplars": exemplars(dictionary, entry),
-        "words": [
-            (label(name), [piece(token) for token in dict.fromkeys(getattr(entry, name) or [])])
-            for name in ("tokens", "promoted", "suppressed")
-        ],
+        "words": [(COLUMNS[name].label, pieces(getattr(entry, name))) for name in ("tokens", "promoted", "suppressed")],
     }
 
 
-def _figure(name: str, value: float | None) -> str:
+def lead(description: str) -> str:
+    """What a page puts before a description, which itself is shown as it was scored."""
+    return "fires" if _SETTING.match(description) else "fires on"
+
+
+def _figure(entry: Entry, name: str) -> str:
+    value = getattr(entry, name)
     if value is None or not math.isfinite(value):
-        return "–"
+        return ""
     if name == "frequency":
         return f"{100 * value:.2g} %" if value < 0.1 else f"{100 * value:.0f} %"
-    return number(float(value))
+    if name == "groups":
+        return f"{value}, specialised" if entry.specialised else str(value)
+    linear = f" (linear {number(entry.r2_linear)})" if name == "r2" and entry.r2_linear is not None else ""
+    return number(float(value)) + linear
 
 
-def _beside(entry: Entry, null: str | None) -> str:
-    return f"ceiling {number(getattr(entry, null))}" if null and getattr(entry, null) is not None else ""
+def pieces(tokens: list[str] | None) -> list[tuple[bool, str]]:
+    """Tokens for a reader, each once; see `piece`."""
+    return [piece(token) for token in dict.fromkeys(tokens or [])]
 
 
 def piece(token: str) -> tuple[bool, str]:
@@ -102,11 +100,11 @@ def piece(token: str) -> tuple[bool, str]:
 
 
 def score_chart(entry: Entry, width: float = 384.0) -> DotChart | None:
-    """The description's AUROC beside its null and baselines, on an axis that always shows chance and 1."""
-    if entry.prediction is None:
+    """The description's AUROC beside its nulls and baselines, on an axis that always shows chance and 1."""
+    if entry.auroc is None:
         return None
-    own = Bar("This description" if entry.passes else "The best candidate", entry.prediction, own=True)
-    bars = [own, *(Bar(label(name), getattr(entry, name)) for name in BESIDE if getattr(entry, name) is not None)]
+    bars = [Bar("This description" if entry.passes else "The best words tried", entry.auroc, own=True)]
+    bars += [Bar(COLUMNS[name].label, getattr(entry, name)) for name in BESIDE if getattr(entry, name) is not None]
     low = min(0.45, *(bar.value - 0.02 for bar in bars))
     left, right, step, top = 142.0, width - 46.0, 24.0, 30.0
 
@@ -136,33 +134,44 @@ def histogram(entry: Entry, edges: list[float], width: float = 384.0, height: fl
     bars = []
     for i, count in enumerate(counts):
         tall = round(math.log1p(count) / most * (base - 6), 1)
-        span = f"{number(float(edges[i]))} to {number(float(edges[i + 1]))}: {count:,}"
+        said = f"{number(float(edges[i]))} to {number(float(edges[i + 1]))}: {count:,}"
+        wide = max(round(x(edges[i + 1]) - x(edges[i]) - 1, 1), 0.5)
         if count:
-            bars.append(
-                (
-                    x(edges[i]) + 0.5,
-                    round(base - tall, 1),
-                    max(round(x(edges[i + 1]) - x(edges[i]) - 1, 1), 0.5),
-                    tall,
-                    span,
-                )
-            )
+            bars.append((x(edges[i]) + 0.5, round(base - tall, 1), wide, tall, said))
     inside = [value for value in nice(low, high, 8) if low < value < high]
     return Histogram(bars, [Tick(x(value), number(value, 0), value == 0) for value in inside], width, height, base)
+
+
+def windows(dictionary: Dictionary, entry: Entry) -> list[dict[str, Any]]:
+    """Unseen contexts: each token with its shade (0 to `LEVELS`) and value, the largest value, and the source."""
+    try:
+        found = dictionary.unseen(entry)
+    except NlaeError:  # a page without them says more than none
+        return []
+    return [
+        {
+            "tokens": [
+                (text, round(LEVELS * level / 255), number(value))
+                for text, level, value in zip(item.tokens, item.levels, item.values, strict=True)
+            ],
+            "value": max(item.values, default=0.0),
+            "source": item.source,
+        }
+        for item in found
+    ]
 
 
 def exemplars(dictionary: Dictionary, entry: Entry) -> list[Exemplar]:
     """The strongest contexts, strongest first; those that the folder holds no passage for are left out."""
     found = []
     strongest = max(entry.exemplar_value or [0.0])
-    for value, document, position in zip(
-        entry.exemplar_value or [], entry.exemplar_document or [], entry.exemplar_position or [], strict=False
-    ):
+    places = zip(entry.exemplar_value or [], entry.exemplar_document or [], entry.exemplar_position or [], strict=False)
+    for value, document, position in places:
         try:
-            context = dictionary.context(document) if document >= 0 else None
+            context = dictionary.context(document)
         except NlaeError:
             continue
-        if context is None or not 0 <= position < len(context.tokens):
+        if not 0 <= position < len(context.tokens):
             continue
         start, end = max(0, position - BEFORE), position + 1 + AFTER
         before, after = "".join(context.tokens[start:position]), "".join(context.tokens[position + 1 : end])
@@ -191,5 +200,5 @@ def in_common(one: tuple[Entry, ...], other: tuple[Entry, ...]) -> list[tuple[st
             {token for entry in entries for token in getattr(entry, name) or []} for entries in (one, other)
         )
         if both := sorted(mine & theirs):
-            shared.append((label(name), [piece(token) for token in both]))
+            shared.append((COLUMNS[name].label, pieces(both)))
     return shared

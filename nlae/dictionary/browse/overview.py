@@ -1,13 +1,13 @@
-"""The whole dictionary at a glance: headline figures, curves over layers, distributions, and the map of all entries.
+"""The whole dictionary at a glance: headline figures beside their nulls, curves over blocks, the map of all entries.
 
-Pure aggregation of `layers.json` and of narrow columns; half a million entries fit into a few megabytes of bytes that
-the page's canvas paints. Intervals are those that the stage wrote; none is made up here.
+Pure aggregation of `layers.json`, `metrics.json` and narrow columns; half a million entries fit into a few megabytes of
+bytes that the page's canvas paints. Intervals are those that the stage wrote; none is made up here.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,15 +16,48 @@ import numpy.typing as npt
 import polars as pl
 
 from nlae.dictionary.entries import Dictionary
-from nlae.dictionary.schema import SIGNS
+from nlae.dictionary.schema import LABELS, SIGNS
 from nlae.dictionary.summary import percent, pooled
 from nlae.page import Series, line_chart
 from nlae.page.environment import number
 
-NONE = 255  # byte of a score that was not measured
+NONE = 255  # byte of an entry that is not there, and of a score that was not measured
 SCALE = 200  # bytes per unit of AUROC
-DECADES = 6  # of frequency that the map tells apart
-BIN = 0.025
+KINDS = ("not scored", "does not pass", *LABELS)  # bytes of the map's second measure
+_ROTATED = "Rotated"
+# name, title, how to read it, (line, column of `layers.json`), name of the upright axis; the first line is the subject
+CURVES: tuple[tuple[str, str, str, tuple[tuple[str, str], ...], str], ...] = (
+    (
+        "passing",
+        "Entries that pass, by block",
+        "Bars are 95 % intervals over works. Rotated neurons are random directions that went through everything; false "
+        "is the share of another entry's words among what passes.",
+        (("Neurons", "pass_share"), (_ROTATED, "rotated_share"), ("False", "false_share")),
+        "share that passes",
+    ),
+    (
+        "auroc",
+        "How well the words predict",
+        "Median AUROC on works that chose nothing. The skyline is the entry's own vector in place of words; the table "
+        "knows only the last token; the unembedding's words are read as descriptions are.",
+        (("Words", "median_auroc"), ("Skyline", "skyline"), ("Last token", "last_token"), ("Unembedding", "lens")),
+        "median AUROC",
+    ),
+    (
+        "labels",
+        "Tokens and contexts, by block",
+        "Context: the words tell more than permuted tokens and a last-token table do. Token: they pass without that.",
+        (("Context", "context_share"), ("Token", "token_share")),
+        "share of entries",
+    ),
+    (
+        "specialised",
+        "Specialised entries, by block",
+        "Share of entries whose strongest contexts form one group, of at least half of them, and no second one.",
+        (("Neurons", "specialised"), (_ROTATED, "specialised_rotated")),
+        "share",
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -36,159 +69,80 @@ class Headline:
     under: str
 
 
-def headlines(dictionary: Dictionary) -> list[Headline]:
-    """The figures at the top: what passes beside its decoys, what survives the words, what is specialised."""
-    frame = dictionary.overview
-    total = frame.height
-    neurons = frame.select(pl.struct("layer", "neuron").n_unique()).item() if total else 0
-    passing, kind = int(frame["passes"].sum() or 0), "directions" if "directions" in dictionary.facts else "neurons"
-    shown = [
-        Headline(
-            "entries with a description",
-            share(passing / total if total else None),
-            f"{passing:,} of {total:,} ({'both signs of ' if total > neurons else ''}{neurons:,} {kind})",
-        )
+def headlines(dictionary: Dictionary, metrics: Mapping[str, float]) -> list[Headline]:
+    """The figures at the top: what passes, what of the nulls does, how well words predict, how many are contexts."""
+    reader = dictionary.facts.get("reader", "bag")
+
+    def figure(name: str) -> float | None:
+        return metrics.get(f"{reader}/{name}", metrics.get(name, pooled(dictionary.layers, name)))
+
+    low, high = metrics.get(f"{reader}/pass_share_low"), metrics.get(f"{reader}/pass_share_high")
+    held_out = f"{reader}/pass_share" in metrics
+    within = "" if low is None or high is None else f", {percent(low)} to {percent(high)}"
+    under = (f"of neurons no reader was fitted on{within}; " if held_out else "") + _counted(dictionary)
+    beside = [
+        f"{name} {number(metrics.get(f'{key}/median_auroc', pooled(dictionary.layers, key)))}"
+        for name, key in (("skyline", "skyline"), ("last token", "last_token"), ("unembedding", "lens"))
     ]
-    decoys = pooled(dictionary.layers, "pass_rate_decoy", "null")
-    shuffled = pooled(dictionary.layers, "pass_rate_shuffled")
-    if decoys is not None:
-        under = "that set no rule pass in the entries' place" + (
-            f"; other entries' words, drawn anew: {share(shuffled)}" if shuffled is not None else ""
-        )
-        shown.append(Headline("of decoys", share(decoys), under))
-    median = frame.filter("passes")["prediction"].median()
-    if isinstance(median, float):
-        null = frame.filter("passes")["prediction_null"].median()
-        beside = f"their decoys {number(null)}" if isinstance(null, float) else "0.5 is chance"
-        shown.append(Headline("median AUROC where it passes", number(median), beside))
-    left = frame["share_of_skyline"].median()
-    if isinstance(left, float):
-        shown.append(
-            Headline(
-                "of the skyline survives the words", share(left), "median over entries whose skyline is above chance"
-            )
-        )
-    if total:
-        special = frame["specialised"].mean()
-        assert isinstance(special, float)
-        null = pooled(dictionary.layers, "specialised_decoy")
-        under = "one cluster holds at least half of the strongest contexts" + (
-            f"; decoys {share(null)}" if null is not None else ""
-        )
-        shown.append(Headline("specialised", share(special), under))
-    return shown
+    shown = [
+        Headline("have a description that holds", percent(figure("pass_share")), under),
+        Headline("of rotated neurons", percent(figure("rotated_share")), "random directions, through everything"),
+        Headline(
+            "of what passes is false", percent(figure("false_share")), "another entry's words in the place of its own"
+        ),
+        Headline("median AUROC", number(figure("median_auroc")), ", ".join(beside)),
+        Headline(
+            "tell more than a token",
+            percent(figure("context_share")),
+            f"of all entries; {percent(figure('token_share'))} are told by tokens alone",
+        ),
+    ]
+    return [headline for headline in shown if headline.value != "–"]
 
 
-def share(value: float | None) -> str:
-    """A share as a percentage for a reader."""
-    if value is None:
-        return "–"
-    return percent(value) if value < 0.0995 else f"{100 * value:.0f}\N{NO-BREAK SPACE}%"
+def _counted(dictionary: Dictionary) -> str:
+    frame = dictionary.overview
+    neurons = frame.select(pl.struct("layer", "neuron").n_unique()).item() if frame.height else 0
+    both, kind = (
+        "both signs of " * (frame.height > neurons),
+        "directions" if "directions" in dictionary.facts else "neurons",
+    )
+    return f"{int(frame['passes'].sum() or 0):,} of {frame.height:,} ({both}{neurons:,} {kind})"
 
 
 def drawings(dictionary: Dictionary) -> list[dict[str, Any]]:
-    """Curves over layers and the two distributions, laid out wide and narrow; empty ones are left out."""
+    """Curves over blocks, laid out wide and narrow; empty ones are left out."""
     layers = sorted(dictionary.layers, key=lambda row: int(row["layer"]))
-    made = [
-        _drawing(
-            "passing",
-            "Entries that pass, by layer",
-            "Bars are 95 % intervals over neurons, the contexts held fixed. Nulls only went through the rule: other "
-            "decoys than those that helped to set it, rotated directions, other entries' descriptions.",
-            [
-                _curve(layers, "Entries", "pass_rate", own=True),
-                _curve(layers, "Rotated", "pass_rate_rotated"),
-                _curve(layers, "Decoys", "pass_rate_decoy", dashed=True),
-                _curve(layers, "Shuffled", "pass_rate_shuffled"),
-            ],
-            x_label="layer",
-            y_label="share that passes",
-            zero=True,
-        ),
-        _drawing(
-            "auroc",
-            "How well the words predict",
-            "AUROC on documents that chose nothing, of all scored entries and of their decoys.",
-            [
-                Series("Entries", _density(dictionary.overview["prediction"]), own=True),
-                Series("Decoys", _density(dictionary.overview["prediction_null"]), dashed=True),
-            ],
-            x_label="AUROC",
-            y_label="share of entries",
-            zero=True,
-            marks=((0.5, "chance"),),
-        ),
-        _drawing(
-            "median",
-            "Words, the skyline and the token table",
-            "Median AUROC by layer. The skyline is a mean exemplar vector in place of words; the table knows only "
-            "the last token.",
-            [
-                _curve(layers, "Words", "prediction", own=True),
-                _curve(layers, "Skyline", "skyline"),
-                _curve(layers, "Last token", "last_token", dashed=True),
-            ],
-            x_label="layer",
-            y_label="median AUROC",
-        ),
-        _drawing(
-            "specialised",
-            "Specialised entries, by layer",
-            "Share of entries whose strongest contexts form one cluster, of at least half of them, and no second one.",
-            [
-                _curve(layers, "Entries", "specialised", own=True),
-                _curve(layers, "Decoys", "specialised_decoy", dashed=True),
-            ],
-            x_label="layer",
-            y_label="share",
-            zero=True,
-        ),
-    ]
-    return [drawing for drawing in made if drawing["legend"]]
+    made = []
+    for name, title, about, keys, upright in CURVES:
+        lines = [_curve(layers, line, key, i) for i, (line, key) in enumerate(keys)]
+        lines = [line for line in lines if line.points]
+        options: dict[str, Any] = {"x_label": "block", "y_label": upright, "zero": name != "auroc"}
+        wide, narrow = (line_chart(lines, width=w, height=h, **options) for w, h in ((560, 280), (340, 240)))
+        if lines:
+            drawn = {"wide": wide, "narrow": narrow, "legend": lines}
+            made.append({"name": name, "title": title, "about": about, **drawn})
+    return made
 
 
-def _drawing(name: str, title: str, about: str, lines: list[Series], **options: Any) -> dict[str, Any]:
-    lines = [line for line in lines if line.points]
-    wide, narrow = (
-        line_chart(lines, width=width, height=height, **options) for width, height in ((560, 280), (340, 240))
-    )
-    return {"name": name, "title": title, "about": about, "wide": wide, "narrow": narrow, "legend": lines}
-
-
-def _curve(layers: Sequence[dict[str, Any]], name: str, key: str, own: bool = False, dashed: bool = False) -> Series:
+def _curve(layers: Sequence[dict[str, Any]], name: str, key: str, place: int) -> Series:
     rows = [row for row in layers if row.get(key) is not None]
-    low, high = f"{key}_low", f"{key}_high"
-    intervals = [
-        (float(row[low]), float(row[high])) if row.get(low) is not None and row.get(high) is not None else None
-        for row in rows
-    ]
+    pairs = [(row.get(f"{key}_low"), row.get(f"{key}_high")) for row in rows]
+    intervals = [None if low is None or high is None else (float(low), float(high)) for low, high in pairs]
     points = [(float(row["layer"]), float(row[key])) for row in rows]
-    return Series(name, points, own=own, dashed=dashed, dots=own and len(rows) <= 48, intervals=intervals)
-
-
-def _density(values: pl.Series) -> list[tuple[float, float]]:
-    """Share of values in each bin, at the bin's middle; from the first to the last bin that holds any."""
-    found = values.drop_nulls().to_numpy()
-    if not len(found):
-        return []
-    counts, edges = np.histogram(found, bins=np.arange(0, 1 + BIN / 2, BIN))
-    inside = np.flatnonzero(counts)
-    return [
-        (round(float(edges[i] + BIN / 2), 4), float(counts[i] / counts.sum())) for i in range(inside[0], inside[-1] + 1)
-    ]
+    dots = not place and len(rows) <= 48
+    return Series(name, points, own=not place, dashed=place == 2, dots=dots, intervals=intervals)
 
 
 def map_data(dictionary: Dictionary) -> dict[str, Any]:
-    """The map: for each layer its width, and per measure one byte for every entry, base64.
+    """The map: for each block its width, and per measure one byte for every entry, base64.
 
-    Bytes lie layer by layer, the `+` sign of all neurons first. `prediction` is AUROC · 200, `frequency` covers six
-    decades below 1, `clusters` is itself; 255 is "not measured".
+    Bytes lie block by block, the `+` sign of all neurons first. `auroc` is AUROC · 200, `kind` a place in `KINDS`; 255
+    is "not there".
     """
     frame = dictionary.overview
     layers: list[dict[str, int]] = []
-    parts: dict[str, list[npt.NDArray[np.uint8]]] = {
-        name: [] for name in ("prediction", "passes", "clusters", "frequency")
-    }
+    parts: dict[str, list[npt.NDArray[np.uint8]]] = {"auroc": [], "kind": []}
     for (layer,), part in frame.partition_by("layer", as_dict=True, maintain_order=True).items():
         neurons = part["neuron"].to_numpy()
         width = int(neurons.max()) + 1
@@ -198,23 +152,16 @@ def map_data(dictionary: Dictionary) -> dict[str, Any]:
             row = np.full(2 * width, NONE, dtype=np.uint8)
             row[place] = values
             parts[name].append(row)
-    return {
-        "layers": layers,
-        **{
-            name: base64.b64encode(np.concatenate(rows).tobytes() if rows else b"").decode("ascii")
-            for name, rows in parts.items()
-        },
-    }
+    joined = {name: np.concatenate(rows).tobytes() if rows else b"" for name, rows in parts.items()}
+    return {"layers": layers, **{name: base64.b64encode(held).decode("ascii") for name, held in joined.items()}}
 
 
 def _bytes(part: pl.DataFrame) -> dict[str, npt.NDArray[np.uint8]]:
-    prediction = part["prediction"].cast(pl.Float64).fill_null(np.nan).to_numpy()
-    scored = np.isfinite(prediction)
-    frequency = part["frequency"].cast(pl.Float64).fill_null(0.0).to_numpy()
-    decades = np.log10(np.clip(frequency, 10.0**-DECADES, 1.0)) / DECADES + 1
+    auroc = part["auroc"].cast(pl.Float64).fill_null(np.nan).to_numpy()
+    scored = np.isfinite(auroc)
+    labels = part["label"].to_numpy()
+    kind = np.where(part["passes"].to_numpy(), np.where(labels == LABELS[1], 3, 2), np.where(scored, 1, 0))
     return {
-        "prediction": np.where(scored, np.rint(np.where(scored, prediction, 0) * SCALE), NONE).astype(np.uint8),
-        "passes": part["passes"].fill_null(False).cast(pl.UInt8).to_numpy(),
-        "clusters": part["clusters"].fill_null(NONE).clip(0, NONE).cast(pl.UInt8).to_numpy(),
-        "frequency": np.rint(decades * SCALE).astype(np.uint8),
+        "auroc": np.where(scored, np.rint(np.where(scored, auroc, 0) * SCALE), NONE).astype(np.uint8),
+        "kind": kind.astype(np.uint8),
     }

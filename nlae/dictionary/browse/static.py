@@ -30,10 +30,8 @@ def write_overview(
         title=f"{view.name}: dictionary of neurons",
         name=view.name,
         made_up=bool(dictionary.facts.get("made_up")),
-        headlines=view.headlines,
-        tables=view.tables,
-        drawings=view.drawings,
         data=map_data(dictionary),
         live=False,
+        **view.glance,
     )
     return write((folder or dictionary.folder) / OVERVIEW, page)

@@ -10,15 +10,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from nlae.dictionary.browse import overview
+from nlae.dictionary.browse.neuron import lead, side
 from nlae.dictionary.entries import Dictionary
-from nlae.dictionary.query import Finder, Found
+from nlae.dictionary.query import Finder, Found, named
 from nlae.dictionary.schema import Entry
-from nlae.dictionary.summary import tables
+from nlae.dictionary.summary import percent, tables
 from nlae.errors import NlaeError
 
 PAGE = 25  # entries on one page of answers
+PAIRS = 12  # offered for comparison
 
 
 class DictionaryView:
@@ -31,14 +34,14 @@ class DictionaryView:
 
     def __init__(self, dictionary: Dictionary, metrics: Mapping[str, float] | None = None) -> None:
         self.dictionary = dictionary
-        self.tables = tables(dictionary.metrics if metrics is None else metrics)
+        self.metrics = dictionary.metrics if metrics is None else metrics
         self.finder = Finder(dictionary)
         self._lock = threading.RLock()  # one reader of the files at a time; each takes a few milliseconds
 
     def warm(self) -> None:
         """Read indexes, overview and searched texts, so that no first visitor waits for them."""
         with self._lock:
-            _ = (self.neurons, self.headlines, self.drawings, self.map)
+            _ = (self.neurons, self.glance, self.map)
             if len(self.dictionary):
                 self.sides(self.pages(*self.first()))
         self.finder.warm()
@@ -59,19 +62,42 @@ class DictionaryView:
         return {int(layer): np.unique(part["neuron"].to_numpy()) for (layer,), part in parts.items()}
 
     @cached_property
-    def headlines(self) -> list[overview.Headline]:
-        """Figures of the overview."""
-        return overview.headlines(self.dictionary)
-
-    @cached_property
-    def drawings(self) -> list[dict[str, Any]]:
-        """Charts of the overview."""
-        return overview.drawings(self.dictionary)
+    def glance(self) -> dict[str, Any]:
+        """What an overview shows, on the server and as one file."""
+        return {
+            "headlines": overview.headlines(self.dictionary, self.metrics),
+            "tables": tables(self.metrics, self.dictionary.facts.get("reader", "bag")),
+            "drawings": overview.drawings(self.dictionary),
+            "pairs": self.pairs,
+            "lead": lead,
+            "percent": percent,
+        }
 
     @cached_property
     def map(self) -> bytes:
         """The map as JSON."""
         return json.dumps(overview.map_data(self.dictionary), separators=(",", ":")).encode()
+
+    @cached_property
+    def pairs(self) -> list[tuple[Entry, Entry]]:
+        """The strongest entry of each block, of those the strongest, each with the entry whose words are nearest."""
+        named_ones = self.dictionary.overview.with_row_index("place").filter("passes", pl.col("nearest_entry") != "")
+        best = named_ones.sort("auroc", descending=True).unique("layer", keep="first", maintain_order=True)
+        with self._lock:
+            entries = [self.dictionary.at(place) for place in sorted(best["place"].head(PAIRS))]
+            found = [(entry, self.nearest(entry)) for entry in entries]
+        return [(entry, other) for entry, other in found if other is not None]
+
+    def nearest(self, entry: Entry) -> Entry | None:
+        """The entry whose words are nearest to those of another; None where that is not there."""
+        place = named(entry.nearest_entry or "")
+        if place is None:
+            return None
+        with self._lock:
+            try:
+                return self.dictionary.entry(*place, entry.nearest_entry[-1])
+            except NlaeError:
+                return None
 
     def first(self) -> tuple[int, int]:
         """The first neuron there is."""
@@ -97,8 +123,6 @@ class DictionaryView:
 
     def sides(self, entries: Sequence[Entry]) -> list[dict[str, Any]]:
         """What the page shows of each entry."""
-        from nlae.dictionary.browse.neuron import side
-
         with self._lock:
             return [side(self.dictionary, entry) for entry in entries]
 

@@ -2,15 +2,15 @@
 
 A neuron there has one description; here each sign is an entry, so that a sign is a source of its own,
 `<layer>-<set>-pos` and `<layer>-<set>-neg`. Only entries that pass get an explanation row: a reader of that format has
-no place for "no description found". Of an exemplar's passage only the peak's activation is kept in a dictionary, so
-`values` is that number at its token and 0 elsewhere; `valuesArePeaksOnly` says so on every row.
+no place for "no description holds". Unseen windows give every token's activation; of an exemplar only the peak's is
+kept, so that its `values` are 0 elsewhere, and `valuesArePeaksOnly` says so on every row.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from nlae.store.arrow import replacing
 TYPE = "nlae"
 SIDES = {"+": "pos", "-": "neg"}
 NEURONS, EXPLANATIONS, ACTIVATIONS = "neurons.jsonl", "explanations.jsonl", "activations.jsonl"
+NOTED = ("auroc", "nearest", "mismatched", "permuted", "last_token", "skyline", "embedding")
 Row = dict[str, Any]
 
 
@@ -46,15 +47,18 @@ def export_neuronpedia(
         Number of rows by file.
     """
     rows = _Rows(dictionary, model_id, explainer, set_name, window)
-    makers: dict[str, Callable[[Entry], Iterator[Row]]] = {
-        NEURONS: rows.neuron,
-        EXPLANATIONS: rows.explanation,
-        ACTIVATIONS: rows.activations,
-    }
-    return {name: _write(folder / name, dictionary, make) for name, make in makers.items()}
+    makers = {NEURONS: rows.neuron, EXPLANATIONS: rows.explanation, ACTIVATIONS: rows.activations}
+    counts = {}
+    for name, make in makers.items():
+        with replacing(folder / name) as temporary, temporary.open("w", encoding="utf-8") as out:
+            lines = (row for place in range(len(dictionary)) for row in make(dictionary.at(place)))
+            counts[name] = sum(
+                bool(out.write(json.dumps(r, ensure_ascii=False, allow_nan=False) + "\n")) for r in lines
+            )
+    return counts
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class _Rows:
     """What the format says of one entry; the attributes are the arguments of `export_neuronpedia`."""
 
@@ -77,66 +81,34 @@ class _Rows:
         }
 
     def explanation(self, entry: Entry) -> Iterator[Row]:
-        """Its description, where it passes."""
+        """Its description, where it passes, with the scores that it stands on, for which the format has no place."""
         if entry.passes:
+            scores = [(name, getattr(entry, name)) for name in NOTED]
+            notes = [f"{name}={value:.3f}" for name, value in scores if value is not None]
             yield {
                 **self._named(entry),
                 "description": entry.description,
                 "typeName": TYPE,
                 "explanationModelName": self.explainer,
-                "notes": _notes(entry),
+                "notes": " ".join([entry.grade, entry.label, *notes]),
             }
 
     def activations(self, entry: Entry) -> Iterator[Row]:
-        """Its exemplars."""
+        """Its exemplars, then its unseen windows."""
         places = zip(entry.exemplar_document, entry.exemplar_position, entry.exemplar_value, strict=True)
         for document, position, value in places:
-            if document < 0:
-                continue
-            tokens = self.dictionary.context(document).tokens
-            start = max(0, position - self.window)
-            kept = tokens[start : position + self.window + 1]
-            values = [0.0] * len(kept)
-            values[position - start] = value
-            yield {
-                **self._named(entry),
-                "tokens": kept,
-                "values": values,
-                "maxValue": max(values),
-                "minValue": min(values),
-                "maxValueTokenIndex": position - start,
-                "valuesArePeaksOnly": True,
-            }
+            if document >= 0:
+                start = max(0, position - self.window)
+                kept = self.dictionary.context(document).tokens[start : position + self.window + 1]
+                values = [value if start + i == position else 0.0 for i in range(len(kept))]
+                yield self._activation(entry, kept, values, position - start, peaks_only=True)
+        for item, peak in zip(self.dictionary.unseen(entry), entry.unseen_peak, strict=True):
+            yield self._activation(entry, item.tokens, item.values, peak, peaks_only=False)
+
+    def _activation(self, entry: Entry, tokens: list[str], values: list[float], peak: int, *, peaks_only: bool) -> Row:
+        ends = {"maxValue": max(values), "minValue": min(values), "maxValueTokenIndex": peak}
+        return {**self._named(entry), "tokens": tokens, "values": values, **ends, "valuesArePeaksOnly": peaks_only}
 
     def _named(self, entry: Entry) -> Row:
-        return {
-            "modelId": self.model_id,
-            "layer": f"{entry.layer}-{self.set_name}-{SIDES[entry.sign]}",
-            "index": str(entry.neuron),
-        }
-
-
-def _notes(entry: Entry) -> str:
-    """The scores that the description stands on, since the format has no place for them."""
-    parts = [
-        f"{name}={value:.3f}"
-        for name, value in (
-            ("fdr", entry.fdr),
-            ("prediction", entry.prediction),
-            ("prediction_null", entry.prediction_null),
-            ("skyline", entry.skyline),
-            ("last_token", entry.last_token),
-        )
-        if value is not None
-    ]
-    return " ".join(parts)
-
-
-def _write(path: Path, dictionary: Dictionary, make: Callable[[Entry], Iterator[Row]]) -> int:
-    count = 0
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as out:
-        for place in range(len(dictionary)):
-            for row in make(dictionary.at(place)):
-                out.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
-                count += 1
-    return count
+        layer = f"{entry.layer}-{self.set_name}-{SIDES[entry.sign]}"
+        return {"modelId": self.model_id, "layer": layer, "index": str(entry.neuron)}

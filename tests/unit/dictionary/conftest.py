@@ -11,10 +11,10 @@ import polars as pl
 import pytest
 import torch
 
+from experiments.benchmarks.made_up import make_up_dictionary
 from invented import Invented
 from nlae.corpus import Corpus, build_corpus
 from nlae.dictionary import Context, Dictionary, write_dictionary
-from nlae.dictionary.made_up import make_up_dictionary
 from nlae.dictionary.scan import Scan, ScanSettings, scan
 from nlae.target import Target, TinyTarget
 
@@ -77,10 +77,10 @@ HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(1)> [bold]{{ 7*7 
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Dictionary:
     """A dictionary in which every text that a model or corpus may write tries to be code; half of it passes."""
     made = make_up_dictionary(tmp_path_factory.mktemp("harmless"), layers=1, neurons=6)
-    texts = [pl.lit(HOSTILE).alias(name) for name in ("description", "candidate", "origin", "reason")]
+    texts = [pl.lit(HOSTILE).alias(name) for name in ("description", "writes", "label", "grade", "nearest_entry")]
     lists = [pl.col(name).list.eval(pl.lit(HOSTILE)).alias(name) for name in ("tokens", "promoted", "suppressed")]
     frame = made.frame().with_columns(*texts, *lists, passes=pl.col("sign") == "+").collect()
-    contexts = [Context(i, HOSTILE, [HOSTILE] * 24) for i in range(40)]
+    contexts = [Context(i, HOSTILE, [HOSTILE] * 64) for i in range(40)]
     folder = tmp_path_factory.mktemp("hostile")
     facts = {**made.facts, "target": HOSTILE, "made_up": False}
     write_dictionary(folder, [frame], contexts=contexts, layers=made.layers, facts=facts)

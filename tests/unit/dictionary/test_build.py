@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from nlae.dictionary import Dictionary, write_dictionary
-from nlae.dictionary.made_up import make_up_dictionary
+from experiments.benchmarks.made_up import make_up_dictionary
 from nlae.dictionary.metrics import metrics, upper_end
 
 

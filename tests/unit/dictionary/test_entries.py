@@ -7,9 +7,9 @@ import shutil
 import polars as pl
 import pytest
 
+from experiments.benchmarks.made_up import make_up_dictionary
 from nlae.dictionary import Dictionary, Entry, write_dictionary
-from nlae.dictionary.made_up import make_up_dictionary
-from nlae.dictionary.schema import BINS, COLUMNS, SCHEMA, VERSION
+from nlae.dictionary.schema import BINS, COLUMNS, SCHEMA, VERSION, WINDOW
 from nlae.errors import NlaeError
 
 
@@ -29,7 +29,7 @@ def test_schema_and_entry_agree():
 def test_every_entry_is_found_across_row_groups(made):
     frame = made.frame().collect()
     assert len(made) == len(frame) == 3 * 700 * 2
-    for place in (0, 1, 1023, 1024, 1399, 1400, 1401, 2799, 4199):
+    for place in (0, 1, 511, 512, 1399, 1400, 1401, 2799, 4199):
         row = frame.row(place, named=True)
         entry = made.entry(row["layer"], row["neuron"], row["sign"])
         assert dataclasses.asdict(entry) == row
@@ -55,6 +55,27 @@ def test_exemplars_lead_to_their_passages(made):
     assert entry.exemplar_position[0] < len(context.tokens)
     with pytest.raises(NlaeError, match="no passage"):
         made.context(10_000)
+
+
+def test_unseen_windows_have_a_level_at_every_token(made):
+    entry = made.entry(1, 5, "-")
+    found = made.unseen(entry)
+    assert [level for item in found for level in item.levels] == entry.unseen_level
+    for item, document, start, peak in zip(
+        found, entry.unseen_document, entry.unseen_start, entry.unseen_peak, strict=True
+    ):
+        assert item.tokens == made.context(document).tokens[start : start + WINDOW]
+        assert max(item.values) == item.values[peak] == entry.exemplar_value[0] * max(item.levels) / 255
+
+
+def test_a_window_at_the_end_of_its_passage_is_shorter(made):
+    length = len(made.context(0).tokens)
+    entry = dataclasses.replace(
+        made.entry(0, 0), unseen_document=[0, 1], unseen_start=[length - 3, 0], unseen_level=[9] * (3 + 8)
+    )
+    assert [len(item.tokens) for item in made.unseen(entry)] == [3, 8]
+    with pytest.raises(NlaeError, match="do not fit its unseen passages"):
+        made.unseen(dataclasses.replace(entry, unseen_level=[9] * 999))
 
 
 def test_unsorted_entries_are_refused(made, tmp_path):

@@ -1,9 +1,11 @@
 """Questions to a dictionary: filters, order, pages, names, and the terminal's table."""
 
+import re
+
 import pytest
 from rich.console import Console
 
-from nlae.dictionary.made_up import make_up_dictionary
+from experiments.benchmarks.made_up import make_up_dictionary
 from nlae.dictionary.query import Finder, legend, named, table
 
 
@@ -35,10 +37,10 @@ def test_filters(finder):
 
 
 def test_orders(finder):
-    by_score = finder.find(order="prediction", limit=1000).entries
-    scores = [entry.prediction for entry in by_score if entry.prediction is not None]
+    by_score = finder.find(order="auroc", limit=1000).entries
+    scores = [entry.auroc for entry in by_score if entry.auroc is not None]
     assert scores == sorted(scores, reverse=True)
-    assert [entry.prediction for entry in by_score][: len(scores)] == scores  # those without a score come last
+    assert [entry.auroc for entry in by_score][: len(scores)] == scores  # those without a score come last
     by_number = finder.find("river", order="number", limit=1000).entries
     places = [(entry.layer, entry.neuron, entry.sign == "-") for entry in by_number]
     assert places == sorted(places)
@@ -52,6 +54,7 @@ def test_orders(finder):
         (" 12 . 345+ ", (12, 345)),
         ("layer 12 neuron 345", (12, 345)),
         ("Layer 12, neuron 345", (12, 345)),
+        ("block 12 neuron 345", (12, 345)),
         ("12345", None),
         ("12.x", None),
         ("rivers of 12.345", None),
@@ -65,19 +68,44 @@ def test_names(query, place):
 def test_the_table_shows_each_score_beside_its_null(finder):
     found = finder.find("river", limit=3)
     best = found.entries[0]
-    console = Console(width=140)
+    console = Console(width=160)
     with console.capture() as capture:
         console.print(table(found))
     text = capture.get()
     assert best.name in text
-    for score in (best.prediction, best.prediction_null, best.last_token, best.skyline):
+    for score in (best.auroc, best.nearest, best.last_token, best.skyline):
         assert f"{score:.2f}" in text
     assert f"and {found.total - 3:,} more" in text
     assert str(found.total) in " ".join(legend(found))
 
 
-def test_no_match_is_said(finder):
-    assert legend(finder.find("xylophone"))[0].startswith("Nothing matches")
+@pytest.mark.parametrize(
+    ("query", "near"), [("goverment", "government"), ("rivr xylophone", "river"), ("hurricanes", "hurricane")]
+)
+def test_what_finds_nothing_says_what_is_near(finder, query, near):
+    found = finder.find(query)
+    assert (found.total, near in found.near) == (0, True)
+    nothing, said = legend(found)
+    assert nothing.startswith("Nothing matches")
+    assert near in said
+
+
+def test_what_is_near_nothing_is_not_made_up(finder):
+    assert legend(finder.find("xqz")) == legend(finder.find("xqz"))[:1]
+    assert finder.find("!?").near == finder.find("river").near == ()
+
+
+def test_any_word_of_an_entry_finds_it(finder):
+    for entry in map(finder.dictionary.at, (3, 40)):
+        for text in (entry.description, entry.writes, *entry.tokens, *entry.promoted):
+            for word in text.replace(",", "").split():
+                names = [found.name for found in finder.find(word, limit=1000).entries]
+                assert entry.name in names, word
+
+
+def test_every_word_must_match_and_the_description_weighs_most(finder):
+    first = finder.find("treaty army", passing=True).entries[0]
+    assert {"treaty", "army"} <= set(re.findall(r"\w+", first.description))
 
 
 def test_brackets_in_a_description_are_no_markup(hostile):

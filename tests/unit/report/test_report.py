@@ -190,9 +190,8 @@ def make_dictionary(root: Path, parents: dict[str, str], name: str = "fedcba", s
     """The small files of a finished dictionary, as its stage seals them."""
     folder = root / "dictionary" / name
     folder.mkdir(parents=True)
-    metrics = {"entries": 92160.0, "scored": 80000.0, "passing": 1500.0, "pass_rate": 0.01628}
-    metrics |= {"pass_rate/decoy": 0.0004, "prediction": 0.612, "prediction/skyline": 0.834}
-    metrics |= {"null_share/decoy": 0.0246, "null_share/fdr": 0.05, "sample/gain": 0.021}
+    metrics = {"entries": 92160.0, "scored": 80000.0, "passing": 40000.0, "bag/pass_share": 0.434}
+    metrics |= {"bag/rotated_share": 0.0004, "bag/median_auroc": 0.712, "skyline/median_auroc": 0.834}
     (folder / "metrics.json").write_text(json.dumps(metrics))
     (folder / "dictionary.html").write_text("overview")
     manifest = {"complete": True, "fingerprint": name, "parents": parents, "started": started}
@@ -206,29 +205,21 @@ def test_a_dictionary_is_summarised_and_linked(stages, tmp_path: Path) -> None:
     at = root / "report" / "abc"
     page = page_of({**stages, "dictionary": folder}, at)
     wanted_words = (
-        "92,160 entries",
-        "1.6\N{NO-BREAK SPACE}%",
-        "Decoys that set no rule",
-        "0.83",
-        "dictionary/fedcba",
-        "0.61",
-        "0.040\N{NO-BREAK SPACE}%",
-        "What passes by chance",
-        "2.5\N{NO-BREAK SPACE}%",
-        "0.021",
-    )
+        "92,160 entries", "43\N{NO-BREAK SPACE}%", "Randomly rotated neurons", "0.040\N{NO-BREAK SPACE}%", "0.834",
+        "dictionary/fedcba", "0.712", "What passes, and what should not",
+    )  # fmt: skip
     for wanted in wanted_words:
         assert wanted in page, wanted
     (href,) = re.findall(r'<a href="([^"]+dictionary[.]html)"', page)
     assert (at / href).read_text() == "overview"
-    assert "What a judge makes of the words" not in page
-    assert "Random directions" not in page, "a null that was not measured is not shown"
+    assert "What judges make of the words" not in page
+    assert "Another entry" not in page, "a null that was not measured is not shown"
 
 
 def test_a_count_that_is_missing_is_called_missing(stages, tmp_path: Path) -> None:
     folder = make_dictionary(stages["evaluate"].parent.parent, {})
     metrics = json.loads((folder / "metrics.json").read_text())
-    (folder / "metrics.json").write_text(json.dumps({key: metrics[key] for key in ("scored", "pass_rate")}))
+    (folder / "metrics.json").write_text(json.dumps({key: metrics[key] for key in ("scored", "bag/pass_share")}))
     page = page_of({**stages, "dictionary": folder}, tmp_path)
     assert "How many entries it has is not known: its metrics.json lacks entries, passing." in page
     assert "0 entries" not in page

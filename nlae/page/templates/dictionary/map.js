@@ -1,5 +1,5 @@
 "use strict";
-// The map of all neurons: bytes painted on a canvas, one square per neuron, one band of rows per layer.
+// The map of all neurons: bytes painted on a canvas, one square per neuron, one band of rows per block.
 (() => {
   const home = document.getElementById("map");
   if (!home) return;
@@ -26,27 +26,19 @@
   };
   const mixed = (one, other, share) => one.map((value, i) => Math.round(value + (other[i] - value) * share));
 
-  // For each measure: position on the ramp from -1 (below chance) to 1, or null where there is nothing to show.
-  const ramp = {
-    prediction: (v) => (v === NONE ? null : v / SCALE * 2 - 1),
-    passes: (v) => (v === NONE ? null : v ? 0.72 : 0.06),
-    clusters: (v) => (v === NONE ? null : v <= 1 ? 0.9 : Math.max(0.08, 0.62 - 0.16 * (v - 2))),
-    frequency: (v) => (v === NONE ? null : 0.04 + 0.96 * v / SCALE),
-  };
+  const KINDS = ["not scored", "does not pass", "token", "context"];
   const swatches = {
-    prediction: [[NONE, "not scored"], [80, "0.4"], [100, "0.5, chance"], [120, "0.6"], [140, "0.7"], [160, "0.8"], [180, "0.9"], [200, "1"]],
-    passes: [[0, "no description found"], [1, "passes"]],
-    clusters: [[1, "specialised: at most 1"], [2, "2"], [3, "3"], [4, "4"], [5, "5 or more"]],
-    frequency: [[0, "1e\u22126"], [67, "1e\u22124"], [133, "1 %"], [200, "always"]],
+    auroc: [[NONE, "not scored"], [80, "0.4"], [100, "0.5, chance"], [120, "0.6"], [140, "0.7"], [160, "0.8"], [180, "0.9"], [200, "1"]],
+    kind: KINDS.map((text, value) => [value, text]),
   };
 
   function painter(measure) {
     const base = variable("--map-base"), accent = variable("--map-accent"), deep = variable("--map-deep");
     const below = variable("--map-below"), none = variable("--map-none");
-    const place = ramp[measure];
+    if (measure === "kind") return Array.from({ length: 256 }, (_, value) => [none, base, variable("--map-token"), accent][value] || none);
     return Array.from({ length: 256 }, (_, value) => {
-      const t = place(value);
-      if (t === null) return none;
+      if (value === NONE) return none;
+      const t = value / SCALE * 2 - 1;  // below 0 is below chance
       if (t < 0) return mixed(base, below, Math.min(1, -t * 2.2));
       return t < 0.6 ? mixed(base, accent, t / 0.6) : mixed(accent, deep, (Math.min(t, 1) - 0.6) / 0.4);
     });
@@ -57,7 +49,7 @@
     const sign = select("sign").value;
     const plus = band.start + neuron, minus = plus + band.width;
     if (sign !== "best") return sign === "0" ? plus : minus;
-    const a = data.prediction[plus], b = data.prediction[minus];
+    const a = data.auroc[plus], b = data.auroc[minus];
     return b !== NONE && (a === NONE || b > a) ? minus : plus;
   }
 
@@ -69,7 +61,7 @@
       if (height <= 620) break;
     }
     const measure = select("measure").value, byValue = select("order").value === "value";
-    const rank = { clusters: (v) => (v === NONE ? 256 : v) }[measure] || ((v) => (v === NONE ? 256 : 255 - v));
+    const rank = (v) => (v === NONE ? 256 : 255 - v);
     let y = 0;
     for (const band of bands) {
       band.top = y;
@@ -141,9 +133,8 @@
   function facts(band, neuron) {
     return ["+", "\u2212"].map((sign, s) => {
       const i = band.start + s * band.width + neuron;
-      const clusters = data.clusters[i];
-      return { sign, passes: data.passes[i] === 1, absent: data.passes[i] === NONE,
-        text: `AUROC ${score(data.prediction[i])}, ${data.passes[i] === 1 ? "passes" : "does not pass"}, ${clusters} cluster${clusters === 1 ? "" : "s"}` };
+      const kind = data.kind[i];
+      return { sign, passes: kind > 1, absent: kind === NONE, text: kind ? `AUROC ${score(data.auroc[i])}, ${KINDS[kind]}` : KINDS[0] };
     }).filter((fact) => !fact.absent);
   }
 
@@ -167,7 +158,7 @@
     tip.style.left = `${Math.max(0, Math.min(x + band.step + 10, field.clientWidth - wide))}px`;
     tip.style.top = `${y + size + 10}px`;
     const say = () => {
-      if (spoken) read.textContent = `Layer ${band.layer}, neuron ${neuron}. ` + found.map((f, i) => `${f.sign} ${f.words || ""} ${f.text}`).join(". ");
+      if (spoken) read.textContent = `Block ${band.layer}, neuron ${neuron}. ` + found.map((f, i) => `${f.sign} ${f.words || ""} ${f.text}`).join(". ");
     };
     if (!live) return say();
     const mine = ++asked;
@@ -179,8 +170,8 @@
         if (mine !== asked) return;
         words.forEach((word, i) => {
           if (!lines[i]) return;
-          found[i].words = word.passes ? word.text : "no description found.";
-          const text = make("span", word.passes ? "words" : "words none", word.passes ? word.text : "no description found");
+          found[i].words = `${word.text}.`;
+          const text = make("span", word.passes ? "words" : "words none", word.text);
           text.dir = "auto";
           lines[i].querySelector(".sign").after(text);
         });
@@ -226,7 +217,7 @@
   }
 
   function start(given) {
-    data = { prediction: bytes(given.prediction), passes: bytes(given.passes), clusters: bytes(given.clusters), frequency: bytes(given.frequency) };
+    data = { auroc: bytes(given.auroc), kind: bytes(given.kind) };
     let offset = 0;
     bands = given.layers.map(({ layer, width }) => {
       const band = { layer, width, start: offset };
