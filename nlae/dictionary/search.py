@@ -75,10 +75,9 @@ def _weigh(texts: pl.DataFrame, word: str) -> npt.NDArray[np.int16]:
 
 def vocabulary(texts: pl.DataFrame) -> list[str]:
     """Every word of three letters and more that descriptions and what is written hold, in order."""
-    found = [
-        texts[name].str.extract_all(r"\p{L}{3,}").explode().drop_nulls().unique() for name in ("description", "writes")
-    ]
-    return sorted(set().union(*(words.to_list() for words in found)))
+    columns = (texts[name] for name in ("description", "writes"))
+    found = [column.str.extract_all(r"\p{L}{3,}").explode().drop_nulls().unique().to_list() for column in columns]
+    return sorted(set().union(*found))
 
 
 def near(words: list[str], query: str) -> list[str]:

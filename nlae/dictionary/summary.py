@@ -7,14 +7,16 @@ single entries, which are the overview's own.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from nlae.page.environment import number
 
 Metrics = Mapping[str, float]
 Rows = list[tuple[str, ...]]
+_score = partial(number, digits=3)
 PASSING = (
     ("pass_share", "Neurons"),
     ("rotated_share", "Randomly rotated neurons"),
@@ -128,11 +130,7 @@ def _steered(metrics: Metrics) -> Table:
     return Table("steering", "What steering with entries does", about, ("", "median output score"), rows)
 
 
-def _score(value: float) -> str:
-    return number(value, 3)
-
-
-def _within(metrics: Metrics, key: str, show: Any = _score) -> str:
+def _within(metrics: Metrics, key: str, show: Callable[[float], str] = _score) -> str:
     """A figure, and its interval where it has one."""
     low, high = metrics.get(f"{key}_low"), metrics.get(f"{key}_high")
-    return str(show(metrics[key])) + ("" if low is None or high is None else f" ({show(low)} to {show(high)})")
+    return show(metrics[key]) + ("" if low is None or high is None else f" ({show(low)} to {show(high)})")

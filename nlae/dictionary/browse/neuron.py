@@ -21,7 +21,9 @@ BEFORE, AFTER = 32, 14  # tokens around a peak
 LEVELS = 6  # shades of a mark
 # what the description's AUROC stands beside, in the order of the page
 BESIDE = ("nearest", "mismatched", "permuted", "last_token", "token_list", "lens", "skyline")
-FIGURES = ("embedding", "detection", "fuzzing", "spearman", "r2", "output_score", "frequency", "kurtosis", "groups")
+FIGURES = (
+    "embedding", "detection", "fuzzing", "spearman", "r2", "output_score", "frequency", "kurtosis", "groups", "split",
+)  # fmt: skip
 # what `reason` holds, in words
 WHY = {
     "few contexts": "too few contexts to score",
@@ -77,6 +79,8 @@ def lead(description: str) -> str:
 
 def _figure(entry: Entry, name: str) -> str:
     value = getattr(entry, name)
+    if isinstance(value, str):
+        return value
     if value is None or not math.isfinite(value):
         return ""
     if name == "frequency":
@@ -196,9 +200,7 @@ def in_common(one: tuple[Entry, ...], other: tuple[Entry, ...]) -> list[tuple[st
     """Tokens that two neurons share, by what they do with them."""
     shared = []
     for name in ("tokens", "promoted", "suppressed"):
-        mine, theirs = (
-            {token for entry in entries for token in getattr(entry, name) or []} for entries in (one, other)
-        )
+        mine, theirs = ({token for e in entries for token in getattr(e, name) or []} for entries in (one, other))
         if both := sorted(mine & theirs):
             shared.append((COLUMNS[name].label, pieces(both)))
     return shared

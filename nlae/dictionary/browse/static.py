@@ -29,9 +29,7 @@ def write_overview(
         "dictionary/static.html.j2",
         title=f"{view.name}: dictionary of neurons",
         name=view.name,
-        made_up=bool(dictionary.facts.get("made_up")),
-        data=map_data(dictionary),
-        live=False,
+        **{"made_up": bool(dictionary.facts.get("made_up")), "data": map_data(dictionary), "live": False},
         **view.glance,
     )
     return write((folder or dictionary.folder) / OVERVIEW, page)

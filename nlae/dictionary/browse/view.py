@@ -43,7 +43,8 @@ class DictionaryView:
         with self._lock:
             _ = (self.neurons, self.glance, self.map)
             if len(self.dictionary):
-                self.sides(self.pages(*self.first()))
+                layer, known = next(iter(self.neurons.items()))
+                self.sides(self.pages(layer, int(known[0])))
         self.finder.warm()
 
     @property
@@ -98,11 +99,6 @@ class DictionaryView:
                 return self.dictionary.entry(*place, entry.nearest_entry[-1])
             except NlaeError:
                 return None
-
-    def first(self) -> tuple[int, int]:
-        """The first neuron there is."""
-        layer = next(iter(self.neurons))
-        return layer, int(self.neurons[layer][0])
 
     def pages(self, layer: int, neuron: int) -> tuple[Entry, ...]:
         """The signs of a neuron that the dictionary has, `+` first.
