@@ -236,6 +236,29 @@ def test_killed_in_the_middle_of_each_stage_the_numbers_are_the_same(tmp_path):
     assert metrics(killed) == metrics(whole)
 
 
+@pytest.mark.timeout(600)
+def test_a_killed_scan_goes_on_to_the_same_bytes_and_smaller_windows_begin_anew(tmp_path):
+    words = [*SMOKE, "corpus.test_share=0.4"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    run = [sys.executable, "-m", "nlae", "scan", *words]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    subprocess.run([*run, f"paths.artifacts={whole}"], check=True, env=env, capture_output=True)
+    place = f"paths.artifacts={killed}"
+    # the second state is never written; with other windows a first one is, and the second is not
+    for lowered in ([], ["dictionary.scan.window_tokens=128"]):
+        driver = [sys.executable, "-c", KILLER, "nlae.dictionary.scan.scanning", "write_state", "2", "scan", *words]
+        done = subprocess.run([*driver, *lowered, place], env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
+        (state,) = (killed / "scan").glob("*/resume/state.safetensors")
+    done = subprocess.run([*run, place], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (one,), (other,) = ((folder / "scan").glob("*/scan.json") for folder in (whole, killed))
+    assert one.parent.name == other.parent.name == state.parents[1].name
+    for path in one.parent.iterdir():
+        if path.suffix in (".safetensors", ".arrow") or path.name == "scan.json":
+            assert path.read_bytes() == (other.parent / path.name).read_bytes(), path.name
+
+
 # stage, where the memory is out, and keys that one then lowers
 LOWERED = [
     ("extract", ("nlae.extraction", "write_shard", 1), ["store.batch_tokens=256"]),

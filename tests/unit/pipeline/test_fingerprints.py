@@ -40,6 +40,7 @@ ROWS = [
     ("store.batch_tokens", 1, set()),
     ("teacher.batch_tokens", 1, set()),
     ("dictionary.scan.checkpoint_every", 1, set()),
+    ("dictionary.scan.window_tokens", 1, set()),
     ("rollout.batch_size", 1, set()),
     ("rollout.packed", False, set()),
     ("evaluation.batch_size", 1, set()),
