@@ -125,7 +125,7 @@ def _dispatch(line: CommandLine) -> int:
     from nlae.config.quoting import quote_paths
 
     typed = quote_paths(line.overrides, sweeps="multirun" in line.options)
-    given = [*compose.goal_choices(line.goal, typed), *typed]
+    given = typed
     overrides = [*compose.search_path(line.options.get("config_dir")), *given, f"goal={line.goal}"]
     if "cfg" in line.options:
         sys.stdout.write(compose.as_yaml(overrides, line.options["cfg"], "resolve" in line.options, line.verbatim))

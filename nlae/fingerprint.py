@@ -71,9 +71,10 @@ NEVER_HASHED: dict[str, dict[str, str]] = {
     "PlainRollout": {"batch_size": _MEMORY},
     "VllmRollout": {"batch_size": _MEMORY, "memory_share": _MEMORY, "devices": _DEVICE},
     "EvaluationSettings": {"batch_size": _MEMORY},
-    "DictionarySettings": {"batch_size": _MEMORY, "directions": _PLACE},
+    "DictionarySettings": {"directions": _PLACE},
     "ScanSettings": {"window_tokens": _MEMORY, "checkpoint_every": _KILL},
     "LocalJudge": _JUDGE,
+    "EmbeddingJudge": {"device": _DEVICE},
     "OpenAIJudge": _REMOTE | _SERVER,
     "AnthropicJudge": _REMOTE | _SERVER,
 }

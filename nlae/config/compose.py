@@ -26,7 +26,6 @@ from nlae.config.schema import ROOT_KEYS, RootConfig
 from nlae.errors import NlaeError
 from nlae.tracking.redaction import redact
 
-AUTOENCODER = "mixture"  # default of dictionary.autoencoder
 ConfigStore.instance().store(name="nlae_schema", node=RootConfig)
 
 
@@ -133,23 +132,6 @@ def to_plain(cfg: DictConfig, hydra: Any) -> Composed:
         raise NlaeError("config: " + "; ".join(unknown))
     typed = typed_keys(overrides)
     return Composed(_choose_site(config, typed), typed, choices, overrides, multirun)
-
-
-def goal_choices(goal: str, overrides: Sequence[str]) -> list[str]:
-    """Choices that a goal makes where the user made none: a dictionary's autoencoder is trained on its own site.
-
-    Args:
-        goal: goal or service.
-        overrides: what was typed; goes behind what is returned.
-    """
-    if goal not in ("dictionary", "browse"):
-        return []
-    keys = [word.partition("=")[0].lstrip("+") for word in overrides]
-    said = [word.partition("=")[2] for word in overrides if word.startswith("dictionary.autoencoder=")]
-    site = said[-1] if said else AUTOENCODER
-    chosen = [] if "site" in keys else [f"site={site}"]
-    # its prompt names the site, since one verbalizer serves them all
-    return [*chosen, "prompt=site"] if site == AUTOENCODER and not {"site", "prompt"} & set(keys) else chosen
 
 
 def _choose_site(config: dict[str, Any], typed: Sequence[str]) -> dict[str, Any]:

@@ -1,36 +1,39 @@
-"""The whole dictionary: layers one after the other, each kept when it is finished, then one file of all.
+"""The whole dictionary: blocks one after the other, each kept when it is finished, then one bar and one file for all.
 
-A killed run goes on with the first layer that is not finished. What is expensive is said before it begins.
+A killed run goes on with the first block that is not finished. Memory is that of one block.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import polars as pl
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from nlae.corpus import Corpus
-from nlae.dictionary.columns import drawn_neurons
+from nlae.dictionary.block import Scores, score_block
 from nlae.dictionary.corpus_view import CorpusView
-from nlae.dictionary.describe.candidates import Sample
-from nlae.dictionary.describe.cover import share, stratified
-from nlae.dictionary.direction_scan import DirectionScan
-from nlae.dictionary.entries import Dictionary, write_dictionary
-from nlae.dictionary.frame import EDGES
-from nlae.dictionary.job import Job, Promoted, make_layer
-from nlae.dictionary.metrics import metrics
-from nlae.dictionary.scan.folder import Scan
-from nlae.dictionary.schema import SCHEMA
+from nlae.dictionary.describing import Words
+from nlae.dictionary.entries import write_dictionary
+from nlae.dictionary.frame import EDGES, decided, frame, specialised
+from nlae.dictionary.metrics import Reported, figures
+from nlae.dictionary.population import B, Population
+from nlae.dictionary.schema import LABELS, SPLITS
+from nlae.dictionary.score.bar import bar as find_bar
 from nlae.dictionary.settings import DictionarySettings
-from nlae.dictionary.speaker import Speaker
+from nlae.dictionary.subjects import Subjects
+from nlae.dictionary.words.bags import Bags
+from nlae.dictionary.words.vocabulary import Vocabulary
 from nlae.errors import NlaeError
 from nlae.foreign import parse_json
+from nlae.functional.bootstrap import ClusterBootstrap
 from nlae.functional.randomness import derive_seed
 from nlae.progress import Bar
 from nlae.store.arrow import replacing, write_text
@@ -39,26 +42,16 @@ log = logging.getLogger(__name__)
 PARTS = "layers"
 KEYS = ["layer", "neuron", "sign"]
 TABLE_ROWS = 64
-# texts that a sampled entry and its decoy have written, at most; all that is made from its neuron shares the one of its
-# write direction
-OWN_TEXTS = {"with": 2, "without": 2, "write": 1}
-NULL_TEXTS = {"with": 2, "without": 2}
+_MEDIANS = (
+    "skyline", "last_token", "token_list", "lens", "nearest", "permuted", "mismatched", "spearman", "r2", "r2_linear",
+    "kurtosis", "frequency",
+)  # fmt: skip
 
 
-@dataclasses.dataclass(frozen=True)
-class Examined:
-    """What judging and steering found.
-
-    Attributes:
-        scores: layer, neuron, sign, and the columns of the dictionary that they fill.
-        metrics: flat numbers.
-    """
-
-    scores: pl.DataFrame
-    metrics: dict[str, float]
-
-
-Examine = Callable[[pl.DataFrame, list[dict[str, Any]]], Examined]
+_TABLE = (
+    "layer", "neuron", "sign", "split", "description", "label", "grade", "passes", "auroc", "nearest", "last_token",
+    "specialised", "spearman", "r2", "r2_linear",
+)  # fmt: skip
 
 
 class Logs(Protocol):
@@ -68,203 +61,286 @@ class Logs(Protocol):
         """Record a table."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Cost:
-    """What a dictionary is going to ask of the autoencoder, at most.
+Taught = Callable[[int, Population], Mapping[int, str]]
+Examine = Callable[[pl.DataFrame, Mapping[tuple[int, int, str], str]], tuple[pl.DataFrame, dict[str, float]]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a dictionary is made of.
 
     Attributes:
-        layers: blocks.
-        entries: signs of neurons.
-        written: texts to write.
-        tokens: tokens to write.
-        read: texts to read.
-    """
-
-    layers: int
-    entries: int
-    written: int
-    tokens: int
-    read: int
-
-    def __str__(self) -> str:
-        """One line for people."""
-        return (
-            f"{self.entries:,} entries in {self.layers} layers: at most {self.written:,} texts of "
-            f"{self.tokens:,} tokens together to write, {self.read:,} to read"
-        )
-
-
-def estimate(
-    settings: DictionarySettings,
-    layers: Sequence[int],
-    width: int,
-    max_tokens: int,
-    signed: bool = True,
-    nulls: int = 0,
-) -> Cost:
-    """Texts and tokens of a dictionary, before anything is written.
-
-    Args:
+        subjects: columns and their inputs.
+        corpus: passages.
+        tokenizer: of the target.
+        embedding_VD: the target's input embeddings.
         settings: of the dictionary.
-        layers: its blocks.
-        width: neurons per layer.
-        max_tokens: tokens that a text may have.
-        signed: whether both signs are entries.
-        nulls: entries of the null group with candidates of their own.
+        layers: blocks, ascending.
+        facts: of the target, to be written down.
     """
-    signs = 2 if settings.both_signs and signed else 1
-    sampled = signs * sum(min(count, width) for count in share(settings.sample, len(layers)))
-    own, null = (sum(texts.get(kind, 0) for kind in settings.own) for texts in (OWN_TEXTS, NULL_TEXTS))
-    written = len(layers) * (settings.contexts_per_layer + settings.readable_rows) + sampled * own + nulls * null
-    key_words = sampled * (settings.candidates + 1) + 2 * nulls if "context" in settings.own else 0
-    read = written + key_words + len(layers) * (1 + settings.readable_rows)
-    return Cost(len(layers), (2 if signed else 1) * width * len(layers), written, written * max_tokens, read)
+
+    subjects: Subjects
+    corpus: Corpus
+    tokenizer: Any
+    embedding_VD: Tensor
+    settings: DictionarySettings
+    layers: Sequence[int]
+    facts: Mapping[str, Any]
 
 
 def build_dictionary(
-    scan: Scan,
-    corpus: Corpus,
-    speaker: Speaker,
-    tokenizer: Any,
-    promoted: Promoted,
-    folder: Path,
-    *,
-    settings: DictionarySettings,
-    layers: Sequence[int],
-    max_tokens: int,
-    target: str,
-    run: Logs | None = None,
-    examine: Examine | None = None,
+    job: Job, folder: Path, *, run: Logs | None = None, taught: Taught | None = None, examine: Examine | None = None
 ) -> dict[str, float]:
-    """Describe and score every neuron of the layers into `folder`, going on where a killed run stopped.
+    """Describe and score every entry of the layers into `folder`, going on where a killed run stopped.
 
     Args:
-        scan: of the target over the corpus.
-        corpus: passages.
-        speaker: a trained autoencoder.
-        tokenizer: of the target.
-        promoted: layer -> tokens that each neuron promotes and suppresses.
+        job: what it is made of.
         folder: gets the dictionary, and its layers' parts in a folder of their own.
-        settings: of the dictionary.
-        layers: blocks, ascending.
-        max_tokens: tokens that a text may have, for the estimate.
-        target: name of the target.
-        run: gets a table of a sample.
-        examine: judges and steers with the sample, from its entries and its texts; None leaves that out.
+        run: gets a table of entries.
+        taught: descriptions by a teacher, of a layer's entries.
+        examine: judges of finished entries, given other entries' words too; fills columns and adds numbers.
 
     Returns:
         Flat metrics.
-
-    Raises:
-        NlaeError: a layer that the scan lacks.
     """
-    missing = sorted(set(layers) - set(scan.layers))
-    if missing:
-        raise NlaeError(f"dictionary.layers={list(layers)}: the target has no layer {missing[0]}")
     parts = folder / PARTS
     parts.mkdir(parents=True, exist_ok=True)
-    left = [layer for layer in layers if not (parts / f"layer-{layer:03d}.json").is_file()]
-    samples = draw_samples(scan, settings, layers)
-    nulls = sum(
-        len(samples[layer].among(drawn_neurons(scan.width, settings.rotated, settings.seed, layer))) for layer in left
+    left = [layer for layer in job.layers if not (parts / f"layer-{layer:03d}.json").is_file()]
+    view = CorpusView(job.corpus, job.tokenizer)
+    works = list(job.subjects.panel("test").source)
+    bootstrap = ClusterBootstrap(works, derive_seed(job.settings.seed, "works"), job.settings.resamples)
+    if left:
+        _make(job, left, parts, view, bootstrap, taught)
+    return _finish(job, folder, view, bootstrap, run, examine)
+
+
+def _make(
+    job: Job, left: Sequence[int], parts: Path, view: CorpusView, bootstrap: ClusterBootstrap, taught: Taught | None
+) -> None:
+    settings = job.settings
+    log.info(
+        "dictionary: %s entries in %d blocks, words from %s contexts of training works",
+        f"{(2 if job.subjects.signed else 1) * job.subjects.width * len(left):,}",
+        len(left),
+        f"{len(job.subjects.panel('train')):,}",
     )
-    cost = estimate(settings, left, scan.width, max_tokens, scan.signed, nulls) if left else None
-    log.info("dictionary: %s", cost or "all layers are finished")
-    view = CorpusView(corpus, tokenizer)
-    with Bar("texts written", cost.written if cost else None) as bar:
-        job = Job(scan, view, speaker, settings, promoted, parts, samples, bar.advance)
+    vocabulary = Vocabulary(job.tokenizer, job.embedding_VD, view.token_counts)
+    words = Words(vocabulary, Bags(job.corpus, job.subjects.panel("train"), vocabulary, settings.window), settings)
+    with Bar("blocks described", len(left)) as bar:
         for layer in left:
-            entries, line, sampled = make_layer(job, layer)
+            teach = None if taught is None else (lambda population, layer=layer: taught(layer, population))
+            scores = score_block(words, job.subjects, layer, bootstrap, teach)
+            entries = frame(scores, job.subjects, layer, view, vocabulary, settings)
             with replacing(parts / f"layer-{layer:03d}.parquet") as temporary:
                 entries.write_parquet(temporary)
-            write_text(parts / f"sample-{layer:03d}.json", json.dumps(sampled, ensure_ascii=False))
-            write_text(parts / f"layer-{layer:03d}.json", json.dumps(line, allow_nan=False))
-            log.info("layer %d: %d of %d entries pass", layer, line["passing"], line["entries"])
-    extra = examine(*_sampled(parts, layers)) if examine is not None else None
-    return _finish(folder, layers, view, settings, target, scan, run, extra)
+            with replacing(parts / f"layer-{layer:03d}.safetensors") as temporary:
+                save_file(_tensors(scores), temporary)
+            write_text(parts / f"layer-{layer:03d}.json", json.dumps(_line(job, layer, scores), allow_nan=False))
+            middle = entries["auroc"].median()
+            bar.advance(note=f"block {layer}: median AUROC {middle:.2f}" if isinstance(middle, float) else "")
 
 
-def _sampled(parts: Path, layers: Sequence[int]) -> tuple[pl.DataFrame, list[dict[str, Any]]]:
-    """Entries of the sample, and the texts about them, in the same order."""
-    texts = [row for layer in layers for row in parse_json((parts / f"sample-{layer:03d}.json").read_text("utf-8"))]
-    keys = pl.DataFrame(texts, schema={name: SCHEMA[name] for name in KEYS})
-    frames = [pl.read_parquet(parts / f"layer-{layer:03d}.parquet").filter("sampled") for layer in layers]
-    return keys.join(pl.concat(frames), on=KEYS, how="left", maintain_order="left"), texts
+def _tensors(scores: Scores) -> dict[str, Tensor]:
+    """What the bar and the intervals need of a block, neurons A and B."""
+    in_b = scores.split_E == B
+    measured = {name: value[in_b] for name, value in scores.test.items() if name != "permuted"}
+    if len(scores.rotated):
+        measured["rotated"] = scores.rotated
+    found = {f"measured/{name}": value for name, value in measured.items()}
+    found |= {f"resampled/{name}": value.half() for name, value in scores.resampled.items()}
+    return {name: value.contiguous() for name, value in found.items()} | {
+        "bar/own": scores.own_bar,
+        "bar/mismatched": scores.mismatched_bar,
+    }
 
 
-def draw_samples(scan: Scan, settings: DictionarySettings, layers: Sequence[int]) -> dict[int, Sample]:
-    """Neurons with candidates of their own: as many in every layer, and in every stratum of frequency."""
-    samples = {}
-    for layer, count in zip(layers, share(settings.sample, len(layers)), strict=True):
-        draw = np.random.default_rng(derive_seed(settings.seed, "sample", layer))
-        frequency = scan.moments(layer).frequency.amax(0).double().numpy()
-        neurons, sign = stratified(frequency, count, draw)
-        if not scan.signed:
-            sign = np.zeros_like(sign)
-        elif settings.both_signs:
-            neurons, sign = np.repeat(neurons, 2), np.tile([0, 1], len(neurons))
-        samples[layer] = Sample(neurons, sign)
-    return samples
+def _line(job: Job, layer: int, scores: Scores) -> dict[str, Any]:
+    """What is known of a block before the bar is."""
+    turned = scores.rotated_population
+    inputs_MD = job.subjects.inputs(layer, "train")
+    null = None if turned is None else float(specialised(inputs_MD, turned, job.settings)[1].float().mean())
+    donors = {int(e): int(d) for e, d in enumerate(scores.mismatched_E.tolist()) if d >= 0}
+    return {
+        "layer": layer,
+        "neurons": scores.population.n,
+        "specialised_rotated": null,
+        "chosen": {name: value for name, value in scores.described.chosen.items()},
+        "mismatched": {str(e): scores.texts[d] for e, d in donors.items()},
+        "token_lists": {str(e): scores.token_lists[e] for e in donors},
+    }
 
 
 def _finish(
-    folder: Path,
-    layers: Sequence[int],
-    view: CorpusView,
-    settings: DictionarySettings,
-    target: str,
-    scan: Scan,
-    run: Logs | None,
-    extra: Examined | None,
+    job: Job, folder: Path, view: CorpusView, bootstrap: ClusterBootstrap, run: Logs | None, examine: Examine | None
 ) -> dict[str, float]:
-    parts = folder / PARTS
-    lines = [parse_json((parts / f"layer-{layer:03d}.json").read_text(encoding="utf-8")) for layer in layers]
+    parts, settings, layers = folder / PARTS, job.settings, list(job.layers)
+    tensors = {layer: load_file(parts / f"layer-{layer:03d}.safetensors") for layer in layers}
+    made = {layer: parse_json((parts / f"layer-{layer:03d}.json").read_text(encoding="utf-8")) for layer in layers}
+    own, mismatched = (torch.cat([tensors[layer][f"bar/{name}"] for layer in layers]) for name in ("own", "mismatched"))
+    level = find_bar(own, mismatched, settings.min_auroc, settings.max_false)
+    if level == float("inf"):
+        log.warning("no AUROC tells own words from mismatched ones on the bar's works: nothing passes")
+
+    def part(layer: int) -> pl.DataFrame:
+        return decided(pl.read_parquet(parts / f"layer-{layer:03d}.parquet"), level, settings.min_auroc)
+
+    extra, numbers = None, dict[str, float]()
+    if examine is not None:
+        of_b = pl.concat([part(layer).filter(pl.col("split") == SPLITS[B]) for layer in layers])
+        extra, numbers = examine(of_b, _strangers(made))
 
     def frames() -> Iterator[pl.DataFrame]:
         for layer in layers:
-            part = pl.read_parquet(parts / f"layer-{layer:03d}.parquet")
-            yield part if extra is None else part.update(extra.scores, on=KEYS, how="left")
+            yield part(layer) if extra is None else part(layer).update(extra, on=KEYS, how="left")
 
-    documents = sorted({int(d) for part in frames() for d in part["exemplar_document"].explode().drop_nulls()})
+    whole = {layer: _reported([tensors[layer]], bootstrap.n_clusters) for layer in layers}
+    lines = [_summary(part(layer), made[layer], whole[layer], level, settings.reader) for layer in layers]
+    documents = {
+        int(d) for found in frames() for name in ("exemplar_document", "unseen_document")
+        for d in found[name].explode().drop_nulls()
+    }  # fmt: skip
     facts = {
-        "target": target,
-        "width": scan.width,
-        "n_layers": len(scan.layers),
-        "layers": list(layers),
-        "scanned_tokens": scan.n_tokens,
-        **({"directions": scan.directions.name, "site": scan.site.name} if isinstance(scan, DirectionScan) else {}),
-        "histogram_edges": EDGES.tolist(),
-        "fdr": settings.fdr,
+        **job.facts,
+        "width": job.subjects.width,
+        "layers": layers,
+        "reader": settings.reader,
+        "bar": None if level == float("inf") else level,
         "min_auroc": settings.min_auroc,
-        "min_margin": settings.min_margin,
         "active_quantile": settings.active_quantile,
-        "min_passages": settings.min_passages,
-        "intervals": "95 %, bootstrap over neurons with both signs of one together; contexts are held fixed",
+        "min_contexts": settings.min_contexts,
+        "histogram_edges": EDGES.tolist(),
+        "intervals": "95 %, bootstrap over source works of the test panel; neurons are held fixed",
     }
-    write_dictionary(folder, frames(), contexts=view.contexts(documents), layers=lines, facts=facts)
-    dictionary = Dictionary.open(folder)
+    write_dictionary(folder, frames(), contexts=view.contexts(sorted(documents)), layers=lines, facts=facts)
+    table = pl.concat([found.select(_TABLE) for found in frames()])
     if run is not None:
-        _show(dictionary, run, settings.seed)
-    return metrics(dictionary, settings.seed) | ({} if extra is None else extra.metrics)
+        _show(table, run, settings.seed)
+    flat = _flat(table, level) | figures(
+        _reported(list(tensors.values()), bootstrap.n_clusters), level, settings.reader
+    )
+    _say(flat, settings.reader)
+    return flat | numbers
 
 
-def _show(dictionary: Dictionary, run: Logs, seed: int) -> None:
+def _reported(tensors: Sequence[Mapping[str, Tensor]], works: int) -> Reported:
+    """Neurons B of some blocks."""
+    names = sorted({key for found in tensors for key in found if key.split("/")[0] in ("measured", "resampled")})
+    joined = {name: torch.cat([found[name].float() for found in tensors]) for name in names}
+    measured, resampled = (
+        {name.split("/")[1]: value for name, value in joined.items() if name.startswith(kind)}
+        for kind in ("measured/", "resampled/")
+    )
+    return Reported(measured, resampled, works)
+
+
+def _strangers(made: Mapping[int, Mapping[str, Any]]) -> dict[tuple[int, int, str], str]:
+    """Mismatched words by block, entry and name."""
+    return {
+        (layer, int(entry), name): text
+        for layer, line in made.items()
+        for name in ("mismatched", "token_lists")
+        for entry, text in line[name].items()
+    }
+
+
+def _summary(
+    entries: pl.DataFrame, made: Mapping[str, Any], reported: Reported, bar: float, reader: str
+) -> dict[str, Any]:
+    """A block's row of `layers.json`: shares of all of its entries, intervals and nulls of neurons B."""
+    found = figures(reported, bar, reader)
+    named = {"pass_share": "b_pass_share", "rotated_share": "rotated_share", "false_share": "false_share"}
+    row: dict[str, Any] = {
+        "layer": made["layer"],
+        "neurons": made["neurons"],
+        "entries": len(entries),
+        "scored": int(entries["auroc"].is_not_null().sum()),
+        "passing": int(entries["passes"].sum()),
+        "pass_share": _mean(entries, pl.col("passes")),
+        "token_share": _mean(entries, pl.col("label") == LABELS[0]),
+        "context_share": _mean(entries, pl.col("label") == LABELS[1]),
+        "specialised": _mean(entries, pl.col("specialised")),
+        "specialised_rotated": made["specialised_rotated"],
+        "beats_nearest": found.get(f"{reader}/beats_nearest"),
+        "median_auroc": _median(entries, "auroc"),
+        "rotated": found.get("rotated/median_auroc"),
+        "chosen": made["chosen"],
+        **{name: _median(entries, name) for name in _MEDIANS},
+    }
+    for name, key in named.items():
+        row[key] = found.get(f"{reader}/{name}")
+        row |= {f"{name}_{end}": found.get(f"{reader}/{name}_{end}") for end in ("low", "high")}
+    row |= {f"median_auroc_{end}": found.get(f"{reader}/median_auroc_{end}") for end in ("low", "high")}
+    return row
+
+
+def _flat(table: pl.DataFrame, bar: float) -> dict[str, float]:
+    """Numbers of all entries, whatever their split."""
+    found = {
+        "entries": len(table),
+        "scored": table["auroc"].is_not_null().sum(),
+        "passing": table["passes"].sum(),
+        "passing_share": table["passes"].mean(),
+        "bar": None if bar == float("inf") else bar,
+        "token_share": (table["label"] == LABELS[0]).mean(),
+        "context_share": (table["label"] == LABELS[1]).mean(),
+        "specialised": table["specialised"].mean(),
+        **{f"grade/{grade}": (table["grade"] == grade).mean() for grade in ("fair", "good", "strong")},
+        **{name: table[name].median() for name in ("spearman", "r2", "r2_linear")},
+        **{f"trained/{name}": value for name, value in _by_split(table).items()},
+    }
+    return {name: float(value) for name, value in found.items() if value is not None}
+
+
+def _by_split(table: pl.DataFrame) -> dict[str, float | None]:
+    """The same shares of neurons that the reader was fitted on: what fitting alone gives."""
+    trained = table.filter(pl.col("split") == SPLITS[0])
+    return {"pass_share": _mean(trained, pl.col("passes")), "median_auroc": _median(trained, "auroc")}
+
+
+def _show(table: pl.DataFrame, run: Logs, seed: int) -> None:
     """A table of entries, some that pass and some of all."""
-    table = dictionary.overview
-    columns = ["layer", "neuron", "sign", "description", "candidate", "passes", "fdr", "prediction", "prediction_null"]
+    columns = ["layer", "neuron", "sign", "description", "grade", "label", "passes", "auroc", "nearest", "last_token"]
     passing = table.filter("passes")
-    few = [frame.sample(min(TABLE_ROWS // 2, len(frame)), seed=seed) for frame in (passing, table)]
+    few = [rows.sample(min(TABLE_ROWS // 2, len(rows)), seed=seed) for rows in (passing, table)]
     run.table("dictionary", columns, pl.concat(few).unique(maintain_order=True).select(columns).rows())
 
 
-def pick_layers(named: Sequence[int] | None, n_layers: int) -> list[int]:
+def _say(flat: Mapping[str, float], reader: str) -> None:
+    """How many entries pass, beside which nulls: the last lines on the screen."""
+
+    def within(name: str) -> str:
+        if name not in flat:
+            return "–"
+        low, high = flat.get(f"{name}_low"), flat.get(f"{name}_high")
+        inside = "" if low is None or high is None else f" [{100 * low:.1f}, {100 * high:.1f}]"
+        return f"{100 * flat[name]:.1f} %{inside}"
+
+    bar = f"{flat['bar']:.3f}" if "bar" in flat else "none"
+    log.info("%s of %s entries pass (AUROC at least %s)", f"{flat['passing']:,.0f}", f"{flat['entries']:,.0f}", bar)
+    log.info(
+        "held-out neurons: %s pass; rotated neurons %s; mismatched words %s of passes; headline %s",
+        *(within(f"{reader}/{name}") for name in ("pass_share", "rotated_share", "false_share", "headline")),
+    )
+
+
+def _mean(table: pl.DataFrame, of: pl.Expr) -> float | None:
+    value: Any = table.select(of.cast(pl.Float64).mean()).item()
+    return None if value is None else float(value)
+
+
+def _median(table: pl.DataFrame, name: str) -> float | None:
+    value: Any = table[name].median()
+    return None if value is None else float(value)
+
+
+def pick_layers(named: Sequence[int] | None, known: Sequence[int]) -> list[int]:
     """Blocks of the dictionary, ascending; all of them where none are named.
 
     Raises:
         NlaeError: one that the target does not have.
     """
-    layers = sorted(range(n_layers) if named is None else (int(layer) for layer in named))
-    wrong = [layer for layer in layers if not 0 <= layer < n_layers]
+    layers = sorted(known if named is None else (int(layer) for layer in named))
+    wrong = [layer for layer in layers if layer not in known]
     if wrong:
-        raise NlaeError(f"dictionary.layers holds {wrong[0]}: the target has layers 0 to {n_layers - 1}")
+        raise NlaeError(f"dictionary.layers holds {wrong[0]}: the target has layers {known[0]} to {known[-1]}")
     return layers

@@ -1,8 +1,7 @@
-"""From the scores of a layer to its rows of `dictionary.parquet` and its line of `layers.json`."""
+"""From the scores of a block to its rows of `dictionary.parquet`; what needs the bar of all blocks is filled in later."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,220 +10,169 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from nlae.dictionary.columns import NULL, ROTATED
-from nlae.dictionary.schema import BINS, NO_DESCRIPTION, REASONS, SCHEMA, SIGNS
-from nlae.dictionary.score.layer import LayerScores
-from nlae.functional.randomness import generator
+from nlae.dictionary.block import Scores, phrase_of
+from nlae.dictionary.corpus_view import CorpusView
+from nlae.dictionary.population import Population, blocks
+from nlae.dictionary.scan.folder import Panel
+from nlae.dictionary.schema import BINS, GRADES, LABELS, REASONS, SCHEMA, SIGNS, SPLITS
+from nlae.dictionary.score.clusters import components, count_groups, pair_threshold
+from nlae.dictionary.settings import DictionarySettings
+from nlae.dictionary.subjects import Subjects
+from nlae.dictionary.words.vocabulary import Vocabulary
+from nlae.functional.scaling import unit
 
 EDGES = torch.linspace(-8, 8, BINS + 1)
-AT_CHANCE = 0.55  # a share of a skyline below this would be a share of noise
-RESAMPLES = 1000
+UNSEEN = 3  # windows of test works that are shown
+WRITTEN = 4  # words of what an entry writes
+_TEST = ("auroc", "mismatched", "nearest", "permuted", "last_token", "token_list", "lens", "skyline")
 
 
-@dataclasses.dataclass(frozen=True)
-class LayerFacts:
-    """What is known of a layer's entries besides their scores; tensors (2, n) unless said otherwise.
+def frame(
+    scores: Scores,
+    subjects: Subjects,
+    layer: int,
+    view: CorpusView,
+    vocabulary: Vocabulary,
+    settings: DictionarySettings,
+) -> pl.DataFrame:
+    """The block's entries, by neuron, then sign, without what the bar decides.
 
-    Attributes:
-        layer: block index.
-        signs: 1 where activations are never negative, so that "+" alone has entries; else 2.
-        frequency: share of tokens above the layer's threshold.
-        kurtosis, mean, std: float32 (n,).
-        clusters: groups among the strongest contexts; specialised: bool.
-        specialised_decoy: share of decoys that would count as specialised.
-        sampled: bool.
-        r2, r2_ceiling: float32 (n,), or None where they were not measured.
-        tokens, promoted, suppressed: words per sign and neuron.
-        value, document, position: exemplars, (2, n, k).
-        histogram: int64 (2, n, BINS).
+    Args:
+        scores: of the block.
+        subjects: columns.
+        layer: block.
+        view: of the corpus.
+        vocabulary: of its words.
+        settings: of the dictionary.
     """
+    population, n = scores.population, scores.population.n
+    names = [f"{layer}.{entry % n}{SIGNS[entry // n]}" for entry in range(2 * n)]
+    moments, exemplars = subjects.moments(layer), subjects.exemplars(layer)
+    ids, _ = subjects.promoted(layer, max(1, settings.promoted))
+    promoted, suppressed = (_words(view, side.flatten(0, 1)) for side in (ids[:, 0], ids[:, 1]))
+    groups_E, specialised_E = specialised(subjects.inputs(layer, "train"), population, settings)
+    tokens = [token for side in view.peaks(exemplars.document, exemplars.position, settings.promoted) for token in side]
+    columns: dict[str, Any] = {
+        "layer": [layer] * (2 * n),
+        "neuron": np.tile(np.arange(n), 2),
+        "sign": np.repeat(list(SIGNS), n),
+        "split": [SPLITS[split] for split in scores.split_E.tolist()],
+        "description": scores.texts,
+        "writes": [_written(vocabulary, row) for row in ids[:, 0].flatten(0, 1).tolist()],
+        "label": [""] * (2 * n),
+        "grade": [""] * (2 * n),
+        "passes": [False] * (2 * n),
+        "reason": [""] * (2 * n),
+        "reader": [settings.reader] * (2 * n),
+        "nearest_entry": [names[place] for place in scores.nearest_E.tolist()],
+        "groups": groups_E.numpy(),
+        "specialised": specialised_E.numpy(),
+        "tokens": tokens,
+        "promoted": promoted,
+        "suppressed": suppressed,
+        "exemplar_value": _kept(exemplars.value, exemplars.document),
+        "exemplar_document": _kept(exemplars.document, exemplars.document),
+        "exemplar_position": _kept(exemplars.position, exemplars.document),
+        "histogram": histogram(population.values["train"], moments.mean, moments.variance.sqrt()).tolist(),
+        **unseen(population, subjects.panel("test"), exemplars.value[..., 0].flatten()),
+    }
+    bar_E = torch.full((2 * n,), torch.nan)
+    bar_E[torch.nonzero(scores.split_E == SPLITS.index("A"))[:, 0]] = scores.own_bar
+    numbers = {
+        **{name: scores.test[name] for name in _TEST},
+        "auroc_bar": bar_E,
+        **{name: getattr(scores, name) for name in ("spearman", "r2", "r2_linear")},
+        **dict.fromkeys(("embedding", "detection", "fuzzing", "output_score"), torch.full((2 * n,), torch.nan)),
+        "frequency": moments.frequency.flatten(),
+        **{name: getattr(moments, name).repeat(2) for name in ("kurtosis", "mean")},
+        "std": moments.variance.sqrt().repeat(2),
+    }
+    series = {name: pl.Series(name, value.float().numpy()).fill_nan(None) for name, value in numbers.items()}
+    series |= {name: pl.Series(name, value, dtype=SCHEMA[name], strict=False) for name, value in columns.items()}
+    whole = pl.DataFrame([series[name].cast(SCHEMA[name]) for name in SCHEMA])
+    signs = SIGNS if subjects.signed else SIGNS[:1]
+    return whole.filter(pl.col("sign").is_in(signs)).sort("neuron", pl.col("sign") == SIGNS[1], maintain_order=True)
 
-    layer: int
-    signs: int
-    frequency: Tensor
-    kurtosis: Tensor
-    mean: Tensor
-    std: Tensor
-    clusters: Tensor
-    specialised: Tensor
-    specialised_decoy: float
-    sampled: Tensor
-    r2: Tensor | None
-    r2_ceiling: Tensor | None
-    tokens: Sequence[Sequence[list[str]]]
-    promoted: Sequence[Sequence[list[str]]]
-    suppressed: Sequence[Sequence[list[str]]]
-    value: Tensor
-    document: Tensor
-    position: Tensor
-    histogram: Tensor
+
+def decided(entries: pl.DataFrame, bar: float, min_auroc: float) -> pl.DataFrame:
+    """Entries with what the bar of all blocks decides: who passes, with which grade and label, and why not."""
+    auroc, passes = pl.col("auroc"), (pl.col("auroc") >= max(bar, min_auroc)).fill_null(False)
+    more = (auroc > pl.col("permuted")).fill_null(True) & (auroc > pl.col("last_token")).fill_null(True)
+    grade = pl.lit("")
+    for name, least in GRADES.items():
+        grade = pl.when(auroc >= least).then(pl.lit(name)).otherwise(grade)
+    few, low, under = REASONS
+    why = pl.when(auroc.is_null()).then(pl.lit(few)).when(auroc < min_auroc).then(pl.lit(low)).otherwise(pl.lit(under))
+    return entries.with_columns(
+        passes=passes,
+        grade=pl.when(passes).then(grade).otherwise(pl.lit("")),
+        label=pl.when(passes & more).then(pl.lit(LABELS[1])).when(passes).then(pl.lit(LABELS[0])).otherwise(pl.lit("")),
+        reason=pl.when(passes).then(pl.lit("")).otherwise(why),
+    )
+
+
+def specialised(inputs_MD: Tensor, population: Population, settings: DictionarySettings) -> tuple[Tensor, Tensor]:
+    """Groups among each entry's strongest contexts, and whether there is one that holds most of them; both (E,)."""
+    unit_MD = unit(inputs_MD)
+    unit_MD = unit(unit_MD - unit_MD.mean(0))
+    threshold = pair_threshold(unit_MD, settings.group_quantile, settings.seed)
+    parts = []
+    for part in blocks(len(population.row_EK)):
+        row_eK = population.row_EK[part, : settings.group_top]
+        parts.append(count_groups(components(unit_MD[row_eK.clamp_min(0)], row_eK >= 0, threshold)))
+    count_E, single_E = (torch.cat(found) for found in zip(*parts, strict=True))
+    return count_E, single_E
 
 
 def histogram(value_Mn: Tensor, mean_n: Tensor, std_n: Tensor) -> Tensor:
-    """Counts of sign · (a − mean) / std over `EDGES`, int64 (2, n, BINS); the outer bins take what lies beyond."""
+    """Counts of sign · (a − mean) / std over `EDGES`, int64 (E, BINS); the outer bins take what lies beyond."""
     z_nM = ((value_Mn - mean_n) / std_n.clamp_min(1e-12)).T.contiguous()
     bin_nM = torch.bucketize(z_nM, EDGES[1:-1])
     count_nB = torch.zeros(len(z_nM), BINS, dtype=torch.long).scatter_add_(1, bin_nM, torch.ones_like(bin_nM))
-    return torch.stack([count_nB, count_nB.flip(-1)])
+    return torch.cat([count_nB, count_nB.flip(-1)])
 
 
-def frame(facts: LayerFacts, scores: LayerScores, texts: Sequence[str], origins: Sequence[str]) -> pl.DataFrame:
-    """The layer's entries, by neuron, then sign.
-
-    Args:
-        facts: of the layer.
-        scores: of the layer.
-        texts: all texts that entries choose among.
-        origins: name of each column of candidates.
-    """
-    n = facts.mean.shape[0]
-    shape = facts.clusters.shape
-    chosen = _interleave(scores.text["real"]).tolist()
-    passes = _interleave(scores.verdict.passes.view(shape))
-    candidate = [texts[i] if i >= 0 else "" for i in chosen]
-    share_2n = (scores.report - 0.5) / (scores.baselines["skyline"] - 0.5)
-    share_2n[scores.baselines["skyline"] < AT_CHANCE] = torch.nan
-    columns: dict[str, Any] = {
-        "layer": [facts.layer] * (2 * n),
-        "neuron": np.repeat(np.arange(n), 2),
-        "sign": [*SIGNS] * n,
-        "candidate": candidate,
-        "description": [text if ok else NO_DESCRIPTION for text, ok in zip(candidate, passes.tolist(), strict=True)],
-        "origin": [
-            origins[c] if i >= 0 else "" for c, i in zip(_interleave(scores.column).tolist(), chosen, strict=True)
-        ],
-        "passes": passes.numpy(),
-        "reason": ["" if r < 0 else REASONS[r] for r in _interleave(scores.verdict.reason.view(shape)).tolist()],
-        "clusters": _interleave(facts.clusters).numpy(),
-        "specialised": _interleave(facts.specialised).numpy(),
-        "sampled": _interleave(facts.sampled).numpy(),
-    }
-    numbers = {
-        "fdr": scores.verdict.q.view(shape),
-        "prediction": scores.report,
-        "prediction_decide": scores.decide,
-        "prediction_null": scores.decoy,
-        "prediction_quantile": scores.correlations.quantile,
-        "spearman": scores.correlations.spearman,
-        "spearman_quantile": scores.correlations.spearman_quantile,
-        "share_of_skyline": share_2n,
-        "frequency": facts.frequency,
-        **scores.baselines,
-        **{name: _both(getattr(facts, name), shape) for name in ("kurtosis", "mean", "std", "r2", "r2_ceiling")},
-        **dict.fromkeys(("detection", "fuzzing", "output_score"), torch.full(shape, torch.nan)),
-    }
-    series = {name: _nullable(name, _interleave(value)) for name, value in numbers.items()}
-    lists = {
-        **{name: [item for both in zip(*getattr(facts, name), strict=True) for item in both] for name in _WORDS},
-        "exemplar_value": _rows(facts.value, facts.document),
-        "exemplar_document": _rows(facts.document, facts.document),
-        "exemplar_position": _rows(facts.position, facts.document),
-        "histogram": _interleave(facts.histogram).tolist(),
-    }
-    series |= {name: pl.Series(name, value, dtype=SCHEMA[name]) for name, value in {**columns, **lists}.items()}
-    whole = pl.DataFrame([series[name] for name in SCHEMA])
-    return whole.filter(pl.col("sign").is_in(SIGNS[: facts.signs]))
+def unseen(population: Population, panel: Panel, largest_E: Tensor) -> dict[str, list[list[int]]]:
+    """Windows of test works in which entries fire: the strongest, and those a third and two thirds down the list."""
+    _, first = np.unique(panel.run, return_index=True)
+    starts, ends = torch.from_numpy(first), torch.from_numpy(np.append(first[1:], len(panel)))
+    run_M = torch.repeat_interleave(torch.arange(len(starts)), ends - starts)
+    found: dict[str, list[list[int]]] = {f"unseen_{name}": [] for name in ("document", "start", "peak", "level")}
+    for part in blocks(2 * population.n):
+        entries = torch.arange(part.start, part.stop)
+        value_eM = population.entries("test", entries)
+        peak_eR = torch.full((len(entries), len(starts)), -torch.inf)
+        peak_eR.scatter_reduce_(1, run_M.expand(len(entries), -1), value_eM, "amax")
+        fires_eR = peak_eR > population.threshold_E[entries][:, None]
+        order_eR = torch.where(fires_eR, peak_eR, -torch.inf).argsort(-1, descending=True)
+        scale_e1 = largest_E[entries].clamp_min(1e-12)[:, None]
+        level_eM = (value_eM / scale_e1 * 255).round().clamp(0, 255).byte()
+        for row, count in enumerate(fires_eR.sum(-1).tolist()):
+            runs = (
+                [int(order_eR[row, place]) for place in sorted({i * count // UNSEEN for i in range(UNSEEN)})]
+                if count
+                else []
+            )
+            spans = [(int(starts[run]), int(ends[run])) for run in runs]
+            found["unseen_document"].append([int(panel.document[low]) for low, _ in spans])
+            found["unseen_start"].append([int(panel.position[low]) for low, _ in spans])
+            found["unseen_peak"].append([int(value_eM[row, low:high].argmax()) for low, high in spans])
+            found["unseen_level"].append([level for low, high in spans for level in level_eM[row, low:high].tolist()])
+    return found
 
 
-def summary(facts: LayerFacts, scores: LayerScores, entries: pl.DataFrame, seed: int) -> dict[str, Any]:
-    """The layer's line of `layers.json`; intervals resample neurons, both signs of one together.
-
-    Args:
-        facts: of the layer.
-        scores: of the layer.
-        entries: the layer's frame.
-        seed: of the resamples.
-    """
-    n, shape, signs = facts.mean.shape[0], facts.clusters.shape, facts.signs
-    draw_Rn = torch.randint(n, (RESAMPLES, n), generator=generator(seed, "summary", facts.layer))
-    passes_n = scores.verdict.passes.view(shape)[:signs].float().mean(0)
-    low, high = _interval(passes_n[draw_Rn].mean(1))
-    median_R = scores.report[:signs, draw_Rn].permute(1, 0, 2).flatten(1).nanmedian(1).values
-    median_low, median_high = _interval(median_R)
-    # directions have both signs even where the neurons have one
-    passed = {
-        name: passed if name == ROTATED else passed.view(2, -1)[:signs].flatten()
-        for name, passed in scores.null_passes.items()
-    }
-    nulls = {name: float(found.float().mean()) for name, found in passed.items()}
-    paired = entries.filter(
-        pl.col("verbalized").is_not_null() & pl.col("context_only").is_not_null() & pl.col("sampled")
-    )
-    middle = {name: _median(entries, name) for name in _MEDIANS}
-    return {
-        "layer": facts.layer,
-        "neurons": n,
-        "entries": signs * n,
-        "scored": int(entries["prediction_decide"].is_not_null().sum()),
-        "sampled": int(facts.sampled.sum()),
-        "passing": int(scores.verdict.passes.sum()),
-        "pass_rate": float(passes_n.mean()),
-        "pass_rate_low": low,
-        "pass_rate_high": high,
-        "pass_rate_decoy": nulls.get(NULL),
-        "null": len(passed.get(NULL, ())),
-        "pass_rate_shuffled": nulls["shuffled"],
-        "pass_rate_rotated": nulls.get(ROTATED),
-        "rotated": len(passed.get(ROTATED, ())),
-        **middle,
-        "prediction_low": _finite(median_low),
-        "prediction_high": _finite(median_high),
-        "specialised": float(facts.specialised[:signs].float().mean()),
-        "specialised_decoy": facts.specialised_decoy,
-        "verbalized_sample": _median(paired, "verbalized"),
-        "context_only_sample": _median(paired, "context_only"),
-        "reasons": {name: int((entries["reason"] == name).sum()) for name in REASONS},
-        "origins": dict(sorted(entries.filter("passes")["origin"].value_counts().iter_rows())),
-    }
+def _words(view: CorpusView, ids_Ek: Tensor) -> list[list[str]]:
+    return [[view.word(token) for token in ids] for ids in ids_Ek.tolist()]
 
 
-_WORDS = ("tokens", "promoted", "suppressed")
-_MEDIANS = (
-    "prediction",
-    "prediction_null",
-    "prediction_quantile",
-    "spearman",
-    "skyline",
-    "last_token",
-    "token_list",
-    "shuffled",
-    "share_of_skyline",
-    "kurtosis",
-    "frequency",
-    "r2",
-    "r2_ceiling",
-)
+def _written(vocabulary: Vocabulary, ids: Sequence[int]) -> str:
+    words = [
+        vocabulary.words[w] for w in (int(vocabulary.word_V[i]) for i in ids if i < len(vocabulary.word_V)) if w >= 0
+    ]
+    return phrase_of(list(dict.fromkeys(words))[:WRITTEN])
 
 
-def _interleave(value: Tensor) -> Tensor:
-    """(2, n, …) with "+" first to (2n, …) by neuron, then sign."""
-    return value.transpose(0, 1).flatten(0, 1)
-
-
-def _both(value_n: Tensor | None, shape: torch.Size) -> Tensor:
-    """A neuron's number for both of its signs; NaN where it was not measured."""
-    return torch.full(shape, torch.nan) if value_n is None else value_n.expand(shape)
-
-
-def _nullable(name: str, value: Tensor) -> pl.Series:
-    return pl.Series(name, value.float().numpy()).fill_nan(None).cast(SCHEMA[name])
-
-
-def _rows(value_2nk: Tensor, document_2nk: Tensor) -> list[list[Any]]:
+def _kept(value_2nk: Tensor, document_2nk: Tensor) -> list[list[Any]]:
     """Lists without the places where an entry has fewer exemplars."""
-    rows = zip(_interleave(value_2nk).tolist(), _interleave(document_2nk).tolist(), strict=True)
+    rows = zip(value_2nk.flatten(0, 1).tolist(), document_2nk.flatten(0, 1).tolist(), strict=True)
     return [[v for v, d in zip(values, documents, strict=True) if d >= 0] for values, documents in rows]
-
-
-def _median(entries: pl.DataFrame, name: str) -> float | None:
-    found: Any = entries[name].median()
-    return None if found is None else float(found)
-
-
-def _interval(value_R: Tensor) -> tuple[float, float]:
-    low, high = torch.quantile(value_R.double(), torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-    return low, high
-
-
-def _finite(value: float) -> float | None:
-    return value if np.isfinite(value) else None

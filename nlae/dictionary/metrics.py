@@ -1,105 +1,90 @@
-"""The dictionary in flat numbers: what passes beside what nulls pass, and what the words are worth.
+"""The dictionary in flat numbers, each over neurons B and test works, with its interval over works.
 
-`null_share/*` is the rate at which a null passes over the rate at which entries do: the share of false ones among what
-passes, if every entry were such a null. It has to stay within `null_share/fdr`, the rate that the rule promises; its
-own error is that of a few events, so `pass_count/*` of `pass_tried/*` and the upper end `pass_rate/*_high` stand beside
-it. The null `decoy` went through everything in the neurons' place and set no rule.
+A share is one of *all* entries: what could not be scored does not pass. The headline is the share of neurons that pass
+minus that of rotated ones. Shape suffixes: E entries of neurons B, R resamples of works.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
-import polars as pl
 import torch
-from scipy.special import betaincinv
+from torch import Tensor
 
-from nlae.dictionary.entries import Dictionary
-from nlae.dictionary.summary import pooled
-from nlae.functional.bootstrap import ClusterBootstrap
-from nlae.functional.randomness import derive_seed
+from nlae.functional.bootstrap import MIN_CLUSTERS
 
-# rates at which nulls pass, and what a layer's rate is a rate of
-NULLS = {"decoy": "null", "shuffled": "entries", "rotated": "rotated"}
+Pair = tuple[Tensor, Tensor]
+BASELINES = ("skyline", "last_token", "token_list", "lens", "nearest")
 
 
-def metrics(dictionary: Dictionary, seed: int) -> dict[str, float]:
-    """The dictionary in flat numbers; medians are over scored entries, the interval is over neurons (30 at least)."""
-    table, lines = dictionary.overview, dictionary.layers
-    scored = table.filter(pl.col("prediction_decide").is_not_null())
-    sampled = scored.filter(pl.col("verbalized").is_not_null() & pl.col("context_only").is_not_null())
-    nulls = {name: pooled(lines, f"pass_rate_{name}", weight) for name, weight in NULLS.items()}
-    found: dict[str, float | None] = {
-        "entries": float(len(table)),
-        "scored": float(len(scored)),
-        "passing": float(table["passes"].sum()),
-        "pass_rate": _mean(table, "passes"),
-        "specialised": _mean(table, "specialised"),
-        "specialised/decoy": pooled(lines, "specialised_decoy"),
-        **{f"pass_rate/{name}": rate for name, rate in nulls.items()},
-        **_null_shares(table, nulls, dictionary.facts),
-        **_null_counts(lines),
-        **{
-            name: _median(scored, name)
-            for name in ("prediction", "prediction_quantile", "spearman", "share_of_skyline")
-        },
-        **{f"prediction/{name}": _median(scored, name) for name in ("skyline", "last_token", "token_list", "shuffled")},
-        "prediction/decoy": _median(scored, "prediction_null"),
-        "sample/entries": float(table["sampled"].sum()),
-        "sample/verbalized": _median(sampled, "verbalized"),
-        "sample/context_only": _median(sampled, "context_only"),
-        **{name: _median(table, name) for name in ("r2", "r2_ceiling")},
-    }
-    if len(sampled):
-        gain = torch.from_numpy((sampled["verbalized"] - sampled["context_only"]).to_numpy().copy()).double()
-        found["sample/gain"] = float(gain.mean())
-        # both signs of a neuron are one draw
-        neurons = sampled.select("layer", "neuron").rows()
-        if interval := ClusterBootstrap(neurons, derive_seed(seed, "gain"), 1000).mean(gain):
-            found["sample/gain_low"], found["sample/gain_high"] = interval
-    return {name: float(value) for name, value in found.items() if value is not None}
+@dataclass(frozen=True)
+class Reported:
+    """AUROC of neurons B on test works, by name: float32 (E,) as measured and (E, R) under resampled works.
 
-
-def _null_shares(
-    table: pl.DataFrame, nulls: Mapping[str, float | None], facts: Mapping[str, Any]
-) -> dict[str, float | None]:
-    """How a null's rate compares with the entries' own; left out where nothing passes."""
-    rate = _mean(table, "passes")
-    if not rate:
-        return {}
-    found = {f"null_share/{name}": nulls[name] for name in ("decoy", "shuffled")}
-    shares = {name: None if value is None else value / rate for name, value in found.items()}
-    return {**shares, "null_share/fdr": facts.get("fdr")}
-
-
-def _null_counts(lines: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
-    """How many of a null were tried and passed, and how high its rate may be at most."""
-    found: dict[str, float | None] = {}
-    for name, weight in NULLS.items():
-        rows = [(row[f"pass_rate_{name}"], row[weight]) for row in lines if row.get(f"pass_rate_{name}") is not None]
-        tried = sum(int(count) for _, count in rows)
-        if tried:
-            passed = sum(round(rate * count) for rate, count in rows)
-            found[f"pass_count/{name}"], found[f"pass_tried/{name}"] = float(passed), float(tried)
-            found[f"pass_rate/{name}_high"] = upper_end(passed, tried)
-    return found
-
-
-def upper_end(successes: int, trials: int) -> float:
-    """Upper end of the exact 95 % interval of a share, two-sided (Clopper and Pearson); rows count as independent.
-
-    Not `functional.bootstrap.wilson`, which covers 95 % only on average: of nulls hardly any pass, often none, and
-    there the upper end has to be one that is guaranteed.
+    Attributes:
+        measured: `auroc`, `mismatched`, `nearest`, the baselines, and `rotated` where there are any.
+        resampled: the same.
+        works: source works of the test panel; with fewer than 30 there are no intervals.
     """
-    return 1.0 if successes == trials else float(betaincinv(successes + 1, trials - successes, 0.975))
+
+    measured: Mapping[str, Tensor]
+    resampled: Mapping[str, Tensor]
+    works: int
+
+    def figure(self, of: Callable[[Mapping[str, Tensor]], Tensor], name: str) -> dict[str, float]:
+        """A figure with its interval; nothing where it cannot be told.
+
+        Args:
+            of: AUROC by name, entries in the first dimension -> the figure, over that dimension.
+            name: of the figure.
+        """
+        value = float(of({key: value[:, None] for key, value in self.measured.items()})[0])
+        if value != value:
+            return {}
+        flat = {name: value}
+        drawn_R = of(self.resampled)
+        drawn_R = drawn_R[drawn_R.isfinite()]
+        if self.works >= MIN_CLUSTERS and len(drawn_R):
+            low, high = torch.quantile(drawn_R.double(), torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+            flat |= {f"{name}_low": low, f"{name}_high": high}
+        return flat
 
 
-def _mean(table: pl.DataFrame, name: str) -> float | None:
-    value: Any = table[name].mean()
-    return None if value is None else float(value)
+def figures(reported: Reported, bar: float, reader: str) -> dict[str, float]:
+    """All figures that AUROC and a bar give.
+
+    Args:
+        reported: AUROC of neurons B.
+        bar: lowest AUROC that passes.
+        reader: name that the figures of the words begin with.
+    """
+    rotated = "rotated" in reported.measured
+    flat = reported.figure(lambda of: share(of["auroc"], bar), f"{reader}/pass_share")
+    if rotated:
+        flat |= reported.figure(lambda of: share(of["rotated"], bar), f"{reader}/rotated_share")
+        flat |= reported.figure(lambda of: share(of["auroc"], bar) - share(of["rotated"], bar), f"{reader}/headline")
+        flat |= reported.figure(lambda of: middle(of["rotated"]), "rotated/median_auroc")
+    flat |= reported.figure(lambda of: share(of["mismatched"], bar) / share(of["auroc"], bar), f"{reader}/false_share")
+    flat |= reported.figure(lambda of: beats(of["auroc"], of["nearest"]), f"{reader}/beats_nearest")
+    flat |= reported.figure(lambda of: middle(of["auroc"]), f"{reader}/median_auroc")
+    flat |= reported.figure(lambda of: middle(of["mismatched"]), "mismatched/median_auroc")
+    for name in BASELINES:
+        flat |= reported.figure(lambda of, name=name: middle(of[name]), f"{name}/median_auroc")
+    return flat
 
 
-def _median(table: pl.DataFrame, name: str) -> float | None:
-    value: Any = table[name].median()
-    return None if value is None else float(value)
+def share(area: Tensor, bar: float) -> Tensor:
+    """Share of all entries that reach the bar, over the first dimension."""
+    return (area >= bar).double().mean(0)
+
+
+def beats(own: Tensor, other: Tensor) -> Tensor:
+    """Share of scored entries whose own words do better than others', over the first dimension."""
+    known = ~own.isnan() & ~other.isnan()
+    return (known & (own > other)).double().sum(0) / known.sum(0)
+
+
+def middle(area: Tensor) -> Tensor:
+    """Median over scored entries, over the first dimension."""
+    return area.double().nanmedian(0).values

@@ -8,79 +8,64 @@ from typing import Any
 
 from nlae.errors import NlaeError
 
-OWN = ("with", "without", "write", "context")
-CONTEXTS_AT = ("mlp_in", "mlp_neurons")
+READERS = ("bag",)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DictionarySettings:
-    """What is described, how much is spent on it, and what an entry must show to pass.
+    """What is described, what is tried for each block, and what an entry must show to pass.
 
     Attributes:
-        autoencoder: option of the group `site` that the autoencoder is trained on, taken where no site is typed.
         layers: blocks that get entries; None is all of them.
-        directions: a SAELens folder or a file of directions that get entries in place of neurons; the autoencoder must
-            be trained at their site.
+        directions: a SAELens folder or a file of directions that get entries in place of neurons.
+        reader: what turns words into a vector; `bag` is a ridge over their token embeddings.
         scan: settings of the stage `scan`.
-        contexts_per_layer: contexts that are verbalised once and shared by all entries of the layer.
-        contexts_at: where contexts are put into words: at the layer's MLP input, or at its neurons. What is done to a
-            neuron, and held-out contexts for per-neuron R², is always put into words at the neurons.
-        candidates: shared texts that an entry chooses among; at most as many texts of a sampled entry stand on
-            either side of the comparison of the autoencoder with key words.
-        sample: neurons, spread over layers and frequencies, that get candidates of their own.
-        both_signs: whether both signs of these do; else one of each, drawn.
-        own: kinds of candidates that these get: `with`, `without` and `write` are written, `context` is not.
-        temperature: of the verbalizer; 0 is greedy.
-        batch_size: texts written at once; what a kill loses at most.
-        neutral: text whose reading stands for "nothing in particular"; None takes the mean reading of the layer's
-            shared texts, which has their form and leaves what they have in common out.
-        word_limit: words of a context-only text at most.
-        window: tokens before an exemplar's peak that context-only texts are made from.
-        rotated: random orthogonal directions and permuted neurons per layer, as many of each, as nulls.
-        active_quantile: an entry is active above this quantile of its own training activations.
-        min_passages: entries active in fewer passages of a panel are not scored there.
-        cluster_top: strongest contexts that are grouped.
-        cluster_quantile: contexts are joined when more alike than this share of random pairs.
-        fdr, min_auroc, min_margin: an entry passes at this q-value, AUROC, and distance above the last-token table.
-        readable_rows: held-out contexts per layer that are written and rebuilt for per-neuron R²; 0 leaves it out, and
-            the linear ceiling on the same contexts.
+        exemplars: strongest contexts of the training panel, one per passage, that words and vectors come from.
+        window: tokens before a context whose words count as near.
+        tokens: of a description at most.
+        shrinkage, penalty, weights: tried for each block, and chosen on the selection works: of the whitening, of the
+            ridge, and of the words (fired on, before, near).
+        active_quantile: an entry fires above this quantile of its own training activations.
+        min_contexts: entries that fire in fewer contexts of a panel are not scored there.
+        min_auroc, max_false: what the bar keeps to; see `score.bar`.
+        rotated: whether the same is done for a random rotation of each block's neurons, the null of the headline.
+        group_top, group_quantile: strongest contexts that are grouped, and joined when more alike than this share of
+            random pairs.
         promoted: tokens shown per entry that its write direction raises and lowers most.
-        teacher: a language model (`openai`, `anthropic` or `local`) whose descriptions of exemplars are candidates too;
-            None asks nobody.
+        resamples: of the bootstrap over works.
+        embedding: a sentence-embedding judge of neurons B; None leaves it out.
+        teacher: a language model whose descriptions of exemplars are candidates too; None asks nobody.
+        taught: entries that are described by it, drawn at random over all blocks.
         judge: who says from descriptions alone where entries fire; None leaves detection and fuzzing out.
-        judged: sampled entries that are judged, over layers and frequencies, whether they pass or not.
+        judged: entries of neurons B that are judged, whether they pass or not.
         judging: settings of the judging.
-        steered: sampled entries that are steered with; 0 leaves output scores out.
+        steered: of those, how many are steered with; 0 leaves output scores out.
         steering: settings of the steering.
-        seed: of samples, nulls, decoys, judging, steering and bootstrap.
+        seed: of rotations, mismatches, panels, judging, steering and bootstrap.
     """
 
-    autoencoder: str = "mixture"
     layers: Sequence[int] | None = None
     directions: str | None = None
+    reader: str = "bag"
     scan: Any = None
-    contexts_per_layer: int = 200
-    contexts_at: str = "mlp_in"
-    candidates: int = 4
-    sample: int = 1500
-    both_signs: bool = False
-    own: Sequence[str] = OWN
-    temperature: float = 0.0
-    batch_size: int = 64
-    neutral: str | None = "Some text."
-    word_limit: int = 20
+    exemplars: int = 32
     window: int = 24
-    rotated: int = 64
+    tokens: int = 20
+    shrinkage: Sequence[float] = (0.1, 0.3)
+    penalty: Sequence[float] = (30.0, 100.0)
+    weights: Sequence[Sequence[float]] = ((1.0, 1.0, 1.0), (1.0, 0.5, 0.5))
     active_quantile: float = 0.99
-    min_passages: int = 8
-    cluster_top: int = 16
-    cluster_quantile: float = 0.99
-    fdr: float = 0.05
+    min_contexts: int = 20
     min_auroc: float = 0.7
-    min_margin: float = 0.05
-    readable_rows: int = 64
+    max_false: float = 0.05
+    rotated: bool = True
+    group_top: int = 16
+    group_quantile: float = 0.99
     promoted: int = 8
+    resamples: int = 200
+    embedding: Any = None
     teacher: Any = None
+    taught: int = 200
     judge: Any = None
     judged: int = 300
     judging: Any = None
@@ -90,30 +75,29 @@ class DictionarySettings:
 
     def __post_init__(self) -> None:
         """Refuse settings that no dictionary can satisfy."""
-        for name in (
-            "contexts_per_layer",
-            "candidates",
-            "batch_size",
-            "min_passages",
-            "cluster_top",
-            "word_limit",
-            "window",
-        ):
+        for name in ("exemplars", "window", "tokens", "min_contexts", "group_top", "resamples"):
             if getattr(self, name) < 1:
                 raise NlaeError(f"dictionary.{name}={getattr(self, name)} must be at least 1")
-        if self.contexts_at not in CONTEXTS_AT:
-            raise NlaeError(f"dictionary.contexts_at={self.contexts_at} must be one of {', '.join(CONTEXTS_AT)}")
-        for name in ("sample", "rotated", "readable_rows", "promoted", "temperature", "judged", "steered"):
+        for name in ("promoted", "judged", "steered", "taught"):
             if getattr(self, name) < 0:
                 raise NlaeError(f"dictionary.{name}={getattr(self, name)} must not be negative")
-        if self.readable_rows == 1:
-            raise NlaeError("dictionary.readable_rows=1: take 0, or 2 at least: one row has no other to fit on")
-        for name in ("active_quantile", "cluster_quantile", "fdr", "min_auroc", "min_margin"):
+        for name in ("active_quantile", "group_quantile", "min_auroc", "max_false"):
             if not 0 <= getattr(self, name) < 1:
                 raise NlaeError(f"dictionary.{name}={getattr(self, name)} must lie in [0, 1)")
-        for kind in self.own:
-            if kind not in OWN:
-                raise NlaeError(f"dictionary.own holds {kind}: unknown; choose among {', '.join(OWN)}")
+        if self.reader not in READERS:
+            raise NlaeError(f"dictionary.reader={self.reader}: unknown; choose among {', '.join(READERS)}")
+        for name in ("shrinkage", "penalty", "weights"):
+            if not len(getattr(self, name)):
+                raise NlaeError(f"dictionary.{name} is empty: name one value at least to try")
+        if not all(0 < value <= 1 for value in self.shrinkage):
+            raise NlaeError(f"dictionary.shrinkage={list(self.shrinkage)}: each must lie in (0, 1]")
+        if not all(value > 0 for value in self.penalty):
+            raise NlaeError(f"dictionary.penalty={list(self.penalty)}: each must be above 0")
+        if not all(len(row) == 3 and min(row) >= 0 and max(row) > 0 for row in self.weights):
+            raise NlaeError("dictionary.weights: each is three numbers, of words fired on, before and near, not all 0")
+        self._check_subjects()
+
+    def _check_subjects(self) -> None:
         if self.directions is not None and self.layers is not None:
             raise NlaeError(
                 "dictionary.directions and dictionary.layers are both set: drop one, as directions live at one site"
@@ -123,7 +107,5 @@ class DictionarySettings:
                 "dictionary.directions is set, but only neurons are judged and steered with: take dictionary=default, "
                 "dictionary.steered=0"
             )
-        if self.neutral is not None and not self.neutral.strip():
-            raise NlaeError("dictionary.neutral is empty: the reconstructor must have something to read")
         if self.layers is not None and len(set(self.layers)) != len(self.layers):
             raise NlaeError(f"dictionary.layers={list(self.layers)} names a layer twice")

@@ -21,7 +21,7 @@ KEYS = {
     "reinforce": ("objective.reinforce.micro_tokens", "rollout.batch_size"),
     "evaluate": ("evaluation.batch_size",),
     "scan": ("dictionary.scan.window_tokens",),
-    "dictionary": ("dictionary.batch_size", "dictionary.judge.batch_size"),
+    "dictionary": ("dictionary.judge.batch_size",),
     "explain": ("explain.batch_size",),
 }
 ANEW = {"scan"}  # its state stands between two windows of one size

@@ -90,7 +90,7 @@ class Plan:
             asks = teacher.endswith("ContextTeacher")
             return self.outside(name.removeprefix("teacher_")) if asks else ""
         if name == DICTIONARY:
-            found = finished_dictionary(self._root, self.autoencoder)
+            found = finished_dictionary(self._root, {"scan": self.artifact("scan").fingerprint})
             return "" if found is None else found.name
         if name == "directions":
             given = pick(self.config, "dictionary.directions")
@@ -160,13 +160,6 @@ class Plan:
     @property
     def _root(self) -> Path:
         return Path(self.config["paths"]["artifacts"]).expanduser().absolute()
-
-    @property
-    def autoencoder(self) -> dict[str, str]:
-        """The trained stage that is measured, or `subject` for a given checkpoint, and its fingerprint."""
-        if self.checkpoint is not None:
-            return {SUBJECT: self.checkpoint_hash}
-        return {self.subject: self.artifact(self.subject).fingerprint}
 
     def order(self, goal: str) -> list[str]:
         """Stages to bring up to date for `goal`, parents first.

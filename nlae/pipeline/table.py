@@ -58,9 +58,7 @@ STAGES: dict[str, Stage] = {
     ),
     "scan": Stage(("corpus",), ("dictionary.scan", "dictionary.seed"), ("target", "dtype")),
     "dictionary": Stage(
-        ("corpus", "scan", SUBJECT),
-        ("dictionary", "prompt.max_tokens", "trainer.precision"),
-        ("target", "dtype", "directions"),
+        ("corpus", "scan"), ("dictionary", "trainer.precision"), ("target", "dtype", "directions")
     ),
     "report": Stage(("corpus", "extract", "describe", SUBJECT, "evaluate"), ("report",), ("dictionary",)),
 }

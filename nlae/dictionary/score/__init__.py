@@ -1,1 +1,1 @@
-"""How well words predict when a neuron fires, and how much of that chance alone would have given: pure functions."""
+"""How well words predict when an entry fires, and how much of that chance alone would have given: pure functions."""

@@ -1,0 +1,349 @@
+"""One block from panels to scores: words for its entries and for its nulls, and how well all of them predict.
+
+Words are chosen on `select`; `bar` gives what the bar of all blocks is set on; what is reported comes from `test`.
+Everything a block needs is made here and freed with it. Shape suffixes: E entries, M contexts, R resamples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nlae.dictionary.describing import (
+    MOST,
+    Candidate,
+    Described,
+    Words,
+    best,
+    describe,
+    pick,
+    pursued_words,
+    vectors,
+)
+from nlae.dictionary.population import TRAINED, A, B, Population, blocks, splits
+from nlae.dictionary.score.correlation import linear_r2, r2, spearman
+from nlae.dictionary.score.last_token import LastToken
+from nlae.dictionary.score.trials import Predict, Trials
+from nlae.dictionary.space import Spectrum
+from nlae.dictionary.subjects import Subjects
+from nlae.dictionary.words.picking import Picked, leading, within
+from nlae.dictionary.words.phrase import render
+from nlae.functional.bootstrap import ClusterBootstrap
+from nlae.functional.randomness import generator
+from nlae.functional.scaling import unit
+
+ROLES = ("train", "select", "bar", "test")
+LISTED = 8  # words of a token list, and of the unembedding
+SAMPLE = 4000  # contexts that rank correlations are taken over
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What was measured of one block; tensors have one place per entry, NaN where it was not scored.
+
+    Attributes:
+        population: the block's columns, with all their activations.
+        described: their words.
+        texts: the chosen words of every entry.
+        split_E: split of each entry.
+        test: name -> AUROC on test works.
+        own_bar, mismatched_bar: AUROC on the bar's works; neurons A alone.
+        nearest_E: entry whose words are nearest.
+        mismatched_E: entry whose words each one of neurons B was given, −1 for others.
+        token_lists: tokens that each entry fires on, as a text.
+        lens: the words of the unembedding, as a text.
+        spearman, r2, r2_linear: of the activation, on test works.
+        resampled: name -> AUROC under resampled works, float32 (entries of neurons B, R).
+        rotated: AUROC of the rotated neurons' words on test works, of neurons B; empty where there are none.
+        rotated_population: what was rotated, if anything.
+    """
+
+    population: Population
+    described: Described
+    texts: list[str]
+    split_E: Tensor
+    test: Mapping[str, Tensor]
+    own_bar: Tensor
+    mismatched_bar: Tensor
+    nearest_E: Tensor
+    mismatched_E: Tensor
+    token_lists: list[str]
+    lens: list[str]
+    spearman: Tensor
+    r2: Tensor
+    r2_linear: Tensor
+    resampled: Mapping[str, Tensor]
+    rotated: Tensor
+    rotated_population: Population | None = field(default=None)
+
+
+def score_block(
+    words: Words,
+    subjects: Subjects,
+    layer: int,
+    bootstrap: ClusterBootstrap,
+    taught: Callable[[Population], Mapping[int, str]] | None = None,
+) -> Scores:
+    """Describe and score all entries of one block, and its nulls.
+
+    Args:
+        words: what all blocks share.
+        subjects: columns and their inputs.
+        layer: block.
+        bootstrap: over the works of the test panel's contexts.
+        taught: descriptions by a teacher, by entry, given the block's population.
+    """
+    settings = words.settings
+    inputs = {role: subjects.inputs(layer, role) for role in ROLES}
+    values = {role: subjects.activations(layer, inputs_MD) for role, inputs_MD in inputs.items()}
+    document_M = torch.from_numpy(np.ascontiguousarray(subjects.panel("train").document))
+    population = Population.of(values, document_M, settings.exemplars, settings.active_quantile)
+    split_E = splits(layer, population.n).repeat(2)
+    run = _Run(words, subjects, layer, inputs, Spectrum.of(inputs["train"]), split_E, bootstrap)
+    described = run.describe(population, None if taught is None else taught(population))
+    everything = torch.arange(len(split_E))
+    trials = {
+        "test": run.trials(population, "test", everything),
+        "bar": run.trials(population, "bar", torch.nonzero(split_E == A)[:, 0]),
+    }
+    rotated, turned = torch.zeros(0), None
+    resampled: dict[str, Tensor] = {}
+    if settings.rotated:
+        turned = population.rotated(settings.seed, layer, document_M, settings.exemplars, settings.active_quantile)
+        rotated, resampled["rotated"] = run.rotated(turned)
+    return _scored(run, population, described, trials, rotated, turned, resampled)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What the steps of one block share."""
+
+    words: Words
+    subjects: Subjects
+    layer: int
+    inputs: Mapping[str, Tensor]
+    spectrum: Spectrum
+    split_E: Tensor
+    bootstrap: ClusterBootstrap
+
+    def trials(self, population: Population, role: str, entries: Tensor) -> Trials:
+        settings = self.words.settings
+        return Trials.draw(
+            lambda some: population.fires(role, some),
+            entries,
+            len(self.inputs[role]),
+            settings.min_contexts,
+            settings.seed,
+        )
+
+    def describe(self, population: Population, taught: Mapping[int, str] | None = None) -> Described:
+        select = self.trials(population, "select", torch.arange(len(self.split_E)))
+        return describe(
+            self.words,
+            population,
+            self.spectrum,
+            self.inputs,
+            select,
+            self.split_E == TRAINED,
+            self.split_E == A,
+            taught,
+        )
+
+    def rotated(self, turned: Population) -> tuple[Tensor, Tensor]:
+        """AUROC of rotated neurons B on test works, and under resampled works."""
+        described = self.describe(turned)
+        places = torch.nonzero(self.split_E == B)[:, 0]
+        trials = self.trials(turned, "test", places)
+        said = _reading(described.reading_ED[places], described.space(self.inputs["test"]))
+        return trials.auroc(said), self.resampled(trials, said)
+
+    def resampled(self, trials: Trials, predict: Predict) -> Tensor:
+        return trials.resampled(predict, self.bootstrap.weight_RC, self.bootstrap.cluster_N)
+
+    def mismatched(
+        self, population: Population, described: Described, places: Tensor, name: str
+    ) -> tuple[Tensor, Tensor]:
+        """Another neuron's entry for each of some entries, and what the best of its words reads as for them."""
+        n, source = population.n, generator(self.words.settings.seed, "mismatched", self.layer, name)
+        step = torch.randint(1, max(2, n), places.shape, generator=source)
+        signs = 2 if self.subjects.signed else 1
+        donor = (places % n + step) % n + n * torch.randint(signs, places.shape, generator=source)
+        select = self.trials(population, "select", places)
+        select_MD = described.space(self.inputs["select"])
+        kind = best(described.candidates, described.readings, select, select_MD, donor)
+        return donor, pick(described.readings, kind, donor)
+
+
+def _scored(
+    run: _Run,
+    population: Population,
+    described: Described,
+    trials: Mapping[str, Trials],
+    rotated: Tensor,
+    turned: Population | None,
+    resampled: dict[str, Tensor],
+) -> Scores:
+    words, vocabulary = run.words, run.words.vocabulary
+    own_ED = described.reading_ED
+    contexts = {role: described.space(run.inputs[role]) for role in ("bar", "test", "select")}
+    missing_E = described.kind_E < 0
+    lists = _listed(leading(words.bags, population.row_EK, {"peaks": LISTED, "before": 1, "near": 1}), words)
+    ids, _ = run.subjects.promoted(run.layer, LISTED)
+    lens = _listed(_as_words(ids[:, 0].flatten(0, 1), words), words)
+    in_a, in_b = (torch.nonzero(run.split_E == split)[:, 0] for split in (A, B))
+    donor_b, stranger_b = run.mismatched(population, described, in_b, "test")
+    _, stranger_a = run.mismatched(population, described, in_a, "bar")
+    nearest_E = nearest(own_ED, population.n, missing_E, run.subjects.signed)
+    said = {
+        "auroc": _reading(own_ED, contexts["test"]),
+        "nearest": _reading(own_ED[nearest_E], contexts["test"]),
+        "permuted": _reading(permuted(run, population, described), contexts["test"]),
+        "token_list": _reading(described.reader.read(lists.feature_EF), contexts["test"]),
+        "lens": _reading(described.reader.read(lens.feature_EF), contexts["test"]),
+        "skyline": _reading(described.vector_ED, contexts["test"]),
+        "last_token": _table(run, population),
+    }
+    test = {name: trials["test"].auroc(predict) for name, predict in said.items()}
+    test["auroc"] = torch.where(missing_E, torch.nan, test["auroc"])
+    test["lens"] = torch.where(lens.known_E, test["lens"], torch.nan)
+    of_b = trials["test"][in_b]
+    strangers = _reading(stranger_b, contexts["test"])
+    test["mismatched"] = torch.full_like(test["auroc"], torch.nan).index_copy(0, in_b, of_b.auroc(strangers))
+    resampled["mismatched"] = run.resampled(of_b, strangers)
+    for name, predict in said.items():
+        if name != "permuted":
+            resampled[name] = run.resampled(of_b, lambda places, predict=predict: predict(in_b[places]))
+    resampled["auroc"][missing_E[in_b]] = torch.nan
+    own_a = trials["bar"].auroc(_reading(own_ED[in_a], contexts["bar"]))
+    return Scores(
+        population=population,
+        described=described,
+        texts=[described.text(entry, vocabulary) for entry in range(len(missing_E))],
+        split_E=run.split_E,
+        test=test,
+        own_bar=torch.where(missing_E[in_a], torch.nan, own_a),
+        mismatched_bar=trials["bar"].auroc(_reading(stranger_a, contexts["bar"])),
+        nearest_E=nearest_E,
+        mismatched_E=torch.full_like(nearest_E, -1).index_copy(0, in_b, donor_b),
+        token_lists=[lists.text(entry, vocabulary) for entry in range(len(missing_E))],
+        lens=[lens.text(entry, vocabulary) for entry in range(len(missing_E))],
+        **_strength(population, own_ED, contexts, missing_E),
+        r2_linear=_linear(run, population, described),
+        resampled=resampled,
+        rotated=rotated,
+        rotated_population=turned,
+    )
+
+
+def nearest(reading_ED: Tensor, n: int, missing_E: Tensor, signed: bool) -> Tensor:
+    """The entry of another neuron whose reading is most alike, int64 (E,)."""
+    unit_ED = unit(reading_ED)
+    out_E = torch.zeros(len(unit_ED), dtype=torch.long)
+    barred_E = missing_E.clone()
+    if not signed:
+        barred_E[n:] = True
+    for part in blocks(len(unit_ED)):
+        cosine_eE = unit_ED[part] @ unit_ED.T
+        cosine_eE[:, barred_E] = -torch.inf
+        place_e = torch.arange(part.start, part.stop)
+        for own in (place_e % n, place_e % n + n):
+            cosine_eE[torch.arange(len(place_e)), own] = -torch.inf
+        out_E[part] = cosine_eE.argmax(-1)
+    return out_E
+
+
+def permuted(run: _Run, population: Population, described: Described) -> Tensor:
+    """Readings of what would be said if each exemplar were another context with the same last token, (E, D).
+
+    What is left is what the token tells; words are chosen as the entry's own are, the best on `select`.
+    """
+    words, panel = run.words, run.subjects.panel("train")
+    row_EK = same_token(population.row_EK, torch.from_numpy(panel.token_id), words.settings.seed)
+    vector_ED = vectors(described.space(run.inputs["train"]), row_EK)
+    vocabulary = words.vocabulary
+    candidates = {
+        "counted": Candidate.of(
+            vocabulary, within(leading(words.bags, row_EK, MOST), vocabulary, words.settings.tokens)
+        ),
+        "pursued": Candidate.of(vocabulary, pursued_words(words, described.reader, row_EK, vector_ED)),
+    }
+    readings = {kind: described.reader.read(candidate.feature_EF) for kind, candidate in candidates.items()}
+    select = run.trials(population, "select", torch.arange(len(row_EK)))
+    kind_E = best(candidates, readings, select, described.space(run.inputs["select"]))
+    return pick(readings, kind_E)
+
+
+def same_token(row_EK: Tensor, token_M: Tensor, seed: int) -> Tensor:
+    """For each context a random one with the same last token, int64 (E, K); −1 stays."""
+    order_M = token_M.argsort(stable=True)
+    sorted_M = token_M[order_M].contiguous()
+    token_EK = token_M[row_EK.clamp_min(0)]
+    first_EK, after_EK = (torch.searchsorted(sorted_M, token_EK, right=right) for right in (False, True))
+    drawn_EK = torch.rand(row_EK.shape, generator=generator(seed, "same token"), dtype=torch.float64)
+    place_EK = first_EK + (drawn_EK * (after_EK - first_EK)).long()
+    return torch.where(row_EK >= 0, order_M[place_EK.clamp_max(len(order_M) - 1)], -1)
+
+
+def _reading(reading_ED: Tensor, context_MD: Tensor) -> Predict:
+    """Predictions of given readings on given contexts."""
+    return lambda places: reading_ED[places] @ context_MD.T
+
+
+def _table(run: _Run, population: Population) -> Predict:
+    """Predictions of the last-token table on the test panel."""
+    train, test = (torch.from_numpy(run.subjects.panel(role).token_id) for role in ("train", "test"))
+    table = LastToken(train, int(max(train.max(), test.max())) + 1)
+
+    def predict(places: Tensor) -> Tensor:
+        said = table.predict(population.values["train"][:, places % population.n], test)
+        return torch.where(places < population.n, 1.0, -1.0)[:, None] * said
+
+    return predict
+
+
+def _listed(picked: Picked, words: Words) -> Candidate:
+    """The words fired on alone."""
+    none = {slot: torch.full_like(word_EK, -1) for slot, word_EK in picked.word.items()}
+    return Candidate.of(words.vocabulary, Picked({**none, "peaks": picked.word["peaks"]}))
+
+
+def _as_words(ids_Ek: Tensor, words: Words) -> Picked:
+    """Tokens as words fired on; those that the corpus does not have are left out."""
+    table = torch.from_numpy(words.vocabulary.word_V)
+    word_Ek = table[ids_Ek.clamp_max(len(table) - 1)] if ids_Ek.shape[1] else torch.full((len(ids_Ek), 1), -1)
+    none = torch.full((len(ids_Ek), 1), -1)
+    return Picked({"peaks": word_Ek, "before": none, "near": none})
+
+
+def phrase_of(tokens: list[str]) -> str:
+    """A plain list of words."""
+    from nlae.dictionary.words.phrase import Phrase
+
+    return render(Phrase(near=tuple(tokens))).removeprefix("near ")
+
+
+def _strength(
+    population: Population, own_ED: Tensor, contexts: Mapping[str, Tensor], missing_E: Tensor
+) -> dict[str, Tensor]:
+    """How far the words tell how strongly entries fire."""
+    rho_E, r2_E = torch.full((len(own_ED),), torch.nan), torch.full((len(own_ED),), torch.nan)
+    rows = {role: torch.linspace(0, len(x) - 1, min(SAMPLE, len(x))).long() for role, x in contexts.items()}
+    for part in blocks(len(own_ED)):
+        entries = torch.arange(part.start, part.stop)
+        said, true = (
+            {role: own_ED[part] @ contexts[role][rows[role]].T for role in ("select", "test")},
+            {role: population.entries(role, entries)[:, rows[role]] for role in ("select", "test")},
+        )
+        rho_E[part] = spearman(said["test"], true["test"])
+        r2_E[part] = r2(said["test"], true["test"], said["select"], true["select"])
+    return {name: torch.where(missing_E, torch.nan, value) for name, value in (("spearman", rho_E), ("r2", r2_E))}
+
+
+def _linear(run: _Run, population: Population, described: Described) -> Tensor:
+    """R² of the best linear reading for both signs of every column, (E,)."""
+    train_MD, test_MD = (described.space(run.inputs[role]) for role in ("train", "test"))
+    return linear_r2(train_MD, population.values["train"], test_MD, population.values["test"]).repeat(2)

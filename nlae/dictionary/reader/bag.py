@@ -1,0 +1,94 @@
+"""The reader `bag`: a ridge regression from the token embeddings of a description to the vector of what it describes.
+
+A description is three sums of embeddings: of what is fired on, of what stands before, and of words nearby, each with a
+weight. Fitted on entries of trained neurons alone; readings have their mean over these taken off, so that what all
+descriptions have in common says nothing. Shape suffixes: E entries, K words of a list, F features, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nlae.dictionary.words.bags import SLOTS
+from nlae.dictionary.words.phrase import parse
+from nlae.dictionary.words.picking import Picked
+from nlae.dictionary.words.vocabulary import Vocabulary
+
+NAME = "bag"
+
+
+def features(picked: Picked, vocabulary: Vocabulary) -> Tensor:
+    """Sums of embeddings by slot, one behind the other, float32 (E, F)."""
+    parts = []
+    padded_WD = torch.cat([vocabulary.embedding_WD, torch.zeros(1, vocabulary.width)])
+    for slot in SLOTS:
+        word_EK = picked.word[slot]
+        place_EK = torch.where(word_EK >= 0, word_EK, len(vocabulary))
+        parts.append(torch.nn.functional.embedding_bag(place_EK, padded_WD, mode="sum"))
+    return torch.cat(parts, 1)
+
+
+def text_features(texts: Sequence[str], vocabulary: Vocabulary) -> Tensor:
+    """As `features`, of any texts: what is shown is what is read; several phrases in one text are added up."""
+    rows = []
+    for text in texts:
+        row_F = torch.zeros(len(SLOTS) * vocabulary.width)
+        for phrase in parse(text):
+            row_F += torch.cat([vocabulary.embed(words) for words in phrase])
+        rows.append(row_F)
+    return torch.stack(rows) if rows else torch.zeros(0, len(SLOTS) * vocabulary.width)
+
+
+@dataclass(frozen=True)
+class Bag:
+    """A fitted reader.
+
+    Attributes:
+        map_FD: features to vectors, the weights of the slots included, float32.
+        mean_D: mean answer over the descriptions it was fitted on.
+    """
+
+    map_FD: Tensor
+    mean_D: Tensor
+
+    def read(self, feature_EF: Tensor) -> Tensor:
+        """Readings without their mean, float32 (E, D)."""
+        return feature_EF @ self.map_FD - self.mean_D
+
+    def words(self, slot: str, vocabulary: Vocabulary) -> Tensor:
+        """What each word adds to a reading when it stands in a slot, float32 (W, D)."""
+        place, width = SLOTS.index(slot), vocabulary.width
+        return vocabulary.embedding_WD @ self.map_FD[place * width : (place + 1) * width]
+
+
+class Ridge:
+    """Fits readers of several penalties to one set of descriptions.
+
+    Args:
+        feature_EF: of the descriptions.
+        weight: of each slot.
+    """
+
+    def __init__(self, feature_EF: Tensor, weight: Mapping[str, float]) -> None:
+        width = feature_EF.shape[1] // len(SLOTS)
+        self._weight_F = torch.cat([torch.full((width,), weight[slot]) for slot in SLOTS])
+        self._mean_F = feature_EF.mean(0)
+        self._centred_EF = (feature_EF - self._mean_F) * self._weight_F
+        self._gram_FF = (self._centred_EF.T @ self._centred_EF).double()
+
+    def fit(self, vector_ED: Tensor, penalty: float) -> Bag:
+        """The reader with one penalty.
+
+        Args:
+            vector_ED: unit vectors of what is described.
+            penalty: λ.
+        """
+        right_FD = (self._centred_EF.T @ (vector_ED - vector_ED.mean(0))).double()
+        damped_FF = self._gram_FF + penalty * torch.eye(len(self._gram_FF), dtype=torch.float64)
+        solved_FD = torch.cholesky_solve(right_FD, torch.linalg.cholesky(damped_FF)).float()
+        map_FD = solved_FD * self._weight_F[:, None]
+        return Bag(map_FD, self._mean_F @ map_FD)

@@ -1,0 +1,29 @@
+"""Which entries pass: one bar for all blocks, set on neurons and works that are not reported.
+
+The bar is the lowest AUROC, 0.7 at least, from which on mismatched descriptions are at most 5 % of passes, on neurons A
+and the bar's works. Left out: q-values; they would rest on an exchangeability that words do not have.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+MIN_AUROC, MAX_FALSE = 0.7, 0.05
+
+
+def bar(own_E: Tensor, mismatched_E: Tensor, least: float = MIN_AUROC, false: float = MAX_FALSE) -> float:
+    """The lowest AUROC at which passes are few enough mismatched ones; infinite where no AUROC does.
+
+    Args:
+        own_E: AUROC of the own words; NaN where an entry is not scored.
+        mismatched_E: of another entry's words, of the same entries.
+        least: lowest bar that is allowed.
+        false: share of mismatched passes over own ones.
+    """
+    own, mismatched = (value[~value.isnan()].double().sort().values for value in (own_E, mismatched_E))
+    level = torch.cat([torch.tensor([least], dtype=torch.float64), own[own >= least]]).unique()
+    passes = len(own) - torch.searchsorted(own, level)
+    wrong = len(mismatched) - torch.searchsorted(mismatched, level)
+    allowed = (passes > 0) & (wrong.double() <= false * passes)
+    return float(level[allowed][0]) if bool(allowed.any()) else float("inf")

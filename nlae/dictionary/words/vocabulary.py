@@ -1,0 +1,133 @@
+"""The words a description is made of: each stands for one or several tokens of the target, and is read as their mean.
+
+A token that begins a word is shown as that word, one inside a word with a hyphen in front (`-ing`), signs and line
+breaks by their names, so that a phrase needs no quotation marks. Left out: tokens that are no text (control tokens,
+parts of characters). Shape suffixes: V tokens, W words, D width of the embedding.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Ints = npt.NDArray[np.int64]
+SIGNS = {
+    ",": "comma", ".": "full stop", ";": "semicolon", ":": "colon", "?": "question mark", "!": "exclamation mark",
+    "-": "hyphen", "–": "dash", "—": "long dash", "(": "opening bracket", ")": "closing bracket",
+    "[": "opening square bracket", "]": "closing square bracket", "{": "opening brace", "}": "closing brace",
+    '"': "quotation mark", "“": "opening quotation mark", "”": "closing quotation mark", "'": "apostrophe",
+    "’": "apostrophe", "‘": "opening apostrophe", "/": "slash", "\\": "backslash", "_": "underscore", "*": "asterisk",
+    "&": "ampersand", "%": "percent sign", "$": "dollar sign", "#": "number sign", "+": "plus sign",
+    "=": "equals sign", "<": "less-than sign", ">": "greater-than sign", "|": "vertical bar", "@": "at sign",
+    "`": "backtick", "…": "ellipsis", "\n": "line break", "\n\n": "blank line", "\t": "tab",
+}  # fmt: skip
+JOINTS = ("or", "and", "after", "near")  # what a phrase is joined with; as words of their own they stand in quotes
+_INITIAL = ("Ġ", "▁")
+
+
+def shown(text: str, initial: bool) -> str:
+    """A token as a phrase shows it; empty for what cannot be shown.
+
+    Args:
+        text: the token, decoded.
+        initial: whether it begins a word.
+    """
+    body = text.strip(" ")
+    if not body:
+        return "indentation" if len(text) > 1 else ""
+    if body in SIGNS:
+        return SIGNS[body]
+    if not body.isprintable() or "\ufffd" in body:
+        return "blank line" if body.count("\n") > 1 and not body.strip() else ""
+    if re.fullmatch(r"[^\W\d_]+(?:['’][^\W\d_]+)?", body):
+        whole = initial or body[0].isupper()
+        return f"“{body}”" if whole and body in JOINTS else body if whole else f"-{body}"
+    return "" if re.search(r"[\s,“”]", body) else body
+
+
+class Vocabulary:
+    """Words of a corpus in the target's tokens.
+
+    Args:
+        tokenizer: of the target.
+        embedding_VD: input embeddings of all tokens.
+        count_V: occurrences of each token in the corpus; words that do not occur are left out.
+    """
+
+    def __init__(self, tokenizer: Any, embedding_VD: Tensor, count_V: Ints) -> None:
+        self._tokenizer = tokenizer
+        size = min(len(embedding_VD), len(tokenizer), len(count_V))
+        unit_VD = torch.nn.functional.normalize(embedding_VD[:size].float(), dim=-1)
+        used_V = torch.from_numpy(np.asarray(count_V[:size], dtype=np.float32))
+        unit_VD = unit_VD - unit_VD[used_V > 0].mean(0)
+        special = set(tokenizer.all_special_ids)
+        place: dict[str, int] = {}
+        token: list[int] = []
+        word: list[int] = []
+        for number in np.flatnonzero(count_V[:size]).tolist():
+            text = "" if number in special else self._shown(number)
+            if text:
+                token.append(number)
+                word.append(place.setdefault(text, len(place)))
+        self.words: list[str] = list(place)
+        self.place = place
+        self.word_V = np.full(max(len(count_V), len(tokenizer)), -1, dtype=np.int64)
+        self.word_V[token] = word
+        weight_T = used_V[token]
+        sum_WD = torch.zeros(len(place), unit_VD.shape[1])
+        sum_WD.index_add_(0, torch.tensor(word, dtype=torch.long), unit_VD[token] * weight_T[:, None])
+        total_W = torch.zeros(len(place)).index_add_(0, torch.tensor(word, dtype=torch.long), weight_T)
+        self.embedding_WD = sum_WD / total_W.clamp_min(1)[:, None]
+        self._unit_VD = unit_VD
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    @property
+    def width(self) -> int:
+        """Width of an embedding."""
+        return int(self.embedding_WD.shape[1])
+
+    @cached_property
+    def whole_W(self) -> npt.NDArray[np.bool_]:
+        """Which words are whole ones of three letters or more: those that are named as standing nearby."""
+        kept = [len(word) >= 3 and word.isalpha() and word not in _NAMES for word in self.words]
+        return np.asarray(kept, dtype=np.bool_)
+
+    @cached_property
+    def cost_W(self) -> Tensor:
+        """Tokens that each word takes in a phrase, int64 (W,)."""
+        said = self._tokenizer([f" {word}" for word in self.words], add_special_tokens=False)["input_ids"]
+        return torch.tensor([len(ids) for ids in said], dtype=torch.long)
+
+    def tokens(self, text: str) -> int:
+        """Length of a text in tokens."""
+        return len(self._tokenizer.encode(text, add_special_tokens=False))
+
+    def embed(self, words: Sequence[str]) -> Tensor:
+        """Sum of the words' embeddings, float32 (D,); one that is not known counts as the mean of its pieces."""
+        total_D = torch.zeros(self.width)
+        for word in words:
+            if word in self.place:
+                total_D += self.embedding_WD[self.place[word]]
+                continue
+            ids = self._tokenizer.encode(f" {word.strip('“”')}", add_special_tokens=False)
+            known = [number for number in ids if number < len(self._unit_VD)]
+            if known:
+                total_D += self._unit_VD[known].mean(0)
+        return total_D
+
+    def _shown(self, token: int) -> str:
+        piece = str(self._tokenizer.convert_ids_to_tokens(token))
+        text = str(self._tokenizer.decode([token], clean_up_tokenization_spaces=False))
+        return shown(text, piece.startswith(_INITIAL) or text.startswith(" "))
+
+
+_NAMES = {*SIGNS.values(), "indentation"}
