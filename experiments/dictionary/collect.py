@@ -1,216 +1,201 @@
-"""Gathers the dictionary study from one finished dictionary: `results.json`, the figure, the tables of its README.
+"""Gathers the dictionary study from finished dictionaries: `summary.json`, figures by block, fifty entries, the tables.
 
-Reads only; a dictionary of other layers or budgets is described as what it is.
+Reads only; dictionaries of other models, layers or budgets are described as what they are.
 
-    python experiments/dictionary/collect.py DICTIONARY [TRAINED …]
+    python experiments/dictionary/collect.py DICTIONARY [NAME=DICTIONARY …]
 
-The figure needs the extra `studies` and is the only thing here that does.
+The first one is the study's own, the others stand beside it under their names. The figure needs the extra `studies`
+and is the only thing here that does.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 HERE = Path(__file__).parent
-BASELINES = (
-    ("skyline", "wordless skyline: mean exemplar vector"),
-    ("last_token", "mean activation per last token"),
-    ("token_list", "list of its exemplars' tokens"),
-    ("prediction", "**the words**: best of its candidates"),
-    ("prediction_null", "the same pipeline on its decoy"),
-    ("shuffled", "another entry's description"),
+FIFTY, BOLD = 50, 128  # entries printed; level from which a token is in bold
+FLAT = (
+    "bag/pass_share", "bag/rotated_share", "bag/false_share", "bag/headline", "bag/beats_nearest", "bag/median_auroc",
+    "skyline/median_auroc", "last_token/median_auroc", "lens/median_auroc", "embedding/detection",
+    "embedding/detection_mismatched",
+)  # fmt: skip
+SHARES = (
+    ("bag/pass_share", "neurons that pass"),
+    ("bag/rotated_share", "rotated neurons that pass"),
+    ("bag/headline", "**headline**: neurons minus rotated"),
+    ("bag/false_share", "passes of mismatched words, over passes"),
+    ("bag/beats_nearest", "own words beat the nearest other entry's"),
 )
-
-
+AREAS = (
+    ("bag/median_auroc", "**the words**"),
+    ("skyline/median_auroc", "wordless skyline: the entry's own vector"),
+    ("last_token/median_auroc", "table of the last token"),
+    ("nearest/median_auroc", "the nearest other entry's words"),
+    ("token_list/median_auroc", "list of the tokens it fires on, same reader"),
+    ("lens/median_auroc", "words of the unembedding, same reader"),
+    ("rotated/median_auroc", "rotated neurons' words, their own reader"),
+    ("mismatched/median_auroc", "mismatched words"),
+)
 JUDGED = (
-    ("ours", "the words"),
-    ("verbalized", "best of the autoencoder's texts, as many as key words"),
-    ("token_list", "list of its exemplars' tokens"),
-    ("context_only", "key words"),
-    ("decoy", "its decoy's words"),
-)
-PEAKS = ("peak_memory_bytes", "peak_device_memory_bytes")
-NULLS = (
-    ("decoy", "neurons permuted, in the neurons' place"),
-    ("rotated", "random directions"),
-    ("shuffled", "other entries' descriptions"),
+    ("embedding/detection", "own words"),
+    ("embedding/detection_token_list", "list of the tokens it fires on"),
+    ("embedding/detection_mismatched", "mismatched words"),
+    ("embedding/detection_passing", "own words, where they pass"),
+    ("embedding/detection_token_list_passing", "list of tokens, where the words pass"),
+    ("embedding/detection_mismatched_passing", "mismatched words, where the own pass"),
 )
 
 
-def history(folders: list[Path]) -> dict[str, dict[str, float]]:
-    """Held-out figures at the last update of each trained stage."""
-    found = {}
-    for folder in folders:
-        lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
-        last = [line for line in lines if "val/fve" in line][-1]
-        found[folder.parent.name] = {k: v for k, v in last.items() if k.startswith("val/") or k == "update"}
-    return found
-
-
-def manifest_facts(folder: Path) -> dict[str, Any]:
-    """What identifies a run, without where it ran."""
-    manifest = json.loads((folder / "manifest.json").read_text())
-    kept = ("stage", "fingerprint", "commit", "wall_seconds", "wall_time", *PEAKS)
-    return {key: manifest[key] for key in kept if key in manifest}
-
-
-def gather(folder: Path, trained: list[Path]) -> dict[str, Any]:
-    """All figures of the study."""
-    entries = pl.scan_parquet(folder / "dictionary.parquet")
-    columns = [name for name, _ in BASELINES] + ["verbalized", "context_only", "share_of_skyline", "r2", "r2_ceiling"]
-    present = [name for name in columns if name in entries.collect_schema().names()]
-    quartiles = entries.select(
-        *[pl.col(name).fill_nan(None).quantile(q).alias(f"{name}@{q}") for name in present for q in (0.25, 0.5, 0.75)]
-    ).collect()
-    sample = entries.filter(pl.col("sampled"))
-    both = sample.filter(pl.col("verbalized").is_not_null() & pl.col("context_only").is_not_null())
+def results(folder: Path) -> dict[str, Any]:
+    """What the tables and the figure are made of, without where it was made."""
+    facts, manifest = (json.loads((folder / f"{name}.json").read_text()) for name in ("dictionary", "manifest"))
+    kept = ("stage", "fingerprint", "commit", "wall_seconds", "wall_time", "peak_memory_bytes")
+    left_out = ("mismatched", "token_lists")
+    layers = json.loads((folder / "layers.json").read_text())
     return {
-        "dictionary": manifest_facts(folder),
-        "trained": {path.parent.name: manifest_facts(path) for path in trained},
-        "history": history(trained),
-        "about": json.loads((folder / "dictionary.json").read_text()),
+        "facts": {key: value for key, value in facts.items() if key != "histogram_edges"},
+        "manifest": {key: manifest[key] for key in kept if key in manifest},
         "metrics": json.loads((folder / "metrics.json").read_text()),
-        "layers": json.loads((folder / "layers.json").read_text()),
-        "quartiles": quartiles.row(0, named=True),
-        "sample_medians": both.select(
-            pl.len().alias("entries"), pl.col("verbalized").median(), pl.col("context_only").median()
-        )
-        .collect()
-        .row(0, named=True),
-        "clusters": dict(sorted(entries.group_by("clusters").len().collect().iter_rows())),
+        "layers": [{key: value for key, value in row.items() if key not in left_out} for row in layers],
     }
 
 
-def figure(results: dict[str, Any], path: Path) -> None:
-    """Per layer: how well each thing predicts held-out activations, and how specialised neurons are."""
-    import matplotlib
+def summary(metrics: dict[str, float]) -> dict[str, float | None]:
+    """The flat figures that scripts may rely on, each with its interval."""
+    return {f"{name}{end}": metrics.get(f"{name}{end}") for name in FLAT for end in ("", "_low", "_high")}
 
-    matplotlib.use("svg")
-    import matplotlib.pyplot as plt
 
-    layers = results["layers"]
-    x = [layer["layer"] for layer in layers]
-    plt.rcParams |= {"svg.hashsalt": "nlae", "font.size": 9}
-    drawn, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.4), constrained_layout=True)
+def tables(held: dict[str, Any]) -> str:
+    """Tables of the README."""
+    names = list(held)
+    parts = [_table(title, rows, held, names) for title, rows in (
+        ("share of all held-out entries, unseen works", SHARES),
+        ("AUROC, median over scored held-out entries", AREAS),
+        ("detection by the embedding judge, mean", JUDGED),
+    )]  # fmt: skip
+    return "\n\n".join(part for part in parts if part)
+
+
+def _table(title: str, rows: tuple[tuple[str, str], ...], held: dict[str, Any], names: list[str]) -> str:
+    lines = [f"| {title} | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    found = [
+        f"| {label} | " + " | ".join(_figure(held[name]["metrics"], key) for name in names) + " |"
+        for key, label in rows
+        if any(key in held[name]["metrics"] for name in names)
+    ]
+    return "\n".join(lines + found) if found else ""
+
+
+def _figure(metrics: dict[str, float], key: str) -> str:
+    if key not in metrics:
+        return "–"
+    low, high = metrics.get(f"{key}_low"), metrics.get(f"{key}_high")
+    return f"{metrics[key]:.3f}" + ("" if low is None or high is None else f" [{low:.3f}, {high:.3f}]")
+
+
+def fifty(folder: Path, seed: int = 0) -> str:
+    """Fifty entries of neurons B drawn blindly, each with three unseen contexts, for anyone to judge."""
+    from nlae.dictionary import Dictionary
+
+    dictionary = Dictionary.open(folder)
+    rows = dictionary.frame().select("layer", "neuron", "sign", "split").filter(pl.col("split") == "B").collect()
+    chosen = np.sort(np.random.default_rng(seed).choice(len(rows), min(FIFTY, len(rows)), replace=False))
+    parts = ["Drawn by chance among neurons that no reader was fitted to; tokens in bold are those it fires on.\n"]
+    for layer, neuron, sign, _ in rows[chosen.tolist()].iter_rows():
+        entry = dictionary.entry(layer, neuron, sign)
+        auroc = "not scored" if entry.auroc is None else f"AUROC {entry.auroc:.2f}"
+        verdict = f"{entry.grade}, {entry.label}" if entry.passes else f"does not pass ({entry.reason})"
+        beside = f"nearest other {_two(entry.nearest)}, last token {_two(entry.last_token)}"
+        parts.append(f"**{entry.name}** {entry.description or '(no words)'}  \n{auroc}; {verdict}; {beside}")
+        parts += [f"- {_marked(seen.tokens, seen.levels)}" for seen in dictionary.unseen(entry)]
+        parts.append("")
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _two(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def _marked(tokens: list[str], levels: list[int]) -> str:
+    """A window as one line of Markdown."""
+    most = max([BOLD / 2, *(0.5 * level for level in levels)])
+    said = []
+    for token, level in zip(tokens, levels, strict=True):
+        text = "".join(f"\\{sign}" if sign in "*_`<>[]\\|#" else sign for sign in token.replace("\n", " ↵ "))
+        bare = text.strip()
+        said.append(text.replace(bare, f"**{bare}**", 1) if bare and level >= most else text)
+    return "…" + "".join(said).replace("****", "").strip() + "…"
+
+
+def draw(held: dict[str, Any], path: Path) -> None:
+    """Shares that pass, and what the words are worth, by block of the first dictionary."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = "nlae"
+    from matplotlib import pyplot as plt
+
+    layers = next(iter(held.values()))["layers"]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.8))
+    x = [row["layer"] for row in layers]
+
+    def line(axis: Any, key: str, label: str, **style: Any) -> None:
+        axis.plot(x, [np.nan if row.get(key) is None else row[key] for row in layers], label=label, **style)
+
+    low, high = ([np.nan if row.get(f"pass_share_{end}") is None else row[f"pass_share_{end}"] for row in layers]
+                 for end in ("low", "high"))  # fmt: skip
+    left.fill_between(x, low, high, alpha=0.2, lw=0)
+    line(left, "b_pass_share", "neurons", lw=2.2)
+    line(left, "rotated_share", "rotated neurons", color="#b55", ls="--")
+    line(left, "context_share", "label: context", color="#393", lw=1)
+    line(left, "token_share", "label: token", color="#999", lw=1)
+    left.set(xlabel="block", ylabel="share of entries that pass", ylim=(0, None))
     for key, label, style in (
-        ("skyline", "wordless skyline", "-"),
-        ("last_token", "last-token table", "-"),
-        ("token_list", "token list", "-"),
-        ("prediction", "the words", "-"),
-        ("prediction_null", "their decoys", "--"),
-        ("shuffled", "shuffled words", ":"),
+        ("skyline", "wordless skyline", {"color": "#999"}),
+        ("median_auroc", "the words", {"lw": 2.2}),
+        ("last_token", "last-token table", {"color": "#c80", "ls": ":"}),
+        ("nearest", "nearest other words", {"color": "#393", "lw": 1}),
+        ("lens", "unembedding", {"color": "#95a", "lw": 1}),
+        ("rotated", "rotated", {"color": "#b55", "ls": "--"}),
     ):
-        left.plot(x, [layer[key] for layer in layers], style, label=label, linewidth=2 if key == "prediction" else 1.2)
-    left.axhline(0.5, color="grey", linewidth=0.8)
-    left.set(xlabel="block", ylabel="median AUROC, held-out contexts", ylim=(0.4, 1.0))
-    left.legend(fontsize=7, frameon=False, ncols=2)
-    right.plot(x, [layer["specialised"] for layer in layers], label="neurons")
-    right.plot(x, [layer["specialised_decoy"] for layer in layers], "--", label="their decoys")
-    right.plot(x, [layer["pass_rate"] for layer in layers], label="entries that pass")
-    right.set(xlabel="block", ylabel="share", ylim=(0, None))
-    right.legend(fontsize=7, frameon=False)
-    for axes in (left, right):
-        axes.spines[["top", "right"]].set_visible(False)
-    drawn.savefig(path, metadata={"Date": None})
-    plt.close(drawn)
+        line(right, key, label, **style)
+    right.axhline(0.5, color="#ccc", lw=1)
+    right.set(xlabel="block", ylabel="median AUROC, unseen works")
+    for axis in (left, right):
+        axis.legend(frameon=False, fontsize=8)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
 
 
-def tables(results: dict[str, Any]) -> str:
-    """Markdown of the README's generated part."""
-    metrics, quartiles = results["metrics"], results["quartiles"]
-    lines = [
-        "| what predicts when an entry fires (AUROC, random held-out contexts) | median | quartiles |",
-        "|---|---|---|",
-    ]
-    for key, label in BASELINES:
-        low, middle, high = (_number(quartiles[f"{key}@{q}"]) for q in (0.25, 0.5, 0.75))
-        lines.append(f"| {label} | {middle} | {low} … {high} |")
-    lines += ["", "| entries that pass | share |", "|---|---|", f"| real | {metrics['pass_rate']:.4f} |"]
-    lines += [
-        f"| {label} | {metrics[f'pass_rate/{null}']:.4f} |" for null, label in NULLS if f"pass_rate/{null}" in metrics
-    ]
-    shares = [
-        f"{label} {metrics[f'null_share/{null}']:.3f}" for null, label in NULLS if f"null_share/{null}" in metrics
-    ]
-    if shares:
-        limit = metrics["null_share/fdr"]
-        lines += ["", f"Rate of a null over that of entries, to stay within {limit:g}: {'; '.join(shares)}."]
-    lines += _survival(metrics) + _judged(metrics)
-    medians = results["sample_medians"]
-    lines += [
-        "",
-        "| sampled entries, as many texts on either side | median AUROC |",
-        "|---|---|",
-        f"| best of the autoencoder's texts | {medians['verbalized']:.3f} |" if medians["entries"] else "| – | – |",
-        f"| best of the key-word texts | {medians['context_only']:.3f} |" if medians["entries"] else "| – | – |",
-    ]
-    lines += [
-        "",
-        "| block | words | 95 % | decoys | skyline | last token | pass | specialised | their decoys |",
-        "|" + "---|" * 9,
-    ]
-    for layer in results["layers"]:
-        lines.append(
-            f"| {layer['layer']} | {_number(layer['prediction'])} "
-            f"| {_number(layer['prediction_low'])} … {_number(layer['prediction_high'])} "
-            f"| {_number(layer['prediction_null'])} | {_number(layer['skyline'])} | {_number(layer['last_token'])} "
-            f"| {layer['pass_rate']:.4f} | {layer['specialised']:.3f} | {layer['specialised_decoy']:.3f} |"
-        )
-    return "\n".join(lines)
-
-
-def _survival(metrics: dict[str, float]) -> list[str]:
-    """What of single neurons survives the words, beside what could; nothing where it was not measured."""
-    rows = [("r2", "through the words"), ("r2_ceiling", "best linear map from what is injected")]
-    found = [f"| {label} | {metrics[key]:.3f} |" for key, label in rows if key in metrics]
-    return (
-        ["", "| variance of a neuron, the same held-out contexts | median R² |", "|---|---|", *found] if found else []
-    )
-
-
-def _judged(metrics: dict[str, float]) -> list[str]:
-    """Balanced accuracy by task and kind of description; nothing where nobody judged."""
-    lines = []
-    for task in ("detection", "fuzzing"):
-        for group, label in JUDGED:
-            key = f"judge/{task}/{group}"
-            if key not in metrics:
-                continue
-            low, high = metrics.get(f"{key}_low"), metrics.get(f"{key}_high")
-            interval = "–" if low is None or high is None else f"{low:.3f} … {high:.3f}"
-            lines.append(f"| {task} | {label} | {metrics[key]:.3f} | {interval} | {metrics[f'{key}_entries']:.0f} |")
-    if not lines:
-        return []
-    return ["", "| judge | given | balanced accuracy | 95 % | entries |", "|" + "---|" * 5, *lines]
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+def write_tables(held: dict[str, Any], readme: Path) -> None:
+    """Put the tables between their markers."""
+    before, start, rest = readme.read_text(encoding="utf-8").partition("<!-- results -->\n")
+    _, end, after = rest.partition("\n<!-- end of results -->")
+    readme.write_text(before + start + tables(held) + end + after, encoding="utf-8")
 
 
 def main() -> None:
-    """Write everything."""
+    """Write everything beside this file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dictionary", type=Path)
-    parser.add_argument("trained", type=Path, nargs="*")
-    parser.add_argument("--json", help="write this file beside the script and nothing else: a second model, a null")
+    parser.add_argument("others", nargs="*", help="NAME=DICTIONARY")
     given = parser.parse_args()
-    results = gather(given.dictionary, given.trained)
-    if given.json:
-        (HERE / given.json).write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
-        return
-    (HERE / "results.json").write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
-    figure(results, HERE / "figure.svg")
-    readme = HERE / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    block = f"<!-- results -->\n{tables(results)}\n<!-- end of results -->"
-    readme.write_text(re.sub(r"<!-- results -->.*<!-- end of results -->", lambda _: block, text, flags=re.S))
+    named = {json.loads((given.dictionary / "dictionary.json").read_text())["target"]: given.dictionary}
+    named |= {name: Path(path) for name, _, path in (text.partition("=") for text in given.others)}
+    held = {name: results(folder) for name, folder in named.items()}
+    (HERE / "results.json").write_text(json.dumps(held, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    flat = summary(next(iter(held.values()))["metrics"])
+    (HERE / "summary.json").write_text(json.dumps(flat, indent=1) + "\n", encoding="utf-8")
+    (HERE / "fifty.md").write_text(fifty(given.dictionary), encoding="utf-8")
+    write_tables(held, HERE / "README.md")
+    draw(held, HERE / "figure.svg")
 
 
 if __name__ == "__main__":
