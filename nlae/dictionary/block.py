@@ -20,21 +20,21 @@ from nlae.dictionary.describing import (
     Words,
     best,
     describe,
+    inner,
     pick,
     pursued_words,
     vectors,
 )
 from nlae.dictionary.population import TRAINED, A, B, Population, blocks, splits
 from nlae.dictionary.score.correlation import linear_r2, r2, spearman
-from nlae.dictionary.score.last_token import LastToken
+from nlae.dictionary.score.last_token import predictions
+from nlae.dictionary.score.nulls import nearest, same_token
 from nlae.dictionary.score.trials import Predict, Trials
 from nlae.dictionary.space import Spectrum
 from nlae.dictionary.subjects import Subjects
-from nlae.dictionary.words.picking import Picked, leading, within
-from nlae.dictionary.words.phrase import render
+from nlae.dictionary.words.picking import Picked, as_words, leading, within
 from nlae.functional.bootstrap import ClusterBootstrap
 from nlae.functional.randomness import generator
-from nlae.functional.scaling import unit
 
 ROLES = ("train", "select", "bar", "test")
 LISTED = 8  # words of a token list, and of the unembedding
@@ -158,7 +158,7 @@ class _Run:
         described = self.describe(turned)
         places = torch.nonzero(self.split_E == B)[:, 0]
         trials = self.trials(turned, "test", places)
-        said = _reading(described.reading_ED[places], described.space(self.inputs["test"]))
+        said = inner(described.reading_ED[places], described.space(self.inputs["test"]))
         return trials.auroc(said), self.resampled(trials, said)
 
     def resampled(self, trials: Trials, predict: Predict) -> Tensor:
@@ -193,32 +193,32 @@ def _scored(
     missing_E = described.kind_E < 0
     lists = _listed(leading(words.bags, population.row_EK, {"peaks": LISTED, "before": 1, "near": 1}), words)
     ids, _ = run.subjects.promoted(run.layer, LISTED)
-    lens = _listed(_as_words(ids[:, 0].flatten(0, 1), words), words)
+    lens = _listed(as_words(ids[:, 0].flatten(0, 1), words.vocabulary), words)
     in_a, in_b = (torch.nonzero(run.split_E == split)[:, 0] for split in (A, B))
     donor_b, stranger_b = run.mismatched(population, described, in_b, "test")
     _, stranger_a = run.mismatched(population, described, in_a, "bar")
     nearest_E = nearest(own_ED, population.n, missing_E, run.subjects.signed)
     said = {
-        "auroc": _reading(own_ED, contexts["test"]),
-        "nearest": _reading(own_ED[nearest_E], contexts["test"]),
-        "permuted": _reading(permuted(run, population, described), contexts["test"]),
-        "token_list": _reading(described.reader.read(lists.feature_EF), contexts["test"]),
-        "lens": _reading(described.reader.read(lens.feature_EF), contexts["test"]),
-        "skyline": _reading(described.vector_ED, contexts["test"]),
-        "last_token": _table(run, population),
+        "auroc": inner(own_ED, contexts["test"]),
+        "nearest": inner(own_ED[nearest_E], contexts["test"]),
+        "permuted": inner(permuted(run, population, described), contexts["test"]),
+        "token_list": inner(described.reader.read(lists.feature_EF), contexts["test"]),
+        "lens": inner(described.reader.read(lens.feature_EF), contexts["test"]),
+        "skyline": inner(described.vector_ED, contexts["test"]),
+        "last_token": predictions(run.subjects, population),
     }
     test = {name: trials["test"].auroc(predict) for name, predict in said.items()}
     test["auroc"] = torch.where(missing_E, torch.nan, test["auroc"])
     test["lens"] = torch.where(lens.known_E, test["lens"], torch.nan)
     of_b = trials["test"][in_b]
-    strangers = _reading(stranger_b, contexts["test"])
+    strangers = inner(stranger_b, contexts["test"])
     test["mismatched"] = torch.full_like(test["auroc"], torch.nan).index_copy(0, in_b, of_b.auroc(strangers))
     resampled["mismatched"] = run.resampled(of_b, strangers)
     for name, predict in said.items():
         if name != "permuted":
-            resampled[name] = run.resampled(of_b, lambda places, predict=predict: predict(in_b[places]))
+            resampled[name] = run.resampled(of_b, _of(predict, in_b))
     resampled["auroc"][missing_E[in_b]] = torch.nan
-    own_a = trials["bar"].auroc(_reading(own_ED[in_a], contexts["bar"]))
+    own_a = trials["bar"].auroc(inner(own_ED[in_a], contexts["bar"]))
     return Scores(
         population=population,
         described=described,
@@ -226,7 +226,7 @@ def _scored(
         split_E=run.split_E,
         test=test,
         own_bar=torch.where(missing_E[in_a], torch.nan, own_a),
-        mismatched_bar=trials["bar"].auroc(_reading(stranger_a, contexts["bar"])),
+        mismatched_bar=trials["bar"].auroc(inner(stranger_a, contexts["bar"])),
         nearest_E=nearest_E,
         mismatched_E=torch.full_like(nearest_E, -1).index_copy(0, in_b, donor_b),
         token_lists=[lists.text(entry, vocabulary) for entry in range(len(missing_E))],
@@ -237,23 +237,6 @@ def _scored(
         rotated=rotated,
         rotated_population=turned,
     )
-
-
-def nearest(reading_ED: Tensor, n: int, missing_E: Tensor, signed: bool) -> Tensor:
-    """The entry of another neuron whose reading is most alike, int64 (E,)."""
-    unit_ED = unit(reading_ED)
-    out_E = torch.zeros(len(unit_ED), dtype=torch.long)
-    barred_E = missing_E.clone()
-    if not signed:
-        barred_E[n:] = True
-    for part in blocks(len(unit_ED)):
-        cosine_eE = unit_ED[part] @ unit_ED.T
-        cosine_eE[:, barred_E] = -torch.inf
-        place_e = torch.arange(part.start, part.stop)
-        for own in (place_e % n, place_e % n + n):
-            cosine_eE[torch.arange(len(place_e)), own] = -torch.inf
-        out_E[part] = cosine_eE.argmax(-1)
-    return out_E
 
 
 def permuted(run: _Run, population: Population, described: Described) -> Tensor:
@@ -277,53 +260,15 @@ def permuted(run: _Run, population: Population, described: Described) -> Tensor:
     return pick(readings, kind_E)
 
 
-def same_token(row_EK: Tensor, token_M: Tensor, seed: int) -> Tensor:
-    """For each context a random one with the same last token, int64 (E, K); −1 stays."""
-    order_M = token_M.argsort(stable=True)
-    sorted_M = token_M[order_M].contiguous()
-    token_EK = token_M[row_EK.clamp_min(0)]
-    first_EK, after_EK = (torch.searchsorted(sorted_M, token_EK, right=right) for right in (False, True))
-    drawn_EK = torch.rand(row_EK.shape, generator=generator(seed, "same token"), dtype=torch.float64)
-    place_EK = first_EK + (drawn_EK * (after_EK - first_EK)).long()
-    return torch.where(row_EK >= 0, order_M[place_EK.clamp_max(len(order_M) - 1)], -1)
-
-
-def _reading(reading_ED: Tensor, context_MD: Tensor) -> Predict:
-    """Predictions of given readings on given contexts."""
-    return lambda places: reading_ED[places] @ context_MD.T
-
-
-def _table(run: _Run, population: Population) -> Predict:
-    """Predictions of the last-token table on the test panel."""
-    train, test = (torch.from_numpy(run.subjects.panel(role).token_id) for role in ("train", "test"))
-    table = LastToken(train, int(max(train.max(), test.max())) + 1)
-
-    def predict(places: Tensor) -> Tensor:
-        said = table.predict(population.values["train"][:, places % population.n], test)
-        return torch.where(places < population.n, 1.0, -1.0)[:, None] * said
-
-    return predict
+def _of(predict: Predict, entries: Tensor) -> Predict:
+    """Predictions of some entries alone, which are counted from 0."""
+    return lambda places: predict(entries[places])
 
 
 def _listed(picked: Picked, words: Words) -> Candidate:
     """The words fired on alone."""
     none = {slot: torch.full_like(word_EK, -1) for slot, word_EK in picked.word.items()}
     return Candidate.of(words.vocabulary, Picked({**none, "peaks": picked.word["peaks"]}))
-
-
-def _as_words(ids_Ek: Tensor, words: Words) -> Picked:
-    """Tokens as words fired on; those that the corpus does not have are left out."""
-    table = torch.from_numpy(words.vocabulary.word_V)
-    word_Ek = table[ids_Ek.clamp_max(len(table) - 1)] if ids_Ek.shape[1] else torch.full((len(ids_Ek), 1), -1)
-    none = torch.full((len(ids_Ek), 1), -1)
-    return Picked({"peaks": word_Ek, "before": none, "near": none})
-
-
-def phrase_of(tokens: list[str]) -> str:
-    """A plain list of words."""
-    from nlae.dictionary.words.phrase import Phrase
-
-    return render(Phrase(near=tuple(tokens))).removeprefix("near ")
 
 
 def _strength(

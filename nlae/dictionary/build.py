@@ -164,7 +164,7 @@ def _line(job: Job, layer: int, scores: Scores) -> dict[str, Any]:
         "layer": layer,
         "neurons": scores.population.n,
         "specialised_rotated": null,
-        "chosen": {name: value for name, value in scores.described.chosen.items()},
+        "chosen": dict(scores.described.chosen),
         "mismatched": {str(e): scores.texts[d] for e, d in donors.items()},
         "token_lists": {str(e): scores.token_lists[e] for e in donors},
     }
@@ -275,7 +275,7 @@ def _summary(
 
 def _flat(table: pl.DataFrame, bar: float) -> dict[str, float]:
     """Numbers of all entries, whatever their split."""
-    found = {
+    found: dict[str, Any] = {
         "entries": len(table),
         "scored": table["auroc"].is_not_null().sum(),
         "passing": table["passes"].sum(),

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nlae.dictionary.population import Population, blocks
 from nlae.dictionary.reader.bag import Bag, Ridge, features, text_features
-from nlae.dictionary.score.trials import Trials
+from nlae.dictionary.score.trials import Predict, Trials
 from nlae.dictionary.settings import DictionarySettings
 from nlae.dictionary.space import Space, Spectrum
 from nlae.dictionary.words.bags import SLOTS, Bags
@@ -233,7 +233,7 @@ def best(
     for kind, candidate in candidates.items():
         given_ED = readings[kind] if donor_E is None else readings[kind][donor_E]
         known.append(candidate.known_E if donor_E is None else candidate.known_E[donor_E])
-        area_E = trials.auroc(lambda places, given_ED=given_ED: given_ED[places] @ select_MD.T)
+        area_E = trials.auroc(inner(given_ED, select_MD))
         area.append(torch.where(known[-1], area_E.nan_to_num(0.0), -1.0))  # not scored: the first kind stands
     top_E, kind_E = torch.stack(area).max(0)
     return torch.where(top_E < 0, -1, kind_E)
@@ -245,6 +245,11 @@ def pick(readings: Mapping[str, Tensor], kind_E: Tensor, donor_E: Tensor | None 
     stack = torch.stack([reading_ED[place_E] for reading_ED in readings.values()])
     picked_ED = stack[kind_E.clamp_min(0), torch.arange(len(kind_E))]
     return torch.where((kind_E >= 0)[:, None], picked_ED, 0.0)
+
+
+def inner(reading_ED: Tensor, context_MD: Tensor) -> Predict:
+    """Predictions of given readings on given contexts: their inner products."""
+    return lambda places: reading_ED[places] @ context_MD.T
 
 
 def _tuned(
@@ -272,7 +277,7 @@ def _tuned(
         for weights, penalty in itertools.product(ridges, settings.penalty):
             reader = ridges[weights].fit(vector_ED, penalty)
             reading_ED = reader.read(counted.feature_EF[places])
-            area = few.auroc(lambda rows, reading_ED=reading_ED, select_MD=select_MD: reading_ED[rows] @ select_MD.T)
+            area = few.auroc(inner(reading_ED, select_MD))
             area = area[~area.isnan()]
             share = float((area >= settings.min_auroc).float().mean()) if len(area) else 0.0
             middle = float(area.median()) if len(area) else 0.0

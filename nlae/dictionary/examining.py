@@ -1,4 +1,4 @@
-"""Independent opinions of the finished words: an embedding judge of all neurons B, a language model and steering of some.
+"""Independent opinions of finished words: an embedding judge of all neurons B, a language model and steering of some.
 
 All of them see test works alone, in windows that are the runs of the scan's test panel. Left out: any say in which
 words are chosen, but for a teacher, whose words are candidates like others.
@@ -124,7 +124,7 @@ class Examiner:
         return Windows(ids_WT, tokens, [str(panel.source[row]) for row in self._rows[:, 0].tolist()])
 
     def _activations(self, entries: pl.DataFrame) -> tuple[Tensor, Tensor]:
-        """sign · activation in every window, (E, W, T), and what counts as firing, (E,)."""
+        """Sign · activation in every window, (E, W, T), and what counts as firing, (E,)."""
         shape = (len(entries), *self._rows.shape)
         value_EWT, threshold_E = torch.empty(shape), torch.empty(len(entries))
         layers = entries["layer"].to_numpy()

@@ -1,4 +1,4 @@
-"""From the scores of a block to its rows of `dictionary.parquet`; what needs the bar of all blocks is filled in later."""
+"""From the scores of a block to its rows of `dictionary.parquet`; what needs the bar of all blocks comes later."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from nlae.dictionary.block import Scores, phrase_of
+from nlae.dictionary.block import Scores
 from nlae.dictionary.corpus_view import CorpusView
 from nlae.dictionary.population import Population, blocks
 from nlae.dictionary.scan.folder import Panel
@@ -18,6 +18,7 @@ from nlae.dictionary.schema import BINS, GRADES, LABELS, REASONS, SCHEMA, SIGNS,
 from nlae.dictionary.score.clusters import components, count_groups, pair_threshold
 from nlae.dictionary.settings import DictionarySettings
 from nlae.dictionary.subjects import Subjects
+from nlae.dictionary.words.phrase import phrase_of
 from nlae.dictionary.words.vocabulary import Vocabulary
 from nlae.functional.scaling import unit
 

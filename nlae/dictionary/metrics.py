@@ -6,6 +6,7 @@ minus that of rotated ones. Shape suffixes: E entries of neurons B, R resamples 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -70,7 +71,7 @@ def figures(reported: Reported, bar: float, reader: str) -> dict[str, float]:
     flat |= reported.figure(lambda of: middle(of["auroc"]), f"{reader}/median_auroc")
     flat |= reported.figure(lambda of: middle(of["mismatched"]), "mismatched/median_auroc")
     for name in BASELINES:
-        flat |= reported.figure(lambda of, name=name: middle(of[name]), f"{name}/median_auroc")
+        flat |= reported.figure(functools.partial(_middle_of, name), f"{name}/median_auroc")
     return flat
 
 
@@ -88,3 +89,7 @@ def beats(own: Tensor, other: Tensor) -> Tensor:
 def middle(area: Tensor) -> Tensor:
     """Median over scored entries, over the first dimension."""
     return area.double().nanmedian(0).values
+
+
+def _middle_of(name: str, of: Mapping[str, Tensor]) -> Tensor:
+    return middle(of[name])

@@ -66,7 +66,7 @@ class Population:
         return cls(values, threshold_E, row_EK)
 
     def entries(self, role: str, entry_e: Tensor) -> Tensor:
-        """sign · activation of some entries on one panel, float32 (e, M)."""
+        """Sign · activation of some entries on one panel, float32 (e, M)."""
         sign_e1 = torch.where(entry_e < self.n, 1.0, -1.0)[:, None]
         return self.values[role][:, entry_e % self.n].T * sign_e1
 

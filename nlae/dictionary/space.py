@@ -1,4 +1,4 @@
-"""The space in which words and contexts meet: unit inputs, centred and whitened, so that no loud direction decides alone.
+"""Where words and contexts meet: unit inputs, centred and whitened, so that no loud direction decides alone.
 
 x = Σ^−½ (h/‖h‖ − μ) with Σ = (1 − s) · covariance + s · (mean eigenvalue) · 1, all from training works; s is the
 shrinkage. Shape suffixes: M contexts, D width of the inputs.

@@ -114,8 +114,8 @@ class DirectionSubjects:
     def __init__(self, scan: Scan, directions: Directions, target: Target, corpus: Corpus) -> None:
         assert directions.site is not None
         self._scan, self._directions, self._target, self._corpus = scan, directions, target, corpus
-        self._site = directions.site.resolve(target.n_layers)
-        self.layers = [self._site.index]
+        self.site = directions.site.resolve(target.n_layers)
+        self.layers = [self.site.index]
         self.width, self.d_model = directions.write_nd.shape
         self.signed = directions.signed
         self._panels: dict[str, Panel] = {}
@@ -131,7 +131,7 @@ class DirectionSubjects:
     def inputs(self, layer: int, role: str) -> Tensor:
         """See `Subjects`; read when it is first asked for, and kept."""
         if role not in self._inputs:
-            self._inputs[role] = read_site(self._target, self._site, self._corpus, self.panel(role))
+            self._inputs[role] = read_site(self._target, self.site, self._corpus, self.panel(role))
         return self._inputs[role]
 
     def activations(self, layer: int, inputs_MD: Tensor) -> Tensor:
@@ -148,11 +148,11 @@ class DirectionSubjects:
 
     def promoted(self, layer: int, k: int) -> tuple[Tensor, Tensor]:
         """See `Subjects`; empty lists for directions at an MLP's input."""
-        return promoted_by(self._target, self._site, self._directions.write_nd, k)
+        return promoted_by(self._target, self.site, self._directions.write_nd, k)
 
     def _summarised(self) -> tuple[Exemplars, Moments]:
         if self._summary is None:
-            inputs_MD = self.inputs(self._site.index, "train")
+            inputs_MD = self.inputs(self.site.index, "train")
             top = int(self._scan.facts["top"])
             self._summary = summarise(self._directions, inputs_MD, self.panel("train"), top)
         return self._summary

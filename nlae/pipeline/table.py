@@ -57,9 +57,7 @@ STAGES: dict[str, Stage] = {
         ("corpus", "extract", "describe", SUBJECT), ("evaluation", "site.min_position", "trainer.precision", "seed")
     ),
     "scan": Stage(("corpus",), ("dictionary.scan", "dictionary.seed"), ("target", "dtype")),
-    "dictionary": Stage(
-        ("corpus", "scan"), ("dictionary", "trainer.precision"), ("target", "dtype", "directions")
-    ),
+    "dictionary": Stage(("corpus", "scan"), ("dictionary", "trainer.precision"), ("target", "dtype", "directions")),
     "report": Stage(("corpus", "extract", "describe", SUBJECT, "evaluate"), ("report",), ("dictionary",)),
 }
 

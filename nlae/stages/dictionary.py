@@ -39,6 +39,7 @@ def run(context: StageContext) -> dict[str, float]:
     from nlae.dictionary.build import Job, build_dictionary, pick_layers
     from nlae.dictionary.examining import Examiner
     from nlae.dictionary.scan import Scan
+    from nlae.dictionary.subjects import DirectionSubjects
 
     settings = context.build("dictionary")
     corpus, scan = Corpus.open(context.parents["corpus"]), Scan.open(context.parents["scan"])
@@ -50,8 +51,8 @@ def run(context: StageContext) -> dict[str, float]:
         "n_layers": len(scan.layers),
         "scanned_tokens": scan.n_tokens,
     }
-    if settings.directions is not None:
-        facts |= {"directions": Path(str(settings.directions)).name, "site": getattr(subjects, "site").name}
+    if isinstance(subjects, DirectionSubjects):
+        facts |= {"directions": Path(str(settings.directions)).name, "site": subjects.site.name}
     model: Any = target.model
     embedding_VD = model.get_input_embeddings().weight.detach().float().cpu()
     examiner = Examiner(settings, subjects, corpus, target, context.folder)

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from nlae.dictionary.speaker import MixtureSpeaker
 from torch.nn import functional as F
 
 from nlae.autoencoder import PairSettings
 from nlae.backbone import AdapterSettings
 from nlae.corpus import Corpus, CorpusSource, Document, build_corpus
 from nlae.dictionary.scan import Scan, ScanSettings, promoted, scan
-from nlae.dictionary.speaker import MixtureSpeaker
 from nlae.functional.scaling import SiteStatistics
 from nlae.mixture import Mixture
 from nlae.prompt import Prompt

@@ -1,4 +1,4 @@
-"""On which contexts an entry is scored: all in which it fires up to a limit, and a fixed number of others; and how well.
+"""On which contexts an entry is scored: all in which it fires up to a limit, and a fixed number of others; how well.
 
 The same works serve all entries. AUROC is how often a context in which the entry fires is ranked above one in which it
 does not, ties half. Shape suffixes: E entries, M contexts of a panel, F firing, O others, R resamples, S works.

@@ -53,3 +53,8 @@ def _listed(words: Sequence[str], joint: str) -> str:
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word for word in re.split(r", | or | and ", text.strip()) if word)
+
+
+def phrase_of(tokens: list[str]) -> str:
+    """A plain list of words."""
+    return render(Phrase(near=tuple(tokens))).removeprefix("near ")

@@ -65,7 +65,8 @@ def leading(bags: Bags, row_EK: Tensor, most: Mapping[str, int]) -> Picked:
 
 def within(picked: Picked, vocabulary: Vocabulary, budget: int) -> Picked:
     """As many of the leading words as a phrase of `budget` tokens holds, taken in turn from the slots."""
-    order, words, costs = [], [], []
+    order: list[int] = []
+    words, costs = [], []
     for slot, turns in TURNS.items():
         word_EK = picked.word[slot][:, : len(turns)]
         words.append(word_EK)
@@ -96,3 +97,11 @@ def _top(count: sparse.csr_matrix, most: int, weight_W: np.ndarray | None, least
     first = rank < most
     out[rows[first], rank[first]] = column[first]
     return torch.from_numpy(out)
+
+
+def as_words(ids_Ek: Tensor, vocabulary: Vocabulary) -> Picked:
+    """Tokens as words fired on; those that the corpus does not have are left out."""
+    table = torch.from_numpy(vocabulary.word_V)
+    word_Ek = table[ids_Ek.clamp_max(len(table) - 1)] if ids_Ek.shape[1] else torch.full((len(ids_Ek), 1), -1)
+    none = torch.full((len(ids_Ek), 1), -1)
+    return Picked({"peaks": word_Ek, "before": none, "near": none})
