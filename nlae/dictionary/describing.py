@@ -178,10 +178,10 @@ def population_known(row_EK: Tensor) -> Tensor:
 
 def pursued_words(words: Words, reader: Bag, row_EK: Tensor, vector_ED: Tensor) -> Picked:
     """Words of the exemplars whose reading comes nearest to each entry's vector."""
-    vocabulary, budget = words.vocabulary, words.settings.tokens
+    vocabulary, budget = words.vocabulary, words.settings.tokens - words.vocabulary.overhead
     wide = leading(words.bags, row_EK, WIDE)
     padded = {slot: _padded(reader.words(slot, vocabulary)) for slot in SLOTS}
-    cost_W = torch.cat([vocabulary.cost_W + 1, torch.zeros(1, dtype=torch.long)])
+    cost_W = torch.cat([vocabulary.cost_W, torch.zeros(1, dtype=torch.long)])
     found: dict[str, list[Tensor]] = {slot: [] for slot in SLOTS}
     for part in blocks(len(row_EK), BLOCK):
         word = {slot: torch.where(w >= 0, w, len(vocabulary)) for slot, w in wide[part].word.items()}

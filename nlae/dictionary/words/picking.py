@@ -71,10 +71,10 @@ def within(picked: Picked, vocabulary: Vocabulary, budget: int) -> Picked:
         word_EK = picked.word[slot][:, : len(turns)]
         words.append(word_EK)
         order += turns[: word_EK.shape[1]]
-        costs.append(torch.where(word_EK >= 0, vocabulary.cost_W[word_EK.clamp_min(0)] + 1, 0))
+        costs.append(torch.where(word_EK >= 0, vocabulary.cost_W[word_EK.clamp_min(0)], 0))
     turn = torch.tensor(order).argsort()
     cost_ET = torch.cat(costs, 1)[:, turn]
-    kept_ET = cost_ET.cumsum(1) <= budget + 1  # the first word needs no joint
+    kept_ET = cost_ET.cumsum(1) <= budget - vocabulary.overhead
     kept = torch.empty_like(kept_ET)
     kept[:, turn] = kept_ET
     parts = kept.split([word_EK.shape[1] for word_EK in words], 1)

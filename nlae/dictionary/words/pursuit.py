@@ -26,7 +26,7 @@ def pursue(
         cost_EC: tokens that each takes, its joint included.
         base_D: the reading of no words at all.
         vector_ED: unit vectors to come near to.
-        budget: tokens of a phrase.
+        budget: of costs.
     """
     gram_ECC = reading_ECD @ reading_ECD.transpose(1, 2)
     toward_EC = (reading_ECD @ vector_ED[..., None])[..., 0]
@@ -38,7 +38,7 @@ def pursue(
     best_E1 = dot_E1 / square_E1.clamp_min(1e-12).sqrt()
     said_EC = torch.zeros_like(known_EC)
     for _ in range(known_EC.shape[1]):
-        free_EC = known_EC & ~said_EC & (spent_E1 + cost_EC <= budget + 1)
+        free_EC = known_EC & ~said_EC & (spent_E1 + cost_EC <= budget)
         length_EC = (square_E1 + 2 * along_EC + self_EC).clamp_min(1e-12).sqrt()
         cosine_EC = torch.where(free_EC, (dot_E1 + toward_EC) / length_EC, -torch.inf)
         top_E1, place_E1 = cosine_EC.max(-1, keepdim=True)

@@ -49,7 +49,7 @@ def shown(text: str, initial: bool) -> str:
     if re.fullmatch(r"[^\W\d_]+(?:['’][^\W\d_]+)?", body):
         whole = initial or body[0].isupper()
         return f"“{body}”" if whole and body in JOINTS else body if whole else f"-{body}"
-    return "" if re.search(r"[\s,“”]", body) else body
+    return "" if re.search(r"[\s,;“”]", body) else body  # nothing that ends a word or a phrase
 
 
 class Vocabulary:
@@ -103,9 +103,24 @@ class Vocabulary:
 
     @cached_property
     def cost_W(self) -> Tensor:
-        """Tokens that each word takes in a phrase, int64 (W,)."""
-        said = self._tokenizer([f" {word}" for word in self.words], add_special_tokens=False)["input_ids"]
-        return torch.tensor([len(ids) for ids in said], dtype=torch.long)
+        """Tokens that each word takes in a phrase at most, what joins it to the word before included, int64 (W,)."""
+        inside_W, first_W = (self._lengths([before + word for word in self.words]) for before in (" ", ""))
+        return torch.maximum(inside_W + self._joint, first_W)
+
+    @cached_property
+    def overhead(self) -> int:
+        """Tokens of a phrase that its words do not account for: what "after" and "near" take beyond a joint."""
+        longest = (max(self.tokens(name), self.tokens(f" {name}")) for name in ("after", "near"))
+        return sum(max(0, tokens - self._joint) for tokens in longest)
+
+    @cached_property
+    def _joint(self) -> int:
+        return max(self.tokens(text) for text in (",", " or", " and"))
+
+    def _lengths(self, texts: list[str]) -> Tensor:
+        if not texts:
+            return torch.zeros(0, dtype=torch.long)
+        return torch.tensor([len(ids) for ids in self._tokenizer(texts, add_special_tokens=False)["input_ids"]])
 
     def tokens(self, text: str) -> int:
         """Length of a text in tokens."""
