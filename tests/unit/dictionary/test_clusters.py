@@ -2,49 +2,53 @@
 
 import torch
 
-from nlae.dictionary.score.clusters import cosine_threshold, count_clusters
+from nlae.dictionary.score.clusters import components, count_groups, group_rows, pair_threshold
 
-
-def unit(x):
-    return x / x.norm(dim=-1, keepdim=True)
+BASIS = torch.eye(64)
 
 
 def around(centres, noise=0.04, seed=0):
-    draw = torch.Generator().manual_seed(seed)
-    return unit(
-        torch.stack([centres[i] for i in range(len(centres))]) + noise * torch.randn(len(centres), 64, generator=draw)
-    )
+    drawn = torch.randn(len(centres), 64, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.normalize(torch.stack(centres) + noise * drawn, dim=-1)
+
+
+def counted(contexts_EKD, keep_EK, threshold=0.3):
+    count_E, single_E = count_groups(components(contexts_EKD, keep_EK, threshold))
+    return count_E.tolist(), single_E.tolist()
 
 
 def test_planted_groups_are_counted():
-    basis = torch.eye(64)
-    one = around([basis[0]] * 16)
-    two = around([basis[0]] * 9 + [basis[1]] * 7)
-    none = unit(torch.eye(64)[:16])
-    pair = around([basis[0]] * 2 + [basis[i] for i in range(1, 15)])
-    count, share = count_clusters(torch.stack([one, two, none, pair]), torch.ones(4, 16, dtype=torch.bool), 0.3)
-    assert count.tolist() == [1, 2, 0, 1]
-    torch.testing.assert_close(share, torch.tensor([1.0, 9 / 16, 1 / 16, 2 / 16]))
+    one = around([BASIS[0]] * 16)
+    two = around([BASIS[0]] * 9 + [BASIS[1]] * 7)
+    pair = around([BASIS[0]] * 2 + [BASIS[i] for i in range(1, 15)])
+    keep_EK = torch.ones(4, 16, dtype=torch.bool)
+    found = counted(torch.stack([one, two, BASIS[:16], pair]), keep_EK)
+    assert found == ([1, 2, 0, 1], [True, False, False, False])
 
 
 def test_chains_hang_together():
     angles = torch.arange(16) * 0.1  # neighbours are alike, the ends are not
     chain = torch.zeros(1, 16, 64)
     chain[0, :, 0], chain[0, :, 1] = angles.cos(), angles.sin()
-    count, share = count_clusters(chain, torch.ones(1, 16, dtype=torch.bool), 0.99)
-    assert (count.item(), share.item()) == (1, 1.0)
+    assert counted(chain, torch.ones(1, 16, dtype=torch.bool), 0.99) == ([1], [True])
 
 
 def test_missing_contexts_count_for_nothing():
-    keep = torch.zeros(2, 16, dtype=torch.bool)
-    keep[0, :3] = True
-    count, share = count_clusters(around([torch.eye(64)[0]] * 16).expand(2, -1, -1), keep, 0.3)
-    assert count.tolist() == [1, 0]
-    assert share.tolist() == [1.0, 0.0]
+    keep_EK = torch.zeros(2, 16, dtype=torch.bool)
+    keep_EK[0, :3] = True
+    assert counted(around([BASIS[0]] * 16).expand(2, -1, -1), keep_EK) == ([1, 0], [True, False])
 
 
 def test_threshold_is_the_quantile_of_random_pairs():
-    vectors = unit(torch.randn(500, 64, generator=torch.Generator().manual_seed(1)))
-    threshold = cosine_threshold(vectors, 0.95, torch.Generator().manual_seed(2))
+    vectors = torch.nn.functional.normalize(torch.randn(500, 64, generator=torch.Generator().manual_seed(1)), dim=-1)
+    threshold = pair_threshold(vectors, 0.95, 0)
     cosines = (vectors @ vectors.T)[torch.triu_indices(500, 500, 1).unbind()]
     assert abs(float((cosines < threshold).float().mean()) - 0.95) < 0.01
+
+
+def test_the_two_largest_groups_are_given_with_their_contexts():
+    contexts_MD = around([BASIS[0]] * 3 + [BASIS[1]] * 5 + [BASIS[2]] * 2 + [BASIS[3]])
+    row_EK = torch.stack([torch.arange(11), torch.tensor([0, 1, 2, 10, *[-1] * 7])])
+    found_E2K = group_rows(contexts_MD, row_EK, 0.3)
+    members = [[sorted(row for row in group if row >= 0) for group in entry] for entry in found_E2K.tolist()]
+    assert members == [[[3, 4, 5, 6, 7], [0, 1, 2]], [[0, 1, 2], []]]

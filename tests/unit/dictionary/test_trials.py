@@ -1,0 +1,102 @@
+"""On which contexts entries are scored, and AUROC against its definition."""
+
+import math
+
+import pytest
+import torch
+
+from nlae.dictionary.score.trials import FIRING, OTHERS, Trials
+
+M, E = 300, 8
+
+
+@pytest.fixture(scope="module")
+def fires_EM():
+    fires_EM = torch.rand(E, M, generator=torch.Generator().manual_seed(0)) < 0.2
+    fires_EM[5] = False
+    fires_EM[6] = True
+    fires_EM[7, :] = torch.arange(M) < 4
+    return fires_EM
+
+
+@pytest.fixture(scope="module")
+def said_EM():
+    """Few different values, so that there are ties."""
+    return torch.randint(0, 6, (E, M), generator=torch.Generator().manual_seed(1)).float()
+
+
+def draw(fires_EM, least=5):
+    return Trials.draw(lambda some: fires_EM[some], torch.arange(len(fires_EM)), fires_EM.shape[1], least, 0)
+
+
+def kept(row):
+    return [int(place) for place in row if place >= 0]
+
+
+def test_few_contexts_are_all_taken(fires_EM):
+    trials = draw(fires_EM)
+    for entry in range(E):
+        firing, others = kept(trials.fires_EF[entry]), kept(trials.other_EO[entry])
+        assert sorted(firing) == torch.nonzero(fires_EM[entry])[:, 0].tolist()
+        assert sorted(others) == torch.nonzero(~fires_EM[entry])[:, 0].tolist()
+    assert trials.scored_E.tolist() == [True] * 5 + [False] * 3
+
+
+def test_many_contexts_are_drawn_at_random_up_to_a_limit():
+    rows = 9000
+    fires_EM = torch.zeros(2, rows, dtype=torch.bool)
+    fires_EM[0, : rows // 3], fires_EM[1, ::2] = True, True
+    trials = draw(fires_EM)
+    assert trials.fires_EF.shape == (2, FIRING) == (2, 400)
+    assert trials.other_EO.shape == (2, OTHERS) == (2, 2000)
+    for entry in range(2):
+        firing, others = trials.fires_EF[entry], trials.other_EO[entry]
+        assert len(set(kept(firing))) == FIRING
+        assert len(set(kept(others))) == OTHERS
+        assert bool(fires_EM[entry, firing].all())
+        assert not bool(fires_EM[entry, others].any())
+    assert abs(float(trials.fires_EF[0].float().mean()) / (rows / 6) - 1) < 0.1  # from everywhere
+
+
+def test_auroc_is_what_it_is_defined_as(fires_EM, said_EM, naive_auroc):
+    area_E = draw(fires_EM).auroc(lambda places: said_EM[places])
+    for entry in range(5):
+        assert float(area_E[entry]) == pytest.approx(naive_auroc(said_EM[entry], fires_EM[entry]), abs=1e-5)
+    assert area_E[5:].isnan().all()
+    known = draw(fires_EM, least=4).auroc(lambda places: said_EM[places])[7]
+    assert float(known) == pytest.approx(naive_auroc(said_EM[7], fires_EM[7]), abs=1e-5)
+
+
+def test_only_the_drawn_contexts_count(fires_EM, said_EM):
+    places = torch.tensor([3, 1])
+    few = draw(fires_EM)[places]
+    area_E = few.auroc(lambda rows: said_EM[places[rows]])
+    torch.testing.assert_close(area_E, draw(fires_EM).auroc(lambda rows: said_EM[rows])[places])
+
+
+def test_perfect_and_useless_predictions(fires_EM):
+    trials = draw(fires_EM)
+    assert trials.auroc(lambda places: fires_EM[places].float())[:5].tolist() == [1.0] * 5
+    assert trials.auroc(lambda places: torch.zeros(len(places), M))[:5].tolist() == [0.5] * 5
+
+
+def test_works_count_as_often_as_they_were_drawn(fires_EM, said_EM, naive_auroc):
+    works = 6
+    work_M = torch.arange(M) % works
+    source = torch.Generator().manual_seed(2)
+    weight_RS = torch.cat([torch.ones(1, works), torch.randint(0, 3, (4, works), generator=source)]).double()
+    area_ER = draw(fires_EM).resampled(lambda places: said_EM[places], weight_RS, work_M)
+    torch.testing.assert_close(area_ER[:5, 0], draw(fires_EM).auroc(lambda places: said_EM[places])[:5])
+    assert area_ER[5:].isnan().all()
+    for draw_number in range(1, 5):
+        repeated_M = torch.arange(M).repeat_interleave(weight_RS[draw_number, work_M].long())
+        for entry in range(5):
+            expected = naive_auroc(said_EM[entry, repeated_M], fires_EM[entry, repeated_M])
+            assert float(area_ER[entry, draw_number]) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_resample_without_firing_works_has_no_area(said_EM):
+    fires_EM = (torch.arange(M) % 6 == 0)[None]
+    weight_RS = torch.tensor([[0.0, 1, 1, 1, 1, 1]])
+    area_ER = draw(fires_EM).resampled(lambda places: said_EM[places], weight_RS, torch.arange(M) % 6)
+    assert math.isnan(float(area_ER[0, 0]))
