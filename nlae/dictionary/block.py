@@ -29,7 +29,7 @@ from nlae.dictionary.population import TRAINED, A, B, Population, blocks, splits
 from nlae.dictionary.score.correlation import linear_r2, r2, spearman
 from nlae.dictionary.score.last_token import predictions
 from nlae.dictionary.score.nulls import nearest, same_token
-from nlae.dictionary.score.trials import Predict, Trials
+from nlae.dictionary.score.trials import FIRING, OTHERS, Predict, Trials
 from nlae.dictionary.space import Spectrum
 from nlae.dictionary.subjects import Subjects
 from nlae.dictionary.words.picking import Picked, as_words, leading, within
@@ -38,7 +38,8 @@ from nlae.functional.randomness import generator
 
 ROLES = ("train", "select", "bar", "test")
 LISTED = 8  # words of a token list, and of the unembedding
-SAMPLE = 4000  # contexts that rank correlations are taken over
+TESTED, CHOSEN = (FIRING, OTHERS), (200, 1000)  # contexts in which an entry fires, and others, that it is scored on
+SAMPLE = 2000  # contexts that rank correlations are taken over
 
 
 @dataclass(frozen=True)
@@ -104,9 +105,9 @@ def score_block(
     population = Population.of(values, document_M, settings.exemplars, settings.active_quantile)
     split_E = splits(layer, population.n).repeat(2)
     run = _Run(words, subjects, layer, inputs, Spectrum.of(inputs["train"]), split_E, bootstrap)
-    described = run.describe(population, None if taught is None else taught(population))
     everything = torch.arange(len(split_E))
     trials = {
+        "select": run.trials(population, "select", everything),
         "test": run.trials(population, "test", everything),
         "bar": run.trials(population, "bar", torch.nonzero(split_E == A)[:, 0]),
     }
@@ -115,6 +116,7 @@ def score_block(
     if settings.rotated:
         turned = population.rotated(settings.seed, layer, document_M, settings.exemplars, settings.active_quantile)
         rotated, resampled["rotated"] = run.rotated(turned)
+    described = run.describe(population, trials["select"], None if taught is None else taught(population))
     return _scored(run, population, described, trials, rotated, turned, resampled)
 
 
@@ -138,10 +140,10 @@ class _Run:
             len(self.inputs[role]),
             settings.min_contexts,
             settings.seed,
+            TESTED if role == "test" else CHOSEN,
         )
 
-    def describe(self, population: Population, taught: Mapping[int, str] | None = None) -> Described:
-        select = self.trials(population, "select", torch.arange(len(self.split_E)))
+    def describe(self, population: Population, select: Trials, taught: Mapping[int, str] | None = None) -> Described:
         return describe(
             self.words,
             population,
@@ -155,7 +157,9 @@ class _Run:
 
     def rotated(self, turned: Population) -> tuple[Tensor, Tensor]:
         """AUROC of rotated neurons B on test works, and under resampled works."""
-        described = self.describe(turned)
+        held_out = torch.nonzero(self.split_E != TRAINED)[:, 0]
+        select = self.trials(turned, "select", held_out).spread(held_out, len(self.split_E))
+        described = self.describe(turned, select)
         places = torch.nonzero(self.split_E == B)[:, 0]
         trials = self.trials(turned, "test", places)
         said = inner(described.reading_ED[places], described.space(self.inputs["test"]))
@@ -165,16 +169,15 @@ class _Run:
         return trials.resampled(predict, self.bootstrap.weight_RC, self.bootstrap.cluster_N)
 
     def mismatched(
-        self, population: Population, described: Described, places: Tensor, name: str
+        self, population: Population, described: Described, select: Trials, places: Tensor, name: str
     ) -> tuple[Tensor, Tensor]:
         """Another neuron's entry for each of some entries, and what the best of its words reads as for them."""
         n, source = population.n, generator(self.words.settings.seed, "mismatched", self.layer, name)
         step = torch.randint(1, max(2, n), places.shape, generator=source)
         signs = 2 if self.subjects.signed else 1
         donor = (places % n + step) % n + n * torch.randint(signs, places.shape, generator=source)
-        select = self.trials(population, "select", places)
         select_MD = described.space(self.inputs["select"])
-        kind = best(described.candidates, described.readings, select, select_MD, donor)
+        kind = best(described.candidates, described.readings, select[places], select_MD, donor)
         return donor, pick(described.readings, kind, donor)
 
 
@@ -195,13 +198,13 @@ def _scored(
     ids, _ = run.subjects.promoted(run.layer, LISTED)
     lens = _listed(as_words(ids[:, 0].flatten(0, 1), words.vocabulary), words)
     in_a, in_b = (torch.nonzero(run.split_E == split)[:, 0] for split in (A, B))
-    donor_b, stranger_b = run.mismatched(population, described, in_b, "test")
-    _, stranger_a = run.mismatched(population, described, in_a, "bar")
+    donor_b, stranger_b = run.mismatched(population, described, trials["select"], in_b, "test")
+    _, stranger_a = run.mismatched(population, described, trials["select"], in_a, "bar")
     nearest_E = nearest(own_ED, population.n, missing_E, run.subjects.signed)
     said = {
         "auroc": inner(own_ED, contexts["test"]),
         "nearest": inner(own_ED[nearest_E], contexts["test"]),
-        "permuted": inner(permuted(run, population, described), contexts["test"]),
+        "permuted": inner(permuted(run, population, described, trials["select"]), contexts["test"]),
         "token_list": inner(described.reader.read(lists.feature_EF), contexts["test"]),
         "lens": inner(described.reader.read(lens.feature_EF), contexts["test"]),
         "skyline": inner(described.vector_ED, contexts["test"]),
@@ -239,7 +242,7 @@ def _scored(
     )
 
 
-def permuted(run: _Run, population: Population, described: Described) -> Tensor:
+def permuted(run: _Run, population: Population, described: Described, select: Trials) -> Tensor:
     """Readings of what would be said if each exemplar were another context with the same last token, (E, D).
 
     What is left is what the token tells; words are chosen as the entry's own are, the best on `select`.
@@ -255,7 +258,6 @@ def permuted(run: _Run, population: Population, described: Described) -> Tensor:
         "pursued": Candidate.of(vocabulary, pursued_words(words, described.reader, row_EK, vector_ED)),
     }
     readings = {kind: described.reader.read(candidate.feature_EF) for kind, candidate in candidates.items()}
-    select = run.trials(population, "select", torch.arange(len(row_EK)))
     kind_E = best(candidates, readings, select, described.space(run.inputs["select"]))
     return pick(readings, kind_E)
 

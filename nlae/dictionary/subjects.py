@@ -73,6 +73,7 @@ class Neurons:
         self.layers = list(scan.layers)
         self.width, self.d_model = scan.width, scan.d_model
         self._panels: dict[str, Panel] = {}
+        self._promoted: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
 
     def panel(self, role: str) -> Panel:
         """See `Subjects`."""
@@ -97,8 +98,10 @@ class Neurons:
         return self._scan.moments(layer)
 
     def promoted(self, layer: int, k: int) -> tuple[Tensor, Tensor]:
-        """See `Subjects`."""
-        return promoted(self._target, layer, k)
+        """See `Subjects`; those of the last block are kept."""
+        if (layer, k) not in self._promoted:
+            self._promoted = {(layer, k): promoted(self._target, layer, k)}
+        return self._promoted[layer, k]
 
 
 class DirectionSubjects:

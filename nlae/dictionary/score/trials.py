@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nlae.functional.randomness import generator
 
-FIRING, OTHERS = 400, 2000
+FIRING, OTHERS = 400, 2000  # contexts of an entry at most, unless said otherwise
 _BLOCK = 512
 Fires = Callable[[Tensor], Tensor]
 Predict = Callable[[Tensor], Tensor]
@@ -35,7 +35,9 @@ class Trials:
     least: int
 
     @classmethod
-    def draw(cls, fires: Fires, entries: Tensor, rows: int, least: int, seed: int) -> Trials:
+    def draw(
+        cls, fires: Fires, entries: Tensor, rows: int, least: int, seed: int, most: tuple[int, int] = (FIRING, OTHERS)
+    ) -> Trials:
         """Draw them in one random order of the panel, the same for all entries.
 
         Args:
@@ -44,10 +46,11 @@ class Trials:
             rows: contexts of the panel, M.
             least: firing contexts that an entry must have.
             seed: of the order.
+            most: firing contexts and others of each entry at most.
         """
         order_M = torch.randperm(rows, generator=generator(seed, "trials", rows))
-        fires_EF = torch.full((len(entries), FIRING), -1)
-        other_EO = torch.full((len(entries), OTHERS), -1)
+        fires_EF = torch.full((len(entries), most[0]), -1)
+        other_EO = torch.full((len(entries), most[1]), -1)
         for start in range(0, len(entries), _BLOCK):
             active_eM = fires(entries[start : start + _BLOCK])[:, order_M]
             _first(active_eM, order_M, fires_EF[start : start + _BLOCK])
@@ -59,6 +62,13 @@ class Trials:
 
     def __getitem__(self, places: Tensor) -> Trials:
         return Trials(self.fires_EF[places], self.other_EO[places], self.least)
+
+    def spread(self, entries: Tensor, total: int) -> Trials:
+        """The same among more entries, of which the others have no contexts and so no score."""
+        rows = [
+            torch.full((total, row.shape[1]), -1).index_copy(0, entries, row) for row in (self.fires_EF, self.other_EO)
+        ]
+        return Trials(*rows, self.least)
 
     @property
     def scored_E(self) -> Tensor:
@@ -72,18 +82,43 @@ class Trials:
             predict: places of entries e -> predictions on the whole panel, (e, M).
         """
         area_E = torch.full((len(self),), torch.nan)
-        for start in range(0, len(self), _BLOCK):
-            places = torch.arange(start, min(start + _BLOCK, len(self)))
+        for places in torch.nonzero(self.scored_E)[:, 0].split(_BLOCK):
             said_eM = predict(places)
             fires_eF, other_eO = self.fires_EF[places], self.other_EO[places]
-            there_eF, others_e = fires_eF >= 0, (other_eO >= 0).sum(-1)
+            there_eF = fires_eF >= 0
+            said_eF, said_eO = (said_eM.gather(1, row.clamp_min(0)) for row in (fires_eF, other_eO))
+            won_eF = _placements(said_eF, said_eO, other_eO >= 0)
+            area_E[places] = (won_eF * there_eF).sum(-1) / there_eF.sum(-1).clamp_min(1)
+        return area_E
+
+    def influence(self, predict: Predict, work_M: Tensor, works: int) -> tuple[Tensor, Tensor]:
+        """AUROC, and what each work adds to it when it is counted once more: float32 (E,) and (E, S).
+
+        The structural components of AUROC (DeLong et al. 1988), summed by work (Obuchowski 1997): under resampled works
+        AUROC moves by weights times these, up to second order, so that no resample has to be ranked again.
+
+        Args:
+            predict: as for `auroc`.
+            work_M: work of each context.
+            works: how many there are, S.
+        """
+        area_E, share_ES = torch.full((len(self),), torch.nan), torch.zeros(len(self), works)
+        for places in torch.nonzero(self.scored_E)[:, 0].split(_BLOCK):
+            fires_eF, other_eO = self.fires_EF[places], self.other_EO[places]
+            said_eM = predict(places)
             said_eF = said_eM.gather(1, fires_eF.clamp_min(0))
-            said_eO = torch.where(other_eO >= 0, said_eM.gather(1, other_eO.clamp_min(0)), torch.inf).sort(-1).values
-            below_eF = torch.searchsorted(said_eO, said_eF.contiguous()).minimum(others_e[:, None])
-            upto_eF = torch.searchsorted(said_eO, said_eF.contiguous(), right=True).minimum(others_e[:, None])
-            won_e = ((below_eF + upto_eF).float() / 2 * there_eF).sum(-1)
-            area_E[places] = won_e / (there_eF.sum(-1) * others_e).clamp_min(1)
-        return torch.where(self.scored_E, area_E, torch.nan)
+            said_eO = said_eM.gather(1, other_eO.clamp_min(0))
+            won_eF = _placements(said_eF, said_eO, other_eO >= 0)
+            lost_eO = 1 - _placements(said_eO, said_eF, fires_eF >= 0)
+            area_e = torch.zeros(len(places))
+            for won, row in ((won_eF, fires_eF), (lost_eO, other_eO)):
+                there = row >= 0
+                count_e1 = there.sum(-1, keepdim=True).clamp_min(1)
+                area_e = (won * there).sum(-1) / count_e1[:, 0]
+                moved = torch.where(there, won - area_e[:, None], 0.0) / count_e1
+                share_ES[places] = share_ES[places].scatter_add(1, work_M[row.clamp_min(0)], moved)
+            area_E[places] = area_e
+        return area_E, share_ES
 
     def resampled(self, predict: Predict, weight_RS: Tensor, work_M: Tensor) -> Tensor:
         """AUROC of one prediction per entry with every work counted as often as it was drawn, float32 (E, R).
@@ -93,25 +128,18 @@ class Trials:
             weight_RS: how often each work was drawn.
             work_M: work of each context.
         """
-        weight_RM = weight_RS.float()[:, work_M]
-        area_ER = torch.full((len(self), len(weight_RS)), torch.nan)
-        scored_E = self.scored_E
-        for start in range(0, len(self), _BLOCK):
-            places = torch.arange(start, min(start + _BLOCK, len(self)))
-            said_eM = predict(places)
-            for row, entry in enumerate(places.tolist()):
-                if not scored_E[entry]:
-                    continue
-                fires_f = self.fires_EF[entry][self.fires_EF[entry] >= 0]
-                other_o = self.other_EO[entry][self.other_EO[entry] >= 0]
-                said_o, order_o = said_eM[row, other_o].sort()
-                below_Ro = torch.nn.functional.pad(weight_RM[:, other_o[order_o]].cumsum(1), (1, 0))
-                said_f = said_eM[row, fires_f]
-                left_f, right_f = (torch.searchsorted(said_o, said_f, right=right) for right in (False, True))
-                weight_Rf = weight_RM[:, fires_f]
-                won_R = ((below_Ro[:, left_f] + below_Ro[:, right_f]) / 2 * weight_Rf).sum(1)
-                area_ER[entry] = won_R / (weight_Rf.sum(1) * below_Ro[:, -1])
-        return area_ER
+        area_E, share_ES = self.influence(predict, work_M, weight_RS.shape[1])
+        return (area_E[:, None] + share_ES @ (weight_RS.float() - 1).T).clamp(0, 1)
+
+
+def _placements(said_eX: Tensor, said_eY: Tensor, there_eY: Tensor) -> Tensor:
+    """Share of the Y that each X is ranked above, ties half, float32 (e, X)."""
+    sorted_eY = torch.where(there_eY, said_eY, torch.inf).sort(-1).values
+    count_e1 = there_eY.sum(-1, keepdim=True)
+    said_eX = said_eX.contiguous()
+    below_eX = torch.searchsorted(sorted_eY, said_eX).minimum(count_e1)
+    upto_eX = torch.searchsorted(sorted_eY, said_eX, right=True).minimum(count_e1)
+    return (below_eX + upto_eX).float() / 2 / count_e1.clamp_min(1)
 
 
 def _first(wanted_eM: Tensor, order_M: Tensor, out_eK: Tensor) -> None:
