@@ -105,7 +105,7 @@ def test_no_range_is_for_a_key_that_is_gone():
     known = KEYS | {key.rpartition(".")[2] for key in KEYS}
     known |= set(RootConfig.__dataclass_fields__)
     gone = {name for name in RANGES if name not in known}
-    assert gone <= {"panels", "trainer.threads", "prompt.style.max_words", "site.depth", "site.depths"}
+    assert gone <= {"panels", "runs", "trainer.threads", "prompt.style.max_words", "site.depth", "site.depths"}
 
 
 @pytest.mark.parametrize("key", ["stride", "samples"])

@@ -28,7 +28,7 @@ CONFIG = {
     "evaluation": {"_target_": "nlae.evaluation.EvaluationSettings", "subject": "reinforce", "max_rows": 10},
     "dictionary": {
         "_target_": "nlae.dictionary.settings.DictionarySettings",
-        "sample": 3,
+        "exemplars": 3,
         "seed": 0,
         "scan": {"_target_": "nlae.dictionary.scan.ScanSettings", "top": 16, "checkpoint_every": 8},
     },
@@ -83,10 +83,10 @@ def fingerprints(plan):
 
 LATER = {
     "corpus": set(STAGES),
-    "extract": {"extract", "warmstart", "reinforce", "evaluate", "dictionary", "report"},
-    "describe": {"describe", "warmstart", "reinforce", "evaluate", "dictionary", "report"},
-    "warmstart": {"warmstart", "reinforce", "evaluate", "dictionary", "report"},
-    "reinforce": {"reinforce", "evaluate", "dictionary", "report"},
+    "extract": {"extract", "warmstart", "reinforce", "evaluate", "report"},
+    "describe": {"describe", "warmstart", "reinforce", "evaluate", "report"},
+    "warmstart": {"warmstart", "reinforce", "evaluate", "report"},
+    "reinforce": {"reinforce", "evaluate", "report"},
     "evaluate": {"evaluate", "report"},
     "scan": {"scan", "dictionary"},
     "dictionary": {"dictionary"},

@@ -46,7 +46,8 @@ TINY = [
 FULL = ["verbalizer=full", "reconstructor=full", "trainer.precision=bf16-mixed"]
 CASES = {
     "bf16-base": [["report"], ["explain", "text=It rains in the town."], ["export"]],
-    "a mixture and its dictionary": [["dictionary", "dictionary.steered=2"]],
+    "a mixture": [["warmstart", "site=mixture", "site.layers=[0,1]", "prompt=site"]],
+    "a dictionary": [["dictionary", "dictionary.steered=2"]],
     "fp32, then bf16-mixed": [
         ["report", "trainer.precision=fp32", "trainer.matmul_precision=high"],
         ["report", "trainer.precision=bf16-mixed"],

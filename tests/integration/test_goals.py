@@ -77,11 +77,15 @@ def test_a_dictionary_ends_with_its_folder_and_answers(tmp_path, capsys):
     assert status == 0
     folder = Path(out[-1])
     assert folder.parent == tmp_path / "dictionary"
-    assert "texts of" in err  # the bill, before the work
+    assert "entries in 2 blocks" in err  # before the work
+    assert "entries pass (AUROC at least" in err
+    assert "rotated neurons" in err
     numbers = json.loads((folder / "metrics.json").read_text())
     assert numbers["entries"] == 2 * 2 * 192
-    for null in ("decoy", "shuffled", "rotated"):
-        assert numbers[f"pass_rate/{null}"] <= 0.02
+    for name in ("pass_share", "rotated_share", "false_share", "headline", "beats_nearest", "median_auroc"):
+        assert f"bag/{name}" in numbers
+    assert set(json.loads((folder / "manifest.json").read_text())["parents"]) == {"corpus", "scan"}
+    assert not (tmp_path / "warmstart").exists(), "no language model is trained for it"
     assert nlae(capsys, "dictionary", *words)[1][-1] == str(folder)
     status, out, err = nlae(capsys, "dictionary", "query=1.5", *words)
     assert status == 0
@@ -185,10 +189,12 @@ DEATHS = [
     ("evaluate", "nlae.autoencoder:Autoencoder", "reconstruct", 3),
     ("report", "nlae.report.build", "write", 1),
 ]
-# of a dictionary of two layers: in the second batch of the second layer's texts, then when all layers are there
+# of a dictionary of two blocks: between them, with half of the second one's files there, and twice in the finish
 DICTIONARY_DEATHS = [
-    ("nlae.dictionary.describe.texts", "_line", 52, {"layer-001.json"}),
-    ("nlae.dictionary.build", "_finish", 1, {"layer-001.json", "layer-002.json"}),
+    ("nlae.dictionary.build", "score_block", 2, {"layer-001.json"}),
+    ("nlae.dictionary.build", "_line", 1, {"layer-001.json"}),
+    ("nlae.dictionary.build", "write_dictionary", 1, {"layer-001.json", "layer-002.json"}),
+    ("nlae.dictionary.build", "_flat", 1, {"layer-001.json", "layer-002.json"}),
 ]
 
 

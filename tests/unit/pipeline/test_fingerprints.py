@@ -24,7 +24,7 @@ ROWS = [
     ("reconstructor.magnitude", True, LATER["warmstart"]),
     ("objective.warmstart.updates", 4, LATER["warmstart"]),
     ("seed", 1, LATER["warmstart"]),
-    ("trainer.precision", "bf16-mixed", LATER["warmstart"]),
+    ("trainer.precision", "bf16-mixed", LATER["warmstart"] | {"dictionary"}),
     ("trainer.matmul_precision", "high", LATER["extract"] | LATER["describe"] | LATER["scan"]),
     ("trainer.matmul_precision", "highest", set()),
     ("trainer.optimizer_bits", 8, LATER["warmstart"]),
@@ -34,7 +34,7 @@ ROWS = [
     ("evaluation.max_rows", 11, LATER["evaluate"]),
     ("dictionary.scan.top", 8, LATER["scan"]),
     ("dictionary.seed", 1, LATER["scan"]),
-    ("dictionary.sample", 4, LATER["dictionary"]),
+    ("dictionary.exemplars", 4, LATER["dictionary"]),
     ("report.samples", 4, LATER["report"]),
     # never hashed
     ("store.batch_tokens", 1, set()),
@@ -44,7 +44,6 @@ ROWS = [
     ("rollout.batch_size", 1, set()),
     ("rollout.packed", False, set()),
     ("evaluation.batch_size", 1, set()),
-    ("dictionary.batch_size", 1, set()),
     ("objective.reinforce.micro_tokens", 1, set()),
     ("target.name", "other", set()),
     ("trainer.device", "cuda", set()),
@@ -86,13 +85,13 @@ def test_content_from_outside_is_hashed(make, sources, changed):
     assert {name for name in STAGES if before[name] != after[name]} == changed
 
 
-def test_a_finished_dictionary_of_the_same_pair_remakes_the_report_alone(make):
+def test_a_finished_dictionary_of_the_same_scan_remakes_the_report_alone(make):
     plan = make()
     before = fingerprints(plan)
     folder = plan.artifact("dictionary").folder
     folder.mkdir(parents=True)
     manifest = {"complete": True, "fingerprint": folder.name, "parents": plan.artifact("dictionary").parents}
-    for parents, changed in (({"reinforce": "other"}, set()), (manifest["parents"], {"report"})):
+    for parents, changed in (({"scan": "other"}, set()), (manifest["parents"], {"report"})):
         (folder / "manifest.json").write_text(json.dumps({**manifest, "parents": parents}))
         after = fingerprints(make())
         assert {name for name in STAGES if before[name] != after[name]} == changed
@@ -125,9 +124,9 @@ def test_a_describe_that_failed_goes_on_in_its_folder_with_other_patience(make, 
     assert (folder / "half.txt").exists()
     fake.fail.clear()
     patient = {"attempts": 9, "backoff": 0.5, "max_wait": 3.0, "timeout": 5.0, "concurrency": 2, "yes": True}
-    patient |= {"max_failed_share": 0.5, "retry_failed": True}
+    patient |= {"max_failed_share": 0.5, "retry_failed": True, "base_url": "http://127.0.0.1:2/v1"}
     assert bring_up_to_date(make({"teacher": paid | patient}), "describe", "g").folder == folder
-    for key, value in (("model", "other"), ("base_url", "http://127.0.0.1:2/v1"), ("temperature", 1.0)):
+    for key, value in (("model", "other"), ("max_tokens", 7), ("temperature", 1.0)):
         assert make({"teacher": paid | {key: value}}).artifact("describe").folder != folder
 
 

@@ -50,9 +50,9 @@ CHANGES = {
     "EvaluationSettings": """subject max_rows fit_rows greedy no_injection_samples components covariance_rows frontier
         quote_lengths frontier_updates frontier_batch frontier_lr matching_rows matching_lm rank_others resamples
         min_clusters sample_seed site_rows""",
-    "DictionarySettings": """autoencoder layers scan contexts_per_layer contexts_at candidates sample both_signs own
-        temperature neutral word_limit window rotated active_quantile min_passages cluster_top cluster_quantile fdr
-        min_auroc min_margin readable_rows promoted teacher judge judged judging steered steering seed""",
+    "DictionarySettings": """layers reader scan exemplars window tokens shrinkage penalty weights active_quantile
+        min_contexts min_auroc max_false rotated group_top group_quantile promoted resamples embedding teacher taught
+        judge judged judging steered steering seed""",
     "ScanSettings": "top min_position panels runs per_passage",
     "JudgeSettings": "tasks quantiles per_quantile inactive control control_least control_margin seed resamples",
     "SteeringSettings": "kl random rows seed",
