@@ -16,6 +16,7 @@ from nlae.corpus import Corpus
 from nlae.dictionary.scan.folder import Panel
 from nlae.dictionary.words.vocabulary import Vocabulary
 
+COMMON = 0.1
 SLOTS = ("peaks", "before", "near")
 Ints = npt.NDArray[np.int64]
 
@@ -56,6 +57,10 @@ class Bags:
             "near": _matrix(np.concatenate(places), np.concatenate(near), size),
         }
         common_W = np.asarray(self.matrices["near"].sum(0)).ravel()
+        # what stands near a tenth of all contexts describes none of them
+        kept = sparse.diags_array((common_W <= COMMON * rows).astype(np.float32))
+        self.matrices["near"] = sparse.csr_matrix(self.matrices["near"] @ kept)
+        self.matrices["near"].eliminate_zeros()
         self.rarity_W: npt.NDArray[np.float32] = np.log((rows + 1) / (common_W + 1)).astype(np.float32)
 
     def counts(self, row_EK: Tensor, slot: str) -> sparse.csr_matrix:
