@@ -56,7 +56,7 @@ class Beside(scanning.Reader):
     scanned: ClassVar[list[tuple[float, float]]] = []
     peaks: ClassVar[list[float]] = []
 
-    def read(self, number: int, window: Window) -> dict[str, list[tuple[Tensor, Tensor]]]:
+    def read(self, number: int, window: Window) -> list[tuple[Tensor, Tensor]]:
         """Both, the plain one first."""
         ids_BT = token_ids(self._corpus, window, self._target.pad_id)
         clock = Clock()

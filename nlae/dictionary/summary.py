@@ -121,7 +121,7 @@ def _judged(metrics: Metrics) -> Table:
 
 
 def _steered(metrics: Metrics) -> Table:
-    keys = (("output_score", "Its tokens"), ("output_score/decoy", "Another neuron's tokens"))
+    keys = (("output_score", "Its tokens"), ("output_score/null", "Another neuron's tokens"))
     rows: Rows = [(label, _within(metrics, key)) for key, label in keys if key in metrics]
     about = (
         "How often steering raises the tokens that an entry promotes more than random directions of the same effect "
