@@ -25,10 +25,11 @@ from nlae.dictionary.entries import write_dictionary
 from nlae.dictionary.frame import EDGES, decided, frame, specialised
 from nlae.dictionary.metrics import Reported, figures
 from nlae.dictionary.population import B, Population
-from nlae.dictionary.schema import LABELS, SPLITS
+from nlae.dictionary.schema import SPLITS
 from nlae.dictionary.score.bar import bar as find_bar
 from nlae.dictionary.settings import DictionarySettings
 from nlae.dictionary.subjects import Subjects
+from nlae.dictionary.totals import block_row, say, totals
 from nlae.dictionary.words.bags import Bags
 from nlae.dictionary.words.vocabulary import Vocabulary
 from nlae.errors import NlaeError
@@ -42,11 +43,6 @@ log = logging.getLogger(__name__)
 PARTS = "layers"
 KEYS = ["layer", "neuron", "sign"]
 TABLE_ROWS = 64
-_MEDIANS = (
-    "skyline", "last_token", "token_list", "lens", "nearest", "permuted", "mismatched", "spearman", "r2", "r2_linear",
-    "kurtosis", "frequency",
-)  # fmt: skip
-
 
 _TABLE = (
     "layer", "neuron", "sign", "split", "description", "label", "grade", "passes", "auroc", "nearest", "last_token",
@@ -194,7 +190,7 @@ def _finish(
             yield part(layer) if extra is None else part(layer).update(extra, on=KEYS, how="left")
 
     whole = {layer: _reported([tensors[layer]], bootstrap.n_clusters) for layer in layers}
-    lines = [_summary(part(layer), made[layer], whole[layer], level, settings.reader) for layer in layers]
+    lines = [block_row(part(layer), made[layer], whole[layer], level, settings.reader) for layer in layers]
     documents = {
         int(d) for found in frames() for name in ("exemplar_document", "unseen_document")
         for d in found[name].explode().drop_nulls()
@@ -215,10 +211,10 @@ def _finish(
     table = pl.concat([found.select(_TABLE) for found in frames()])
     if run is not None:
         _show(table, run, settings.seed)
-    flat = _flat(table, level) | figures(
+    flat = totals(table, level) | figures(
         _reported(list(tensors.values()), bootstrap.n_clusters), level, settings.reader
     )
-    _say(flat, settings.reader)
+    say(flat, settings.reader)
     return flat | numbers
 
 
@@ -243,94 +239,12 @@ def _strangers(made: Mapping[int, Mapping[str, Any]]) -> dict[tuple[int, int, st
     }
 
 
-def _summary(
-    entries: pl.DataFrame, made: Mapping[str, Any], reported: Reported, bar: float, reader: str
-) -> dict[str, Any]:
-    """A block's row of `layers.json`: shares of all of its entries, intervals and nulls of neurons B."""
-    found = figures(reported, bar, reader)
-    named = {"pass_share": "b_pass_share", "rotated_share": "rotated_share", "false_share": "false_share"}
-    row: dict[str, Any] = {
-        "layer": made["layer"],
-        "neurons": made["neurons"],
-        "entries": len(entries),
-        "scored": int(entries["auroc"].is_not_null().sum()),
-        "passing": int(entries["passes"].sum()),
-        "pass_share": _mean(entries, pl.col("passes")),
-        "token_share": _mean(entries, pl.col("label") == LABELS[0]),
-        "context_share": _mean(entries, pl.col("label") == LABELS[1]),
-        "specialised": _mean(entries, pl.col("specialised")),
-        "specialised_rotated": made["specialised_rotated"],
-        "beats_nearest": found.get(f"{reader}/beats_nearest"),
-        "median_auroc": _median(entries, "auroc"),
-        "rotated": found.get("rotated/median_auroc"),
-        "chosen": made["chosen"],
-        **{name: _median(entries, name) for name in _MEDIANS},
-    }
-    for name, key in named.items():
-        row[key] = found.get(f"{reader}/{name}")
-        row |= {f"{name}_{end}": found.get(f"{reader}/{name}_{end}") for end in ("low", "high")}
-    row |= {f"median_auroc_{end}": found.get(f"{reader}/median_auroc_{end}") for end in ("low", "high")}
-    return row
-
-
-def _flat(table: pl.DataFrame, bar: float) -> dict[str, float]:
-    """Numbers of all entries, whatever their split."""
-    found: dict[str, Any] = {
-        "entries": len(table),
-        "scored": table["auroc"].is_not_null().sum(),
-        "passing": table["passes"].sum(),
-        "passing_share": table["passes"].mean(),
-        "bar": None if bar == float("inf") else bar,
-        "token_share": (table["label"] == LABELS[0]).mean(),
-        "context_share": (table["label"] == LABELS[1]).mean(),
-        "specialised": table["specialised"].mean(),
-        **{f"grade/{grade}": (table["grade"] == grade).mean() for grade in ("fair", "good", "strong")},
-        **{name: table[name].median() for name in ("spearman", "r2", "r2_linear")},
-        **{f"trained/{name}": value for name, value in _by_split(table).items()},
-    }
-    return {name: float(value) for name, value in found.items() if value is not None}
-
-
-def _by_split(table: pl.DataFrame) -> dict[str, float | None]:
-    """The same shares of neurons that the reader was fitted on: what fitting alone gives."""
-    trained = table.filter(pl.col("split") == SPLITS[0])
-    return {"pass_share": _mean(trained, pl.col("passes")), "median_auroc": _median(trained, "auroc")}
-
-
 def _show(table: pl.DataFrame, run: Logs, seed: int) -> None:
     """A table of entries, some that pass and some of all."""
     columns = ["layer", "neuron", "sign", "description", "grade", "label", "passes", "auroc", "nearest", "last_token"]
     passing = table.filter("passes")
     few = [rows.sample(min(TABLE_ROWS // 2, len(rows)), seed=seed) for rows in (passing, table)]
     run.table("dictionary", columns, pl.concat(few).unique(maintain_order=True).select(columns).rows())
-
-
-def _say(flat: Mapping[str, float], reader: str) -> None:
-    """How many entries pass, beside which nulls: the last lines on the screen."""
-
-    def within(name: str) -> str:
-        if name not in flat:
-            return "–"
-        low, high = flat.get(f"{name}_low"), flat.get(f"{name}_high")
-        inside = "" if low is None or high is None else f" [{100 * low:.1f}, {100 * high:.1f}]"
-        return f"{100 * flat[name]:.1f} %{inside}"
-
-    bar = f"{flat['bar']:.3f}" if "bar" in flat else "none"
-    log.info("%s of %s entries pass (AUROC at least %s)", f"{flat['passing']:,.0f}", f"{flat['entries']:,.0f}", bar)
-    log.info(
-        "held-out neurons: %s pass; rotated neurons %s; mismatched words %s of passes; headline %s",
-        *(within(f"{reader}/{name}") for name in ("pass_share", "rotated_share", "false_share", "headline")),
-    )
-
-
-def _mean(table: pl.DataFrame, of: pl.Expr) -> float | None:
-    value: Any = table.select(of.cast(pl.Float64).mean()).item()
-    return None if value is None else float(value)
-
-
-def _median(table: pl.DataFrame, name: str) -> float | None:
-    value: Any = table[name].median()
-    return None if value is None else float(value)
 
 
 def pick_layers(named: Sequence[int] | None, known: Sequence[int]) -> list[int]:

@@ -20,8 +20,8 @@ class Stage:
             `trainer.matmul_precision` where that rounds: every later stage hangs on it by its parents),
             `teacher_target` and `teacher_dtype` (the same where the teacher asks the target, else empty; for a teacher
             with weights of its own in this process, theirs), `directions` (the file or folder that
-            `dictionary.directions` names), `dictionary` (the finished one of the same scan, if there is one; it is never
-            made for that).
+            `dictionary.directions` names), `dictionary` (the finished one of the same scan, if there is one; it is
+            never made for that).
         trained: its result is a checkpoint, which `checkpoint=` replaces.
     """
 

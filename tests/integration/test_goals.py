@@ -194,7 +194,7 @@ DICTIONARY_DEATHS = [
     ("nlae.dictionary.build", "score_block", 2, {"layer-001.json"}),
     ("nlae.dictionary.build", "_line", 1, {"layer-001.json"}),
     ("nlae.dictionary.build", "write_dictionary", 1, {"layer-001.json", "layer-002.json"}),
-    ("nlae.dictionary.build", "_flat", 1, {"layer-001.json", "layer-002.json"}),
+    ("nlae.dictionary.build", "totals", 1, {"layer-001.json", "layer-002.json"}),
 ]
 
 

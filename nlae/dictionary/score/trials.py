@@ -65,10 +65,10 @@ class Trials:
 
     def spread(self, entries: Tensor, total: int) -> Trials:
         """The same among more entries, of which the others have no contexts and so no score."""
-        rows = [
+        fires_EF, other_EO = (
             torch.full((total, row.shape[1]), -1).index_copy(0, entries, row) for row in (self.fires_EF, self.other_EO)
-        ]
-        return Trials(*rows, self.least)
+        )
+        return Trials(fires_EF, other_EO, self.least)
 
     @property
     def scored_E(self) -> Tensor:
