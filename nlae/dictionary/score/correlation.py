@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from nlae.dictionary.score.ranks import average_ranks
 from nlae.functional.reconstruction import explained
 
 _PENALTY = 1e-3  # of the mean diagonal of the best linear reading's normal matrix
@@ -15,8 +16,9 @@ _PENALTY = 1e-3  # of the mean diagonal of the best linear reading's normal matr
 
 def spearman(said_EM: Tensor, true_EM: Tensor) -> Tensor:
     """Rank correlation of each prediction with its activation, float32 (E,); NaN where one is constant."""
-    left_EM, right_EM = (_standard(value.argsort(-1).argsort(-1).float()) for value in (said_EM, true_EM))
-    return torch.where((said_EM.amax(-1) > said_EM.amin(-1)), (left_EM * right_EM).sum(-1), torch.nan)
+    left_EM, right_EM = (_standard(average_ranks(value_EM)) for value_EM in (said_EM, true_EM))
+    varies_E = (left_EM != 0).any(-1) & (right_EM != 0).any(-1)
+    return torch.where(varies_E, (left_EM * right_EM).sum(-1), torch.nan)
 
 
 def r2(said_EM: Tensor, true_EM: Tensor, said_select_EM: Tensor, true_select_EM: Tensor) -> Tensor:
