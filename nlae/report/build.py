@@ -46,7 +46,7 @@ def build_report(
 
     Args:
         stages: finished folders by stage name; `evaluate` is needed, the rest is shown where it is there, and so is a
-            `dictionary` of the same autoencoder.
+            `dictionary` of the same scan.
         folder: gets the page.
         config: the resolved config; the evaluation's own when None. `report.smoke` says whether to call it a smoke run,
             `report.examples` and `report.seed` which explanations to show.
