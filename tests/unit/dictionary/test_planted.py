@@ -60,7 +60,7 @@ def test_detectors_are_found_and_described_with_their_words(wired, kind):
     assert scored["passes"].mean() >= 0.85
     assert scored["auroc"].median() > 0.97
     right = [named(row["description"]) >= set(wired[0][row["neuron"]]) for row in rows]
-    assert sum(right) >= 0.7 * len(rows)
+    assert sum(right) >= 0.7 * len(rows)  # themes stand near many contexts, and such words are not said to
 
 
 def test_what_fires_on_its_last_token_says_no_more_than_that(wired):
