@@ -178,6 +178,7 @@ def write_tables(held: dict[str, Any], readme: Path) -> None:
     """Put the tables between their markers."""
     before, start, rest = readme.read_text(encoding="utf-8").partition("<!-- results -->\n")
     _, end, after = rest.partition("\n<!-- end of results -->")
+    assert end, f"{readme} lacks a marker"
     readme.write_text(before + start + tables(held) + end + after, encoding="utf-8")
 
 
