@@ -7,6 +7,7 @@ minus that of rotated ones. Shape suffixes: E entries of neurons B, R resamples 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -44,7 +45,7 @@ class Reported:
             name: of the figure.
         """
         value = float(of({key: value[:, None] for key, value in self.measured.items()})[0])
-        if value != value:
+        if not math.isfinite(value):  # no entry was scored, or nothing passes to take a share of
             return {}
         flat = {name: value}
         drawn_R = of(self.resampled)

@@ -77,3 +77,11 @@ def test_nothing_passes_an_infinite_bar():
     flat = figures(reported(40), math.inf, "bag")
     assert flat["bag/pass_share"] == flat["bag/headline"] == 0
     assert "bag/false_share" not in flat  # a share of nothing
+
+
+def test_where_nothing_passes_there_is_no_false_share():
+    flat = figures(reported(40), 1.5, "bag")
+    assert flat["bag/pass_share"] == 0
+    assert "bag/false_share" not in flat
+    own = {**reported(40).measured, "mismatched": torch.full_like(reported(40).measured["auroc"], 2.0)}
+    assert "bag/false_share" not in figures(Reported(own, reported(40).resampled, 40), 1.5, "bag")
