@@ -56,7 +56,6 @@ class Scores:
         nearest_E: entry whose words are nearest.
         mismatched_E: entry whose words each one of neurons B was given, −1 for others.
         token_lists: tokens that each entry fires on, as a text.
-        lens: the words of the unembedding, as a text.
         spearman, r2, r2_linear: of the activation, on test works.
         resampled: name -> AUROC under resampled works, float32 (entries of neurons B, R).
         rotated: AUROC of the rotated neurons' words on test works, of neurons B; empty where there are none.
@@ -73,7 +72,6 @@ class Scores:
     nearest_E: Tensor
     mismatched_E: Tensor
     token_lists: list[str]
-    lens: list[str]
     spearman: Tensor
     r2: Tensor
     r2_linear: Tensor
@@ -233,7 +231,6 @@ def _scored(
         nearest_E=nearest_E,
         mismatched_E=torch.full_like(nearest_E, -1).index_copy(0, in_b, donor_b),
         token_lists=[lists.text(entry, vocabulary) for entry in range(len(missing_E))],
-        lens=[lens.text(entry, vocabulary) for entry in range(len(missing_E))],
         **_strength(population, own_ED, contexts, missing_E),
         r2_linear=_linear(run, population, described),
         resampled=resampled,

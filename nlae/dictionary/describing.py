@@ -8,6 +8,7 @@ neurons A on the selection works. Shape suffixes: E entries, K contexts of an en
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -26,6 +27,7 @@ from nlae.dictionary.words.pursuit import BLOCK, pursue
 from nlae.dictionary.words.vocabulary import Vocabulary
 from nlae.functional.scaling import unit
 
+log = logging.getLogger(__name__)
 MOST = {"peaks": 4, "before": 2, "near": 4}
 WIDE = {"peaks": 15, "before": 15, "near": 40}  # words that pursuit chooses among
 COUNTED, PURSUED, GROUPED, TAUGHT = "counted", "pursued", "grouped", "taught"
@@ -266,6 +268,7 @@ def _tuned(
     settings = words.settings
     known, places = fitted_E & population_known(row_EK), torch.nonzero(deciding_E)[:, 0]
     if not bool(known.any()):
+        log.warning("no neuron of the four fifths that readers are fitted on has contexts: it is fitted on all of them")
         known, places = population_known(row_EK), torch.arange(len(row_EK))
     few = trials[places]
     ridges = {tuple(w): Ridge(counted.feature_EF[known], dict(zip(SLOTS, w, strict=True))) for w in settings.weights}

@@ -186,7 +186,6 @@ class Examiner:
         return stratified_sample(of_b["layer"].to_list(), of_b["frequency"].to_list(), count, self._settings.seed)
 
     def _as_sample(self, entries: pl.DataFrame, strangers: Strangers) -> Sample:
-
         value_EWT, threshold_E = self._activations(entries)
         texts = _texts(entries, strangers, self._subjects.width)
         signs = [SIGNS.index(sign) for sign in entries["sign"]]

@@ -18,7 +18,7 @@ from nlae.dictionary.schema import BINS, GRADES, LABELS, REASONS, SCHEMA, SIGNS,
 from nlae.dictionary.score.clusters import components, count_groups, pair_threshold
 from nlae.dictionary.settings import DictionarySettings
 from nlae.dictionary.subjects import Subjects
-from nlae.dictionary.words.phrase import phrase_of
+from nlae.dictionary.words.phrase import listed
 from nlae.dictionary.words.vocabulary import Vocabulary
 from nlae.functional.scaling import unit
 
@@ -170,7 +170,7 @@ def _written(vocabulary: Vocabulary, ids: Sequence[int]) -> str:
     words = [
         vocabulary.words[w] for w in (int(vocabulary.word_V[i]) for i in ids if i < len(vocabulary.word_V)) if w >= 0
     ]
-    return phrase_of(list(dict.fromkeys(words))[:WRITTEN])
+    return listed(list(dict.fromkeys(words))[:WRITTEN], "and")
 
 
 def _kept(value_2nk: Tensor, document_2nk: Tensor) -> list[list[Any]]:

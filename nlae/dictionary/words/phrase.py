@@ -24,9 +24,9 @@ class Phrase(NamedTuple):
 
 def render(phrase: Phrase) -> str:
     """The phrase as text; empty where it has no words."""
-    parts = [_listed(phrase.peaks, "or")]
-    parts += [f"after {_listed(phrase.before, 'or')}"] if phrase.before else []
-    parts += [f"near {_listed(phrase.near, 'and')}"] if phrase.near else []
+    parts = [listed(phrase.peaks, "or")]
+    parts += [f"after {listed(phrase.before, 'or')}"] if phrase.before else []
+    parts += [f"near {listed(phrase.near, 'and')}"] if phrase.near else []
     return " ".join(part for part in parts if part)
 
 
@@ -47,14 +47,10 @@ def _parsed(text: str) -> Phrase:
     return Phrase(found.get("", ()), found.get("after", ()), found.get("near", ()))
 
 
-def _listed(words: Sequence[str], joint: str) -> str:
+def listed(words: Sequence[str], joint: str) -> str:
+    """Words with commas between them and a joint before the last."""
     return ", ".join(words) if len(words) < 2 else f"{', '.join(words[:-1])} {joint} {words[-1]}"
 
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word for word in re.split(r", | or | and ", text.strip()) if word)
-
-
-def phrase_of(tokens: list[str]) -> str:
-    """A plain list of words."""
-    return render(Phrase(near=tuple(tokens))).removeprefix("near ")

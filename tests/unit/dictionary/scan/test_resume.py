@@ -62,6 +62,20 @@ def corpus_folder(tmp_path_factory, scanned):
     return folder
 
 
+def stopped_after_seven(monkeypatch):
+    """Stop every scan when it reads its eighth window; returns the numbers of the windows that were asked for."""
+    read, calls = Reader.read, []
+
+    def counted(self, number, window):
+        calls.append(number)
+        if len(calls) > 7:
+            raise NlaeError("stopped")
+        return read(self, number, window)
+
+    monkeypatch.setattr(Reader, "read", counted)
+    return calls
+
+
 def test_killed_at_several_windows_and_resumed_it_is_the_same(tmp_path, corpus_folder, scanned):
     seen = []
     for stop in (1, 5, 11):  # before the first state, after it, among the other splits
@@ -105,15 +119,7 @@ def test_stopped_while_the_files_are_written(tmp_path, scanned, monkeypatch, whe
 
 
 def test_a_state_of_other_settings_or_without_its_parts_is_not_used(tmp_path, scanned, monkeypatch):
-    read, calls = Reader.read, []
-
-    def counted(self, number, window):
-        calls.append(number)
-        if len(calls) > 7:
-            raise NlaeError("stopped")
-        return read(self, number, window)
-
-    monkeypatch.setattr(Reader, "read", counted)
+    calls = stopped_after_seven(monkeypatch)
     with pytest.raises(NlaeError, match="stopped"):
         scan(scanned.target, scanned.corpus, tmp_path, settings=scanned.settings, seed=2)
     calls.clear()
@@ -138,15 +144,7 @@ def test_another_seed_in_the_same_folder_replaces_what_was_there(tmp_path, scann
 
 
 def test_a_state_of_another_size_of_windows_is_begun_anew(tmp_path, scanned, monkeypatch):
-    read, calls = Reader.read, []
-
-    def counted(self, number, window):
-        calls.append(number)
-        if len(calls) > 7:
-            raise NlaeError("stopped")
-        return read(self, number, window)
-
-    monkeypatch.setattr(Reader, "read", counted)
+    calls = stopped_after_seven(monkeypatch)
     with pytest.raises(NlaeError, match="stopped"):
         scan(scanned.target, scanned.corpus, tmp_path, settings=scanned.settings, seed=1)
     calls.clear()
