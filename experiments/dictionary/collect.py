@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 
 HERE = Path(__file__).parent
-FIFTY, BOLD = 50, 128  # entries printed; level from which a token is in bold
+FIFTY = 50  # entries printed
 FLAT = (
     "bag/pass_share", "bag/rotated_share", "bag/false_share", "bag/headline", "bag/beats_nearest", "bag/median_auroc",
     "skyline/median_auroc", "last_token/median_auroc", "lens/median_auroc", "embedding/detection",
@@ -106,7 +106,7 @@ def fifty(folder: Path, seed: int = 0) -> str:
     dictionary = Dictionary.open(folder)
     rows = dictionary.frame().select("layer", "neuron", "sign", "split").filter(pl.col("split") == "B").collect()
     chosen = np.sort(np.random.default_rng(seed).choice(len(rows), min(FIFTY, len(rows)), replace=False))
-    parts = ["Drawn by chance among neurons that no reader was fitted to; tokens in bold are those it fires on.\n"]
+    parts = ["Drawn by chance among neurons that no reader was fitted to; tokens in bold are at least half as strong as the window's strongest.\n"]
     for layer, neuron, sign, _ in rows[chosen.tolist()].iter_rows():
         entry = dictionary.entry(layer, neuron, sign)
         auroc = "not scored" if entry.auroc is None else f"AUROC {entry.auroc:.2f}"
@@ -124,12 +124,12 @@ def _two(value: float | None) -> str:
 
 def _marked(tokens: list[str], levels: list[int]) -> str:
     """A window as one line of Markdown."""
-    most = max([BOLD / 2, *(0.5 * level for level in levels)])
+    least = max(1.0, 0.5 * max(levels, default=0))
     said = []
     for token, level in zip(tokens, levels, strict=True):
         text = "".join(f"\\{sign}" if sign in "*_`<>[]\\|#" else sign for sign in token.replace("\n", " ↵ "))
         bare = text.strip()
-        said.append(text.replace(bare, f"**{bare}**", 1) if bare and level >= most else text)
+        said.append(text.replace(bare, f"**{bare}**", 1) if bare and level >= least else text)
     return "…" + "".join(said).replace("****", "").strip() + "…"
 
 
