@@ -106,7 +106,10 @@ def fifty(folder: Path, seed: int = 0) -> str:
     dictionary = Dictionary.open(folder)
     rows = dictionary.frame().select("layer", "neuron", "sign", "split").filter(pl.col("split") == "B").collect()
     chosen = np.sort(np.random.default_rng(seed).choice(len(rows), min(FIFTY, len(rows)), replace=False))
-    parts = ["Drawn by chance among neurons that no reader was fitted to; tokens in bold are at least half as strong as the window's strongest.\n"]
+    parts = [
+        "Drawn by chance among neurons that no reader was fitted to; tokens in bold are at least half as strong as "
+        "the window's strongest.\n"
+    ]
     for layer, neuron, sign, _ in rows[chosen.tolist()].iter_rows():
         entry = dictionary.entry(layer, neuron, sign)
         auroc = "not scored" if entry.auroc is None else f"AUROC {entry.auroc:.2f}"
