@@ -9,7 +9,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nlae.autoencoder import Autoencoder
+    from nlae.model.autoencoder import Autoencoder
 
 # on CPUs with bf16 units it says, whenever it is imported, that a package of kernels from a hub is missing
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
@@ -24,7 +24,7 @@ except metadata.PackageNotFoundError:  # run from a source tree that was never i
 
 def __getattr__(name: str) -> Any:
     if name == "Autoencoder":
-        from nlae.autoencoder import Autoencoder
+        from nlae.model.autoencoder import Autoencoder
 
         return Autoencoder
     raise AttributeError(f"module 'nlae' has no attribute {name!r}")

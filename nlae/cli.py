@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from nlae.config.argv import SERVICES, CommandLine, parse_argv
 from nlae.errors import NlaeError
-from nlae.quiet import quiet_others
+from nlae.terminal.quiet import quiet_others
 
 if TYPE_CHECKING:
     from nlae.config.compose import Composed
@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def traced(error: BaseException) -> str:
     """An error that nobody foresaw, with where it came from, without secrets and what a terminal would obey."""
-    from nlae.terminal import plain
+    from nlae.terminal.plain import plain
     from nlae.tracking.redaction import hide
 
     return plain(hide("".join(traceback.format_exception(error)))).rstrip()
@@ -99,7 +99,7 @@ def _tell_bug(kind: type[BaseException], error: BaseException, trace: object) ->
 
 def one_line(error: BaseException) -> str:
     """An error's message without line breaks, secrets and what a terminal would obey."""
-    from nlae.terminal import plain
+    from nlae.terminal.plain import plain
     from nlae.tracking.redaction import hide
 
     return plain(hide(" ".join(str(error).split()))) or type(error).__name__
@@ -147,7 +147,7 @@ def setup_logging() -> None:
     root = logging.getLogger("nlae")
     if root.handlers:
         return
-    from nlae.progress import ConsoleHandler
+    from nlae.terminal.progress import ConsoleHandler
 
     root.addHandler(ConsoleHandler())
     root.setLevel(logging.INFO)
@@ -186,12 +186,12 @@ def run_one(
         raise NlaeError(f"trainer.devices={devices}: a stage runs on one device for now; set trainer.devices=1")
     checkpoint = None
     if config.get("checkpoint"):
-        from nlae.config.sidecar import adopt_checkpoint
+        from nlae.pipeline.adopt import adopt_checkpoint
 
         config, checkpoint = adopt_checkpoint(config, composed.typed)
     preflight(config, conf_dir())
+    from nlae.pipeline.browsing import STAGE, read, reads_dictionary
     from nlae.pipeline.plan import Plan
-    from nlae.pipeline.reading import STAGE, read, reads_dictionary
     from nlae.pipeline.run import bring_up_to_date, job_run, use
 
     typed = [word for word in composed.overrides if not word.startswith(("goal=", "hydra."))]
@@ -226,7 +226,7 @@ class SweepJob:
 
     def __call__(self, composed: "Composed", folder: Path) -> float | None:
         """Run the job; None when it failed, else its FVE where it has one."""
-        from nlae.config.sweep import write_status
+        from nlae.pipeline.sweep import write_status
         from nlae.tracking.redaction import learn
 
         setup_logging()
@@ -253,9 +253,9 @@ class SweepJob:
 
 
 def _sweep(line: CommandLine, overrides: list[str]) -> int:
-    from nlae.config.sweep import probe, read_statuses, run_sweep, write_status
-    from nlae.fingerprint import digest
-    from nlae.terminal import plain
+    from nlae.pipeline.fingerprint import digest
+    from nlae.pipeline.sweep import probe, read_statuses, run_sweep, write_status
+    from nlae.terminal.plain import plain
     from nlae.tracking.redaction import learn
 
     if "WANDB_SWEEP_ID" in os.environ:

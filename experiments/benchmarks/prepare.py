@@ -17,7 +17,7 @@ from torch import Tensor
 
 from experiments.benchmarks.job import VECTORS, Job, Sizes
 from nlae.corpus.stdlib import StdlibCorpus
-from nlae.prompt import Prompt, VerbalizerPrompt
+from nlae.model.prompt import Prompt, VerbalizerPrompt
 from nlae.target import TinyTarget, WheelTarget
 
 TEMPLATE = (

@@ -5,14 +5,14 @@ Names are loaded on first use, so that naming a corpus in a config imports neith
 
 from typing import TYPE_CHECKING
 
-from nlae.lazy import lazily
+from nlae.files.lazy import lazily
 
 if TYPE_CHECKING:
+    from nlae.corpus.base import CorpusSource, Document
     from nlae.corpus.build import build_corpus
     from nlae.corpus.corpus import Corpus, RowColumns
     from nlae.corpus.files import FilesCorpus
     from nlae.corpus.hub import HubCorpus
-    from nlae.corpus.source import CorpusSource, Document
     from nlae.corpus.stdlib import StdlibCorpus
 
 __all__ = [
@@ -30,8 +30,8 @@ __getattr__ = lazily(
     __name__,
     {
         "Corpus": "corpus",
-        "CorpusSource": "source",
-        "Document": "source",
+        "CorpusSource": "base",
+        "Document": "base",
         "FilesCorpus": "files",
         "HubCorpus": "hub",
         "RowColumns": "corpus",

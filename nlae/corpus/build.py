@@ -18,13 +18,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from nlae.corpus.base import CorpusSource
 from nlae.corpus.choosing import choose
 from nlae.corpus.corpus import DOCUMENTS, ROWS, SPLITS
 from nlae.corpus.passages import SHORT, Cutter, draw_positions
-from nlae.corpus.source import CorpusSource
 from nlae.corpus.splits import near_duplicate_links, shares, split_works
 from nlae.corpus.spool import TableWriter, read_in_order
-from nlae.store.arrow import on_disk, replacing
+from nlae.files.arrow import on_disk, replacing
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

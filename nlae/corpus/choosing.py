@@ -18,12 +18,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from nlae.corpus.base import Broken, CorpusSource, Document, stable_hash
 from nlae.corpus.passages import Cutter, RefusedError
-from nlae.corpus.source import Broken, CorpusSource, Document, stable_hash
 from nlae.corpus.spool import TableWriter, mapped
 from nlae.errors import NlaeError
-from nlae.foreign import parse_json
-from nlae.progress import track
+from nlae.files.foreign import parse_json
+from nlae.terminal.progress import track
 
 Ints = npt.NDArray[np.int64]
 NAMED = 5  # broken records that are named in the log

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from nlae.store.arrow import read_table, strings
+from nlae.files.arrow import read_table, strings
 
 DOCUMENTS, ROWS = "documents.arrow", "rows.arrow"
 SPLITS = ("train", "val", "test")

@@ -17,12 +17,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from nlae.corpus.base import Broken, CorpusSource, Document
 from nlae.corpus.cleaning import detokenise, lines_of, prose
 from nlae.corpus.records import Fields, read_record, whole
-from nlae.corpus.source import Broken, CorpusSource, Document
 from nlae.errors import NlaeError
-from nlae.foreign import parse_json
-from nlae.store.arrow import checksum
+from nlae.files.arrow import checksum
+from nlae.files.foreign import parse_json
 
 TEXT, LINES, PARQUET = (".txt", ".md", ".markdown", ".text"), (".jsonl", ".ndjson"), (".parquet",)
 CLEANERS = {"wikitext": detokenise, "rest": prose}

@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+from nlae.corpus.base import Broken, CorpusSource, Document
 from nlae.corpus.records import Fields, read_record
-from nlae.corpus.source import Broken, CorpusSource, Document
+from nlae.corpus.revisions import recall, remember
 from nlae.errors import NlaeError
-from nlae.revisions import recall, remember
 
 log = logging.getLogger(__name__)
 _COMMIT = re.compile(r"[0-9a-f]{40}")

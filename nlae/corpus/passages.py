@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nlae.corpus.source import Document, stable_hash
+from nlae.corpus.base import Document, stable_hash
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

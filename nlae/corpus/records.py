@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nlae.corpus.source import Broken, Document
+from nlae.corpus.base import Broken, Document
 
 _HALVES = re.compile("[\ud800-\udfff\0]")  # lone surrogates, which no encoding holds, and zero bytes
 

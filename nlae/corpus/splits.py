@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from nlae.corpus.source import stable_hash
+from nlae.corpus.base import stable_hash
 from nlae.errors import NlaeError
-from nlae.progress import track
+from nlae.terminal.progress import track
 
 PERMUTATIONS = 64
 SHINGLE = 5

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from nlae.store.arrow import on_disk
+from nlae.files.arrow import on_disk
 
 CHUNK = 2048
 

@@ -14,8 +14,8 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
+from nlae.corpus.base import CorpusSource, Document
 from nlae.corpus.cleaning import prose
-from nlae.corpus.source import CorpusSource, Document
 from nlae.errors import NlaeError
 
 TOPICS = "pydoc_data/topics.py"

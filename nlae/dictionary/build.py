@@ -33,11 +33,11 @@ from nlae.dictionary.totals import block_row, say, totals
 from nlae.dictionary.words.bags import Bags
 from nlae.dictionary.words.vocabulary import Vocabulary
 from nlae.errors import NlaeError
-from nlae.foreign import parse_json
+from nlae.files.arrow import replacing, write_text
+from nlae.files.foreign import parse_json
 from nlae.functional.bootstrap import ClusterBootstrap
 from nlae.functional.randomness import derive_seed
-from nlae.progress import Bar
-from nlae.store.arrow import replacing, write_text
+from nlae.terminal.progress import Bar
 
 log = logging.getLogger(__name__)
 PARTS = "layers"

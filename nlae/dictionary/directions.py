@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nlae.errors import NlaeError
-from nlae.foreign import read_json
+from nlae.files.foreign import read_json
 from nlae.target.site import Site
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"

@@ -21,8 +21,8 @@ import pyarrow.parquet as pq
 
 from nlae.dictionary.schema import SCHEMA, SIGNS, VERSION, Entry
 from nlae.errors import NlaeError
-from nlae.foreign import parse_json, read_json
-from nlae.store.arrow import read_table, replacing, write_table, write_text
+from nlae.files.arrow import read_table, replacing, write_table, write_text
+from nlae.files.foreign import parse_json, read_json
 
 __all__ = ["CONTEXTS", "FACTS", "FILE", "LAYERS", "Context", "Dictionary", "Entry", "Unseen", "write_dictionary"]
 

@@ -22,10 +22,10 @@ from nlae.dictionary.judge.trials import Subject, Windows
 from nlae.dictionary.settings import DictionarySettings
 from nlae.dictionary.steering import output_scores
 from nlae.dictionary.steering_settings import SteeringSettings
+from nlae.files.arrow import write_text
 from nlae.functional.randomness import derive_seed, generator
-from nlae.progress import Bar
-from nlae.store.arrow import write_text
 from nlae.target import Target
+from nlae.terminal.progress import Bar
 
 OWN, MISMATCHED, TOKEN_LIST = "own", "mismatched", "token_list"
 CONTEXTS = 8  # windows that are steered in

@@ -25,8 +25,8 @@ from nlae.dictionary.settings import DictionarySettings
 from nlae.dictionary.subjects import Subjects
 from nlae.functional.bootstrap import ClusterBootstrap
 from nlae.functional.randomness import derive_seed, generator
-from nlae.progress import Bar
 from nlae.target import Target
+from nlae.terminal.progress import Bar
 
 Strangers = Mapping[tuple[int, int, str], str]
 LENGTH = 32  # tokens of a window; shorter runs are left out, as judges compare windows of one length

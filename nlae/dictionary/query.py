@@ -18,7 +18,7 @@ from rich.text import Text
 from nlae.dictionary.entries import Dictionary
 from nlae.dictionary.schema import SCHEMA, Entry
 from nlae.dictionary.search import KEPT, lowered, matches, near, vocabulary
-from nlae.terminal import plain
+from nlae.terminal.plain import plain
 
 ORDERS = ("relevance", "auroc", "number")
 _LISTS: dict[str, Any] = {name: [] for name, kind in SCHEMA.items() if isinstance(kind, pl.List)}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from nlae.errors import NlaeError
-from nlae.prompt import Prompt
+from nlae.model.prompt import Prompt
 from nlae.teacher.base import Material, Teacher, TeacherContext
 from nlae.teacher.describe import ask_cached
 from nlae.teacher.words import DocumentFrequencies

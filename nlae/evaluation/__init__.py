@@ -6,7 +6,7 @@ naming `EvaluationSettings` in a config imports no torch.
 
 from typing import TYPE_CHECKING
 
-from nlae.lazy import lazily
+from nlae.files.lazy import lazily
 
 if TYPE_CHECKING:
     from nlae.evaluation.frontier import ReaderBudget

@@ -20,9 +20,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from nlae.activations import ActivationRows
 from nlae.functional.reconstruction import unit
-from nlae.progress import track
-from nlae.store import ActivationRows
+from nlae.terminal.progress import track
 
 BATCH = 4096
 

@@ -22,13 +22,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nlae.data import batch_rows
+from nlae.activations import ActivationRows
+from nlae.activations.datamodule import batch_rows
 from nlae.errors import NlaeError
-from nlae.evaluation.protocol import FitReader, Reader
+from nlae.evaluation.base import FitReader, Reader
 from nlae.functional.randomness import derive_seed
 from nlae.functional.reconstruction import unit
-from nlae.progress import Bar, track
-from nlae.store import ActivationRows
+from nlae.terminal.progress import Bar, track
 
 Ints = npt.NDArray[np.int64]
 

@@ -20,13 +20,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from nlae.activations import ActivationRows
 from nlae.evaluation.frontier import bare_target, start_token
+from nlae.files.arrow import write_text
 from nlae.functional.bootstrap import wilson
 from nlae.functional.randomness import derive_seed
 from nlae.functional.reconstruction import squared_error, unit
-from nlae.progress import track
-from nlae.store import ActivationRows
-from nlae.store.arrow import write_text
+from nlae.terminal.progress import track
 
 CHOICES = 4
 BRIDGE = "\n\nNotes on the text above: "

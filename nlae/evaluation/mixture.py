@@ -15,16 +15,16 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from nlae.activations import ActivationStore
 from nlae.evaluation import neurons
 from nlae.evaluation.parts import Errors, calibrated, raw_space, wordless
 from nlae.evaluation.reworded import reworded
 from nlae.evaluation.settings import EvaluationSettings
 from nlae.evaluation.subject import Subject
-from nlae.foreign import parse_json
-from nlae.mixture import Mixture
-from nlae.progress import Bar
-from nlae.store import ActivationStore
-from nlae.store.arrow import write_text
+from nlae.files.arrow import write_text
+from nlae.files.foreign import parse_json
+from nlae.model.mixture import Mixture
+from nlae.terminal.progress import Bar
 from nlae.tracking import NullRun, Run
 
 SITES = "sites"

@@ -18,10 +18,10 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from nlae.activations import ActivationRows
 from nlae.evaluation.subject import Subject
+from nlae.files.arrow import replacing
 from nlae.functional.reconstruction import explained, fit_scale, shrink
-from nlae.store import ActivationRows
-from nlae.store.arrow import replacing
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 FILE = "neurons.parquet"

@@ -15,13 +15,13 @@ import numpy as np
 import polars as pl
 from torch import Tensor
 
+from nlae.activations import ActivationRows
+from nlae.evaluation.base import Contexts
 from nlae.evaluation.parts import Errors
-from nlae.evaluation.protocol import Contexts
 from nlae.evaluation.subject import Subject
+from nlae.files.arrow import replacing, write_text
 from nlae.functional.randomness import derive_seed
 from nlae.functional.reconstruction import per_token_fve
-from nlae.store import ActivationRows
-from nlae.store.arrow import replacing, write_text
 
 SHOWN_TOKENS = 200
 EXTREMES = 10

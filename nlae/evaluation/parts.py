@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nlae.activations import Descriptions
 from nlae.evaluation.sampling import derangement
 from nlae.evaluation.subject import Subject
 from nlae.functional.reconstruction import fit_scale, fit_shrink, shrink, squared_error, unit
-from nlae.store import Descriptions
 
 
 class Errors(dict[str, Tensor]):

@@ -11,13 +11,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from nlae.activations.store import CONTEXT_TOKENS
 from nlae.errors import NlaeError
 from nlae.evaluation import round_trip
+from nlae.evaluation.base import FitReader, Reader, meta_of
 from nlae.evaluation.frontier import ReaderBudget, fit_quote_reader, quote, read_frozen, start_token
 from nlae.evaluation.parts import Errors
-from nlae.evaluation.protocol import FitReader, Reader, meta_of
 from nlae.evaluation.subject import Subject
-from nlae.store.activations import CONTEXT_TOKENS
 
 Point = dict[str, Any]
 DEFAULT_BATCH, DEFAULT_LR = 32, 5e-4

@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from nlae.autoencoder import Autoencoder
 from nlae.functional.randomness import derive_seed
 from nlae.functional.scaling import unit
-from nlae.objective.base import Schedule
-from nlae.reconstructor import Reconstructor
+from nlae.model.autoencoder import Autoencoder
+from nlae.model.reconstructor import Reconstructor
+from nlae.training.base import Schedule
 
 ROLE = "reader"
 

@@ -14,12 +14,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from nlae.evaluation.protocol import RoundTrip
-from nlae.foreign import parse_json
+from nlae.activations import ActivationRows
+from nlae.evaluation.base import RoundTrip
+from nlae.files.foreign import parse_json
 from nlae.functional.randomness import derive_seed
 from nlae.functional.reconstruction import unit
-from nlae.progress import Bar, track
-from nlae.store import ActivationRows
+from nlae.terminal.progress import Bar, track
 
 CHUNK = 256
 FOLDER = "texts"

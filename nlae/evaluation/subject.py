@@ -11,16 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nlae.activations import ActivationRows, ActivationStore
 from nlae.errors import NlaeError
 from nlae.evaluation import round_trip
+from nlae.evaluation.base import RoundTrip, statistics_of
 from nlae.evaluation.controls import TrainingSummary, summarise
 from nlae.evaluation.fidelity import Scoreboard
-from nlae.evaluation.protocol import RoundTrip, statistics_of
 from nlae.evaluation.round_trip import Text, Voice
 from nlae.evaluation.sampling import stratified
 from nlae.evaluation.settings import EvaluationSettings
 from nlae.functional.scaling import SiteStatistics
-from nlae.store import ActivationRows, ActivationStore
 
 MASSIVE = 10.0
 EARLY_SHARE = 4

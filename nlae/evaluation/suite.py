@@ -15,10 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nlae.activations import ActivationStore, Descriptions
 from nlae.evaluation import matching, neurons, output
+from nlae.evaluation.base import Contexts, FitReader, RoundTrip
 from nlae.evaluation.frontier import ReaderBudget
 from nlae.evaluation.parts import Errors, calibrated, controls, raw_space, teacher_texts
-from nlae.evaluation.protocol import Contexts, FitReader, RoundTrip
 from nlae.evaluation.quotes import quote_frontier
 from nlae.evaluation.reworded import reworded
 from nlae.evaluation.round_trip import FOLDER as TEXT_FOLDER
@@ -27,7 +28,6 @@ from nlae.evaluation.sampling import others
 from nlae.evaluation.settings import EvaluationSettings
 from nlae.evaluation.subject import Subject
 from nlae.functional.reconstruction import explained, rank
-from nlae.store import ActivationStore, Descriptions
 from nlae.tracking import NullRun, Run
 
 TABLE_ROWS = 40

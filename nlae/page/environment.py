@@ -1,6 +1,7 @@
 """The Jinja environment that every page is rendered with, and how a page reaches the disk.
 
-Autoescape is on for every template whatever its name; an undefined name is an error, not an empty string.
+A room keeps its own templates, styles and scripts in a folder `templates`; what they share lies here. Autoescape is on
+for every template whatever its name; an undefined name is an error, not an empty string.
 """
 
 from __future__ import annotations
@@ -19,23 +20,23 @@ MINUS = "\N{MINUS SIGN}"
 
 
 @functools.cache
-def environment() -> Environment:
-    """The shared environment, with the filters `number` and `share` and the function `asset`."""
+def environment(folder: Path = TEMPLATES) -> Environment:
+    """One room's templates and the shared ones, with the filter `number` and the function `asset`."""
     env = Environment(
-        loader=FileSystemLoader(TEMPLATES),
+        loader=FileSystemLoader([folder, TEMPLATES]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     env.filters["number"] = number
-    env.globals["asset"] = asset
+    env.globals["asset"] = functools.partial(asset, folder=folder)
     return env
 
 
-def render(template: str, **values: Any) -> str:
-    """The page made of `template` (a file name in `templates/`) and plain `values`."""
-    return environment().get_template(template).render(**values)
+def render(template: str, folder: Path = TEMPLATES, **values: Any) -> str:
+    """The page made of `template` (a file name in the room's folder or the shared one) and plain `values`."""
+    return environment(folder).get_template(template).render(**values)
 
 
 def write(path: Path, text: str) -> Path:
@@ -58,9 +59,10 @@ def framed(page: str, height: int = 620, title: str = "nlae") -> str:
     )
 
 
-def asset(name: str) -> Markup:
+def asset(name: str, folder: Path = TEMPLATES) -> Markup:
     """A style or script of ours, verbatim: it is no template, so no brace in it can be taken for one."""
-    return Markup((TEMPLATES / name).read_text(encoding="utf-8"))  # our own file, nothing of a user's
+    path = folder / name if (folder / name).is_file() else TEMPLATES / name
+    return Markup(path.read_text(encoding="utf-8"))  # our own file, nothing of a user's
 
 
 def number(value: float | int | None, digits: int = 2) -> str:

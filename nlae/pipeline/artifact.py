@@ -23,8 +23,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from nlae.errors import NlaeError
-from nlae.foreign import parse_json
-from nlae.store.arrow import write_text
+from nlae.files.arrow import write_text
+from nlae.files.foreign import parse_json
 from nlae.tracking import redact, versions
 
 log = logging.getLogger(__name__)

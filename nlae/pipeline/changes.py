@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nlae.foreign import parse_json
+from nlae.files.foreign import parse_json
 from nlae.pipeline.artifact import MANIFEST, Artifact
 from nlae.tracking import redact
 

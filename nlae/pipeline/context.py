@@ -6,7 +6,7 @@ from typing import Any
 
 from nlae.config.build import build
 from nlae.errors import NlaeError
-from nlae.fingerprint import pick
+from nlae.pipeline.fingerprint import pick
 from nlae.tracking import Run
 
 DTYPES = {"bf16-base": "bfloat16"}

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from nlae.errors import NlaeError
-from nlae.fingerprint import pick
+from nlae.pipeline.fingerprint import pick
 
 log = logging.getLogger(__name__)
 AUTO = "auto"
@@ -92,7 +92,7 @@ def prepare(config: Mapping[str, Any]) -> None:
         raise NlaeError(f"trainer.matmul_precision={multiply}: choose one of {', '.join(MATMUL_PRECISIONS)}")
     torch.set_float32_matmul_precision(multiply)
     if (bits := pick(config, "trainer.optimizer_bits") or 32) != 32:
-        from nlae.objective.optimizer import check_bits
+        from nlae.training.optimizer import check_bits
 
         check_bits(bits)
     if threads is None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from nlae.errors import NlaeError
-from nlae.fingerprint import pick
+from nlae.pipeline.fingerprint import pick
 
 # what is held at once, the first that helps most; those that a config lacks are not named
 KEYS = {

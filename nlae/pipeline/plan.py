@@ -10,9 +10,9 @@ from typing import Any
 
 from nlae.config.build import build
 from nlae.errors import NlaeError
-from nlae.fingerprint import declared, digest, hash_checkpoint, hash_file, pick
 from nlae.pipeline.artifact import Artifact
 from nlae.pipeline.context import base_dtype, rounding
+from nlae.pipeline.fingerprint import declared, digest, hash_checkpoint, hash_file, pick
 from nlae.pipeline.hardware import resolve_precision
 from nlae.pipeline.made import DICTIONARY, finished_dictionary
 from nlae.pipeline.table import STAGES, SUBJECT, subject_of

@@ -14,15 +14,15 @@ import yaml
 
 from nlae.config.build import build
 from nlae.errors import NlaeError
-from nlae.fingerprint import declared, digest, pick
+from nlae.files.arrow import write_text
 from nlae.pipeline import memory
 from nlae.pipeline.artifact import Artifact
 from nlae.pipeline.changes import what_changed
 from nlae.pipeline.context import StageContext
+from nlae.pipeline.fingerprint import declared, digest, pick
 from nlae.pipeline.hardware import prepare
 from nlae.pipeline.plan import Plan, stage_module
 from nlae.pipeline.table import DICTIONARY, DICTIONARY_FORMATS, STAGES, SUBJECT
-from nlae.store.arrow import write_text
 from nlae.tracking import NullRun, Run, open_job, open_run, redact
 from nlae.tracking.history import Replayed
 

@@ -66,6 +66,7 @@ def build_report(
     config = redact(config or evaluation.config)
     page = render(
         "report.html.j2",
+        Path(__file__).parent / "templates",
         **_story(found, config, chat_template),
         **_figures(found, config),
         **_lineage(found, config),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nlae.errors import NlaeError
-from nlae.foreign import parse_json, read_yaml
+from nlae.files.foreign import parse_json, read_yaml
 
 SUBJECT = "subject"
 TRAINED = ("warmstart", "reinforce")

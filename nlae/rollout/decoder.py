@@ -18,13 +18,13 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from nlae.errors import NlaeError
+from nlae.model.verbalizer import Verbalizer
 from nlae.rollout.attention import NAME
 from nlae.rollout.cache import SharedPrefixCache
 from nlae.rollout.graphs import GraphedSteps
 from nlae.rollout.packing import PackedLinear, PackedSibling, packable, shell
 from nlae.target.cache import keeps_state, read_on
 from nlae.target.scales import LogitShape
-from nlae.verbalizer import Verbalizer
 
 
 class Decoder:

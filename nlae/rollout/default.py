@@ -10,7 +10,7 @@ from nlae.rollout.plain import PlainRollout
 from nlae.target.cache import keeps_state
 
 if TYPE_CHECKING:
-    from nlae.rollout.protocol import RolloutEngine
+    from nlae.rollout.base import RolloutEngine
     from nlae.target import Target
 
 logger = logging.getLogger(__name__)

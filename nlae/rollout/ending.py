@@ -9,8 +9,8 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-from nlae.prompt import CLOSE_TAG
-from nlae.verbalizer import Verbalizer
+from nlae.model.prompt import CLOSE_TAG
+from nlae.model.verbalizer import Verbalizer
 
 # a token spells at least one character, so this many always hold a tag that has just been completed
 TAIL_TOKENS = len(CLOSE_TAG)

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from nlae.functional.randomness import draw, uniforms
 from nlae.functional.transfers import send
+from nlae.model.verbalizer import Verbalizer
+from nlae.rollout.base import Rollouts
 from nlae.rollout.decoder import Decoder
 from nlae.rollout.ending import Endings, parse_rows
-from nlae.rollout.protocol import Rollouts
-from nlae.verbalizer import Verbalizer
 
 # joining costs a pass over the prompt's tail: wait until this share of the rows is free
 JOIN_SHARE = 0.25

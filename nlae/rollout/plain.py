@@ -13,11 +13,11 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from nlae.functional.randomness import draw, uniforms
-from nlae.prompt import CLOSE_TAG
+from nlae.model.prompt import CLOSE_TAG
+from nlae.model.verbalizer import Verbalizer
+from nlae.rollout.base import Rollouts
 from nlae.rollout.ending import TAIL_TOKENS, parse_rows, stop_ids
-from nlae.rollout.protocol import Rollouts
 from nlae.target.cache import Reread
-from nlae.verbalizer import Verbalizer
 
 KEEP_SHARE = 0.75
 

@@ -30,13 +30,13 @@ from torch import Tensor
 
 from nlae.errors import NlaeError
 from nlae.functional.injection import inject as write_into
-from nlae.prompt import CLOSE_TAG
+from nlae.model.prompt import CLOSE_TAG
+from nlae.model.verbalizer import Verbalizer
+from nlae.rollout.base import Rollouts
 from nlae.rollout.ending import parse_rows, stop_ids
-from nlae.rollout.protocol import Rollouts
 from nlae.target.loading import quiet_bars
 from nlae.target.model import pad_right
 from nlae.target.scales import embedding_multiplier
-from nlae.verbalizer import Verbalizer
 
 HOW = "pip install nlae[vllm] on a Linux machine with a CUDA device, or choose rollout=local"
 # the ranks that vLLM has kernels for

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from nlae.dictionary.entries import Dictionary
-from nlae.terminal import plain
+from nlae.terminal.plain import plain
 
 VERSION = 1
 MOST = 20  # answers on the terminal

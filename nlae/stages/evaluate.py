@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nlae.errors import NlaeError
-from nlae.foreign import parse_json
+from nlae.files.foreign import parse_json
 from nlae.stages.context import StageContext
 
 if TYPE_CHECKING:
@@ -22,12 +22,12 @@ def run(context: StageContext) -> dict[str, float]:
     Raises:
         NlaeError: the pair was trained on documents that are now to test it.
     """
+    from nlae.activations import ActivationStore, Descriptions
     from nlae.corpus import Corpus
     from nlae.evaluation import evaluate
     from nlae.evaluation.mixture import evaluate_mixture
-    from nlae.mixture import Mixture
+    from nlae.model.mixture import Mixture
     from nlae.stages.subject import load_subject
-    from nlae.store import ActivationStore, Descriptions
 
     corpus = Corpus.open(context.parents["corpus"])
     check_unseen(corpus, context.parents["subject"])

@@ -23,7 +23,7 @@ def check(config: Mapping[str, Any]) -> None:
     Raises:
         NlaeError: none or several inputs were named, or one cannot be read.
     """
-    from nlae.explanation import load_inputs
+    from nlae.explain import load_inputs
 
     given = {key: config.get(key) for key in INPUTS}
     if given["file"] != "-" or any(given[key] is not None for key in INPUTS[1:]):
@@ -41,12 +41,12 @@ def run(context: StageContext) -> dict[str, float]:
     """
     from rich.console import Console
 
-    from nlae.explanation import Estimate, explain, load_inputs
-    from nlae.explanation.table import cost, heading, legend, marks, table
-    from nlae.mixture import Mixture
-    from nlae.progress import Bar
+    from nlae.explain import Estimate, explain, load_inputs
+    from nlae.explain.table import cost, heading, legend, marks, table
+    from nlae.model.mixture import Mixture
     from nlae.stages.subject import load_subject
-    from nlae.terminal import plain
+    from nlae.terminal.plain import plain
+    from nlae.terminal.progress import Bar
 
     config = context.config
     inputs = load_inputs(**{key: config.get(key) for key in INPUTS})

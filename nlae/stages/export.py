@@ -30,8 +30,8 @@ def run(context: StageContext) -> dict[str, float]:
     layout = context.config.get("format") or REFERENCE
     if layout in DICTIONARY_FORMATS:
         return _export_dictionary(context)
-    from nlae.autoencoder import Autoencoder
-    from nlae.reference_layout import export_reference
+    from nlae.model.autoencoder import Autoencoder
+    from nlae.model.reference_layout import export_reference
 
     subject = context.parents["subject"]
     export_reference(Autoencoder.load(subject, device=context.device), context.folder)

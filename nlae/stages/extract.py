@@ -10,15 +10,15 @@ VERSION = 2
 
 def check(config: Mapping[str, Any]) -> None:
     """Refuse a type that directions cannot be stored in before a corpus is built for them."""
-    from nlae.extraction import check_dtype
+    from nlae.activations.extraction import check_dtype
 
     check_dtype(config["store"].get("dtype", "float16"))
 
 
 def run(context: StageContext) -> dict[str, float]:
     """Read every row's activation; returns norms and the rate of extraction."""
+    from nlae.activations.extraction import extract
     from nlae.corpus import Corpus
-    from nlae.extraction import extract
     from nlae.target import resolved_sites, self_check
     from nlae.tracking.history import Recorded
 

@@ -8,10 +8,10 @@ VERSION = 3
 
 def run(context: StageContext) -> dict[str, float]:
     """Train to the last update; returns the held-out figures at the end."""
-    from nlae.mixture import load_trained
-    from nlae.objective import Reinforce
+    from nlae.activations import Descriptions
+    from nlae.model.mixture_files import load_trained
     from nlae.stages.training import final_metrics, keep, serve, show_samples, train, validation_sets
-    from nlae.store import Descriptions
+    from nlae.training import Reinforce
 
     settings = context.build("objective.reinforce")
     supervised = settings.algorithm == "supervised"

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from nlae.foreign import parse_json
+from nlae.files.foreign import parse_json
 from nlae.stages.context import StageContext
 
 VERSION = 3
@@ -10,7 +10,7 @@ VERSION = 3
 
 def run(context: StageContext) -> dict[str, float]:
     """Build the page from the stages' folders, and from a dictionary of the same autoencoder where one is finished."""
-    from nlae.prompt import has_chat_template
+    from nlae.model.prompt import has_chat_template
     from nlae.report import build_report
 
     trained = {context.parents.get("warmstart"), context.parents.get("reinforce")}

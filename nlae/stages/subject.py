@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from nlae.stages.context import StageContext
 
 if TYPE_CHECKING:
-    from nlae.autoencoder import Autoencoder
-    from nlae.mixture import Mixture
+    from nlae.model.autoencoder import Autoencoder
+    from nlae.model.mixture import Mixture
 
 
 def load_subject(context: StageContext) -> Autoencoder | Mixture:
@@ -17,7 +17,8 @@ def load_subject(context: StageContext) -> Autoencoder | Mixture:
     Raises:
         NlaeError: the checkpoint cannot be read, or the mixture has no such site.
     """
-    from nlae.mixture import Mixture, load_trained
+    from nlae.model.mixture import Mixture
+    from nlae.model.mixture_files import load_trained
     from nlae.target import SiteMixture
 
     trained = load_trained(context.parents["subject"], device=context.device, precision=context.precision)

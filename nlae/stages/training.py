@@ -13,12 +13,12 @@ from nlae.stages.context import StageContext
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nlae.autoencoder import Autoencoder
-    from nlae.data import ActivationDataModule
-    from nlae.mixture import Mixture
-    from nlae.objective import Objective, ValidationSet
-    from nlae.objective.settings import TrainingSettings
-    from nlae.store import ActivationRows, ActivationStore, Descriptions
+    from nlae.activations import ActivationRows, ActivationStore, Descriptions
+    from nlae.activations.datamodule import ActivationDataModule
+    from nlae.model.autoencoder import Autoencoder
+    from nlae.model.mixture import Mixture
+    from nlae.training import Objective, ValidationSet
+    from nlae.training.settings import TrainingSettings
 
     Trained = Autoencoder | Mixture
 
@@ -29,8 +29,8 @@ TABLE_ROWS = 32
 
 def begin_pair(context: StageContext) -> Trained:
     """An untrained pair, or mixture of them, with the shape that the config asks for."""
-    from nlae.autoencoder import Autoencoder, PairSettings
-    from nlae.mixture import Mixture
+    from nlae.model.autoencoder import Autoencoder, PairSettings
+    from nlae.model.mixture import Mixture
     from nlae.target import resolved_sites
 
     verbalizer, reconstructor = context.build("verbalizer"), context.build("reconstructor")
@@ -72,7 +72,7 @@ def is_mixture(context: StageContext) -> bool:
 
 def open_stores(context: StageContext) -> dict[str, ActivationStore]:
     """The extracted activations by the name of their site; one for a plain site."""
-    from nlae.store import ActivationStore
+    from nlae.activations import ActivationStore
 
     folder = context.parents["extract"]
     if not is_mixture(context):
@@ -83,9 +83,9 @@ def open_stores(context: StageContext) -> dict[str, ActivationStore]:
 
 def serve(context: StageContext, settings: TrainingSettings, **how: Any) -> ActivationDataModule:
     """Data of a training stage from its next update on: for one site or for a mixture."""
-    from nlae.data import ActivationDataModule
-    from nlae.mixture import MixtureDataModule
-    from nlae.objective.resuming import resume_update
+    from nlae.activations.datamodule import ActivationDataModule
+    from nlae.activations.mixture import MixtureDataModule
+    from nlae.training.resuming import resume_update
 
     shared: dict[str, Any] = {
         "store": context.parents["extract"],
@@ -115,7 +115,7 @@ def validation_sets(
     data: ActivationDataModule, descriptions: Descriptions | None
 ) -> ValidationSet | dict[str, ValidationSet]:
     """What curves are drawn on: one set, or of a mixture one for each site chosen for it."""
-    from nlae.objective import validation_set
+    from nlae.training import validation_set
 
     sets = {site: validation_set(rows, descriptions) for site, rows in validation_rows(data).items()}
     return sets.get("", sets)
@@ -123,14 +123,14 @@ def validation_sets(
 
 def view(trained: Trained, site: str) -> Autoencoder:
     """The autoencoder of one site; a plain one is its own only view."""
-    from nlae.mixture import Mixture
+    from nlae.model.mixture import Mixture
 
     return trained.at(site) if isinstance(trained, Mixture) else trained
 
 
 def mean_gap(trained: Trained, data: ActivationDataModule) -> float:
     """The start-up probe of the injection, its mean over the sites that are validated."""
-    from nlae.objective import zero_shot_gap
+    from nlae.training import zero_shot_gap
 
     return float(np.mean([zero_shot_gap(view(trained, site), rows) for site, rows in validation_rows(data).items()]))
 
@@ -145,7 +145,7 @@ def distractors(rows: ActivationRows) -> Tensor:
 
 def train(context: StageContext, module: Objective, data: Any, settings: TrainingSettings) -> Trained:
     """Fit, and return what was trained."""
-    from nlae.objective import fit
+    from nlae.training import fit
 
     fit(
         module,

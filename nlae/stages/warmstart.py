@@ -7,9 +7,9 @@ VERSION = 3
 
 def run(context: StageContext) -> dict[str, float]:
     """Train to the last update; returns the held-out figures at the end."""
-    from nlae.objective import WarmStart
     from nlae.stages.training import begin_pair, final_metrics, keep, mean_gap, serve, show_samples, train
     from nlae.stages.training import validation_sets as held_out
+    from nlae.training import WarmStart
 
     settings = context.build("objective.warmstart")
     data = serve(

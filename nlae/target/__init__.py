@@ -5,17 +5,17 @@ Names are loaded on first use, so that naming a target in a config imports neith
 
 from typing import TYPE_CHECKING
 
-from nlae.lazy import lazily
+from nlae.files.lazy import lazily
 
 if TYPE_CHECKING:
     from nlae.target.architecture import Architecture
+    from nlae.target.base import TargetSource, source_from_description
     from nlae.target.hooks import capture, splice
     from nlae.target.hub import HubTarget
     from nlae.target.mixture import SiteMixture, deepest, resolved_sites
     from nlae.target.model import Target
     from nlae.target.selfcheck import self_check
     from nlae.target.site import Site
-    from nlae.target.source import TargetSource, source_from_description
     from nlae.target.tiny import TinyTarget
     from nlae.target.trunk import Trunk, read_last, read_sites
     from nlae.target.wheel import WheelTarget
@@ -48,7 +48,7 @@ __getattr__ = lazily(
         "Site": "site",
         "SiteMixture": "mixture",
         "Target": "model",
-        "TargetSource": "source",
+        "TargetSource": "base",
         "TinyTarget": "tiny",
         "Trunk": "trunk",
         "WheelTarget": "wheel",
@@ -58,7 +58,7 @@ __getattr__ = lazily(
         "read_sites": "trunk",
         "resolved_sites": "mixture",
         "self_check": "selfcheck",
-        "source_from_description": "source",
+        "source_from_description": "base",
         "splice": "hooks",
     },
 )

@@ -15,7 +15,7 @@ from packaging.version import InvalidVersion, Version
 from pydantic import Field
 
 from nlae.errors import NlaeError
-from nlae.sidecar import Count, Data, Name, fitted
+from nlae.files.schema import Count, Data, Name, fitted
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 Bits = Literal["8bit", "4bit"] | None

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from nlae.errors import NlaeError
-from nlae.target.source import TargetSource, source_from_description
+from nlae.target.base import TargetSource, source_from_description
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase

@@ -5,7 +5,7 @@ Names are loaded on first use, so that naming a teacher in a config imports neit
 
 from typing import TYPE_CHECKING
 
-from nlae.lazy import lazily
+from nlae.files.lazy import lazily
 
 if TYPE_CHECKING:
     from nlae.teacher.anthropic import AnthropicTeacher

@@ -24,7 +24,7 @@ import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 
 from nlae.errors import NlaeError
-from nlae.foreign import parse_json
+from nlae.files.foreign import parse_json
 from nlae.teacher import address
 from nlae.teacher.answers import MIN_LETTERS, clean_answer, instruction
 from nlae.teacher.base import Estimate, Material, OnResult, TeacherContext

@@ -13,7 +13,7 @@ from nlae.teacher.answers import MIN_LETTERS
 from nlae.teacher.words import DocumentFrequencies
 
 if TYPE_CHECKING:
-    from nlae.prompt import Prompt
+    from nlae.model.prompt import Prompt
     from nlae.target import Target
 
 OnResult = Callable[[int, str | None], None]

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from nlae.errors import NlaeError
-from nlae.foreign import parse_json
+from nlae.files.foreign import parse_json
 
 
 def content_key(identity: dict[str, Any], instructions: str, prefix: str) -> str:

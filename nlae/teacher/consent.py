@@ -7,9 +7,9 @@ import sys
 from collections.abc import Callable
 
 from nlae.errors import NlaeError
-from nlae.progress import console
 from nlae.teacher.base import Estimate
-from nlae.terminal import plain
+from nlae.terminal.plain import plain
+from nlae.terminal.progress import console
 
 logger = logging.getLogger(__name__)
 

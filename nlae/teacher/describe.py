@@ -12,20 +12,20 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, cast
 
+from nlae.activations.descriptions import Descriptions
 from nlae.errors import NlaeError
-from nlae.progress import Bar
-from nlae.prompt import without_tags
-from nlae.store.descriptions import Descriptions
+from nlae.model.prompt import without_tags
 from nlae.teacher.base import Material, Teacher, TeacherContext
 from nlae.teacher.cache import AnswerCache, content_key
 from nlae.teacher.consent import require_consent
 from nlae.teacher.words import DocumentFrequencies
+from nlae.terminal.progress import Bar
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from nlae.corpus import Corpus
-    from nlae.prompt import Prompt
+    from nlae.model.prompt import Prompt
     from nlae.target import Target
     from nlae.tracking import Run
 

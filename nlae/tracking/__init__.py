@@ -4,7 +4,7 @@ Offline is the default: it needs no key and no network, and `wandb sync` uploads
 purpose: resuming a W&B run (a resumed stage replays its record into a new run, which holds every update once, and tags
 the unfinished one `superseded`); any use of the process-wide `wandb.run`, so that two jobs of a sweep in one process
 never share a run; and Lightning's W&B logger, which imports names that wandb is removing and counts optimizer steps:
-`nlae.callbacks.HistoryWriter` writes the curves.
+`nlae.training.callbacks.HistoryWriter` writes the curves.
 """
 
 from nlae.tracking.opening import open_job, open_run

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from nlae.foreign import parse_json
+from nlae.files.foreign import parse_json
 from nlae.tracking.run import Relayed, Run
 
 HISTORY = "history.jsonl"

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from nlae.foreign import parse_json
+from nlae.files.foreign import parse_json
 
 __all__ = ["TAG", "remember", "remembered", "supersede"]
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from nlae.explanation.reading import Reading, ReadingRow
-from nlae.explanation.tokens import Passage, Turn
+from nlae.explain.reading import Reading, ReadingRow
+from nlae.explain.tokens import Passage, Turn
 from nlae.page import Bar, Series, dot_chart, line_chart, render
 
 pytestmark = pytest.mark.browser

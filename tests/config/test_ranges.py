@@ -125,7 +125,7 @@ def test_threads_are_a_whole_number(value):
 
 def test_numbers_of_others_classes_have_ranges_of_their_own():
     mine = {"_target_": "mine.Reward", "weight": -1.0, "top": 0, "worst": math.nan}
-    ours = {"_target_": "nlae.reward.Fidelity", "weight": -1.0}
+    ours = {"_target_": "nlae.training.reward.Fidelity", "weight": -1.0}
     problems = list(number_problems({"reward": {"mine": mine, "fidelity": ours}}))
     assert problems == [
         "reward.mine.worst=nan must be a finite number",

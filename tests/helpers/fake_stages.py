@@ -22,8 +22,8 @@ CONFIG = {
     "rollout": {"_target_": "nlae.rollout.LocalRollout", "temperature": 1.0},
     "reward": {"fidelity": 1.0},
     "objective": {
-        "warmstart": {"_target_": "nlae.objective.WarmStartSettings", "updates": 3, "checkpoint_every": 5},
-        "reinforce": {"_target_": "nlae.objective.ReinforceSettings", "updates": 3, "algorithm": "grpo"},
+        "warmstart": {"_target_": "nlae.training.WarmStartSettings", "updates": 3, "checkpoint_every": 5},
+        "reinforce": {"_target_": "nlae.training.ReinforceSettings", "updates": 3, "algorithm": "grpo"},
     },
     "evaluation": {"_target_": "nlae.evaluation.EvaluationSettings", "subject": "reinforce", "max_rows": 10},
     "dictionary": {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nlae.autoencoder import Autoencoder
 from nlae.functional.scaling import unit
+from nlae.model.autoencoder import Autoencoder
 
 TEXTS = ["a red cat", "the dog"]
 N = 2  # responses per activation

@@ -182,11 +182,11 @@ sys.exit(main(sys.argv[4:]))
 # stage, where a function is looked up, its name, and the call that is the last thing the process does
 DEATHS = [
     ("corpus", "nlae.corpus.build:TableWriter", "flush", 3),
-    ("extract", "nlae.extraction", "write_shard", 2),
+    ("extract", "nlae.activations.extraction", "write_shard", 2),
     ("describe", "nlae.teacher.cache:AnswerCache", "add", 40),
-    ("warmstart", "nlae.objective.base:Objective", "save_resume", 2),
-    ("reinforce", "nlae.objective.base:Objective", "save_resume", 2),
-    ("evaluate", "nlae.autoencoder:Autoencoder", "reconstruct", 3),
+    ("warmstart", "nlae.training.base:Objective", "save_resume", 2),
+    ("reinforce", "nlae.training.base:Objective", "save_resume", 2),
+    ("evaluate", "nlae.model.autoencoder:Autoencoder", "reconstruct", 3),
     ("report", "nlae.report.build", "write", 1),
 ]
 # of a dictionary of two blocks: between them, with half of the second one's files there, and twice in the finish
@@ -267,15 +267,15 @@ def test_a_killed_scan_goes_on_to_the_same_bytes_and_smaller_windows_begin_anew(
 
 # stage, where the memory is out, and keys that one then lowers
 LOWERED = [
-    ("extract", ("nlae.extraction", "write_shard", 1), ["store.batch_tokens=256"]),
+    ("extract", ("nlae.activations.extraction", "write_shard", 1), ["store.batch_tokens=256"]),
     ("describe", ("nlae.teacher.cache:AnswerCache", "add", 40), ["teacher.batch_tokens=128"]),
-    ("warmstart", ("nlae.objective.base:Objective", "save_resume", 2), ["objective.warmstart.micro_tokens=128"]),
+    ("warmstart", ("nlae.training.base:Objective", "save_resume", 2), ["objective.warmstart.micro_tokens=128"]),
     (
         "reinforce",
-        ("nlae.objective.base:Objective", "save_resume", 2),
+        ("nlae.training.base:Objective", "save_resume", 2),
         ["objective.reinforce.micro_tokens=128", "rollout.batch_size=3"],
     ),
-    ("evaluate", ("nlae.autoencoder:Autoencoder", "reconstruct", 3), ["evaluation.batch_size=5"]),
+    ("evaluate", ("nlae.model.autoencoder:Autoencoder", "reconstruct", 3), ["evaluation.batch_size=5"]),
 ]
 
 

@@ -9,11 +9,11 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from nlae.checkpoint import read_meta
 from nlae.config.compose import compose_plain
-from nlae.config.sidecar import adopt_checkpoint
 from nlae.errors import NlaeError
-from nlae.mixture import load_trained
+from nlae.model.checkpoint import read_meta
+from nlae.model.mixture_files import load_trained
+from nlae.pipeline.adopt import adopt_checkpoint
 from nlae.pipeline.plan import Plan
 from nlae.target import source_from_description, wheel
 
@@ -277,7 +277,7 @@ def header(shape: tuple[int, ...], kind: str = "<f4") -> bytes:
     ids=["terabytes", "beyond numbers", "objects", "negative", "unbalanced", "deep", "cut", "empty"],
 )
 def test_an_array_is_what_the_file_holds_and_not_what_its_header_claims(tmp_path, content):
-    from nlae.explanation import load_inputs
+    from nlae.explain import load_inputs
 
     (tmp_path / "v.npy").write_bytes(content)
     with pytest.raises(NlaeError, match=r"vector=.*cannot be read") as failure:
@@ -286,7 +286,7 @@ def test_an_array_is_what_the_file_holds_and_not_what_its_header_claims(tmp_path
 
 
 def test_files_with_holes_are_not_read_into_memory(tmp_path):
-    from nlae.explanation import load_inputs
+    from nlae.explain import load_inputs
 
     holes = tmp_path / "v.npy"
     with holes.open("wb") as file:
@@ -304,7 +304,7 @@ def test_files_with_holes_are_not_read_into_memory(tmp_path):
 
 @pytest.mark.parametrize("offsets", [[0, 10**12], [8, 4], [0, 4], [-1, 8]])
 def test_a_safetensors_file_that_lies_is_one_line(checkpoint, tmp_path, offsets):
-    from nlae.explanation import load_inputs
+    from nlae.explain import load_inputs
 
     text = json.dumps({"v": {"dtype": "F32", "shape": [2], "data_offsets": offsets}}).encode()
     path = checkpoint("seed", value=1) / "heads.safetensors"
@@ -322,7 +322,7 @@ LONG = '{"a": ' + "9" * 5000 + "}"
 @pytest.mark.parametrize("text", [DEEP, LONG], ids=["deep", "digits"])
 def test_json_that_no_parser_holds_is_one_line_wherever_it_is_read(tmp_path, text):
     from nlae.dictionary.directions import named_site
-    from nlae.explanation import load_inputs
+    from nlae.explain import load_inputs
     from nlae.report.gather import read_json
     from nlae.teacher.cache import AnswerCache
 

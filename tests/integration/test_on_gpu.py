@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from nlae.backbone import AdapterSettings, Backbone
 from nlae.dictionary.judge.local import LocalJudge
 from nlae.dictionary.judge.questions import Question
+from nlae.model.backbone import AdapterSettings, Backbone
 from nlae.target import HubTarget, Site, TinyTarget
 from nlae.teacher import LocalTeacher
 

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from nlae.cli import main
-from nlae.mixture import Mixture
+from nlae.model.mixture import Mixture
 
 
 @pytest.mark.slow

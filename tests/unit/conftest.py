@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from nlae.autoencoder import Autoencoder, PairSettings
-from nlae.backbone import AdapterSettings
 from nlae.functional.scaling import SiteStatistics, unit
-from nlae.prompt import Prompt
+from nlae.model.autoencoder import Autoencoder, PairSettings
+from nlae.model.backbone import AdapterSettings
+from nlae.model.prompt import Prompt
+from nlae.model.verbalizer import InjectionSettings
 from nlae.target import HubTarget, Site, TinyTarget
 from nlae.target.trunk import site_width
-from nlae.verbalizer import InjectionSettings
 
 MakePair = Callable[..., Autoencoder]
 Gradients = Callable[[Autoencoder], list[torch.Tensor]]

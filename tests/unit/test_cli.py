@@ -81,7 +81,7 @@ def test_what_is_verbatim_reaches_the_job_unchanged(monkeypatch, tmp_path, capsy
 )
 def test_tokens_are_a_word_an_index_or_a_regular_expression(monkeypatch, tmp_path, tokens, read):
     from nlae.errors import NlaeError
-    from nlae.explanation.tokens import Passage, Turn, select
+    from nlae.explain.tokens import Passage, Turn, select
 
     seen = {}
 

@@ -16,7 +16,7 @@ from experiments.benchmarks.job import Job
 from experiments.benchmarks.models import sample
 from experiments.benchmarks.session import Session
 from experiments.benchmarks.works import subject
-from nlae.extraction import extract
+from nlae.activations.extraction import extract
 from nlae.target.reading import SitesReader
 
 

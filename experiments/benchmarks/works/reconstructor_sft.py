@@ -7,7 +7,7 @@ from experiments.benchmarks.models import vectors
 from experiments.benchmarks.session import Session
 from experiments.benchmarks.works import subject
 from nlae.functional.scaling import unit
-from nlae.objective import Schedule, WarmStart
+from nlae.training import Schedule, WarmStart
 
 
 def ours(job: Job, session: Session) -> None:

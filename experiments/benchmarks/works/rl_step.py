@@ -13,9 +13,9 @@ from experiments.benchmarks.job import Job
 from experiments.benchmarks.models import vectors
 from experiments.benchmarks.session import Session
 from experiments.benchmarks.works import subject
-from nlae.data import Batch
-from nlae.objective import Reinforce, Schedule
-from nlae.reward import Fidelity, Reward
+from nlae.activations.datamodule import Batch
+from nlae.training import Reinforce, Schedule
+from nlae.training.reward import Fidelity, Reward
 
 
 def ours(job: Job, session: Session) -> None:

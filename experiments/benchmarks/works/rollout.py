@@ -14,7 +14,7 @@ from experiments.benchmarks.job import Job
 from experiments.benchmarks.models import vectors
 from experiments.benchmarks.session import Session
 from experiments.benchmarks.works import subject
-from nlae.autoencoder import Autoencoder
+from nlae.model.autoencoder import Autoencoder
 
 CHECKED_ROWS, CHECKED_TOKENS = 4, 8
 

@@ -10,15 +10,15 @@ from torch import nn
 
 from experiments.benchmarks.job import Job
 from experiments.benchmarks.models import load_model, load_tokenizer, vectors
-from nlae.autoencoder import Autoencoder, PairSettings
-from nlae.backbone import AdapterSettings
 from nlae.corpus import Corpus
 from nlae.functional.scaling import SiteStatistics, unit
-from nlae.objective import Objective
-from nlae.prompt import CLOSE_TAG, Prompt
+from nlae.model.autoencoder import Autoencoder, PairSettings
+from nlae.model.backbone import AdapterSettings
+from nlae.model.prompt import CLOSE_TAG, Prompt
+from nlae.model.verbalizer import InjectionSettings
 from nlae.rollout import LocalRollout
 from nlae.target import Site, Target
-from nlae.verbalizer import InjectionSettings
+from nlae.training import Objective
 
 
 def target(job: Job) -> Target:

@@ -6,7 +6,7 @@ from experiments.benchmarks.job import Job
 from experiments.benchmarks.models import vectors
 from experiments.benchmarks.session import Session
 from experiments.benchmarks.works import subject
-from nlae.objective import Schedule, WarmStart
+from nlae.training import Schedule, WarmStart
 
 
 def ours(job: Job, session: Session) -> None:

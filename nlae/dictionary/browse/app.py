@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -32,6 +33,7 @@ from nlae.errors import NlaeError
 from nlae.page import render
 from nlae.page.environment import asset
 
+TEMPLATES = Path(__file__).parent / "templates"
 HEADERS = {
     "content-security-policy": (
         "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -46,10 +48,10 @@ HEADERS = {
 }
 # names in a URL -> media type and the files that make it
 STATIC: dict[str, tuple[str, tuple[str, ...]]] = {
-    "style.css": ("text/css", ("base.css", "charts.css", "dictionary/dictionary.css")),
-    "map.js": ("text/javascript", ("dictionary/map.js",)),
-    "keys.js": ("text/javascript", ("dictionary/keys.js",)),
-    "icon.svg": ("image/svg+xml", ("dictionary/icon.svg",)),
+    "style.css": ("text/css", ("base.css", "charts.css", "dictionary.css")),
+    "map.js": ("text/javascript", ("map.js",)),
+    "keys.js": ("text/javascript", ("keys.js",)),
+    "icon.svg": ("image/svg+xml", ("icon.svg",)),
 }
 LONGEST = 300  # characters of a query
 Handler = Callable[[Request], Response]
@@ -153,7 +155,7 @@ class Pages:
     def _page(self, template: str, status: int = 200, /, **values: Any) -> HTMLResponse:
         common = {"name": self.view.name, "made_up": bool(self.view.dictionary.facts.get("made_up"))}
         values = {"query": "", "here": "", **common, **values}
-        return HTMLResponse(render(f"dictionary/{template}", status=status, **values), status)
+        return HTMLResponse(render(template, TEMPLATES, status=status, **values), status)
 
     def overview(self, request: Request) -> Response:
         """Figures, the map, curves."""
@@ -258,7 +260,7 @@ def static(request: Request) -> Response:
     if request.path_params["name"] not in STATIC:
         raise HTTPException(404)
     media, files = STATIC[request.path_params["name"]]
-    return Response("\n".join(asset(name) for name in files), media_type=media)
+    return Response("\n".join(asset(name, TEMPLATES) for name in files), media_type=media)
 
 
 def _words(entry: Entry) -> dict[str, Any]:

@@ -26,7 +26,8 @@ def write_overview(
     """
     view = DictionaryView(dictionary, metrics)
     page = render(
-        "dictionary/static.html.j2",
+        "static.html.j2",
+        Path(__file__).parent / "templates",
         title=f"{view.name}: dictionary of neurons",
         name=view.name,
         **{"made_up": bool(dictionary.facts.get("made_up")), "data": map_data(dictionary), "live": False},

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nlae.dictionary.entries import Dictionary, Entry
-from nlae.store.arrow import replacing
+from nlae.files.arrow import replacing
 
 TYPE = "nlae"
 SIDES = {"+": "pos", "-": "neg"}

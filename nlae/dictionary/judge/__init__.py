@@ -1,7 +1,7 @@
 """Judges: who guesses, from words alone, where an entry fires. Loaded on first use, as most of them need torch."""
 
 from nlae.dictionary.judge.settings import JudgeSettings
-from nlae.lazy import lazily
+from nlae.files.lazy import lazily
 
 __all__ = ["AnthropicJudge", "EmbeddingJudge", "JudgeSettings", "LocalJudge", "OpenAIJudge"]
 

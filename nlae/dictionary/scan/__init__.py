@@ -5,7 +5,7 @@ Names are loaded on first use, so that building settings imports no torch.
 
 from typing import TYPE_CHECKING
 
-from nlae.lazy import lazily
+from nlae.files.lazy import lazily
 
 if TYPE_CHECKING:
     from nlae.dictionary.scan.folder import Exemplars, Moments, Panel, Scan

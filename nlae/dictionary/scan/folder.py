@@ -17,8 +17,8 @@ from safetensors import safe_open
 from torch import Tensor
 
 from nlae.errors import NlaeError
-from nlae.foreign import parse_json
-from nlae.store.arrow import read_table
+from nlae.files.arrow import read_table
+from nlae.files.foreign import parse_json
 
 FACTS = "scan.json"
 ROLES = ("train", "select", "bar", "test")

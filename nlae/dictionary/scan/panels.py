@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nlae.corpus import Corpus
-from nlae.corpus.source import stable_hash
+from nlae.corpus.base import stable_hash
 from nlae.dictionary.scan.folder import ROLES
 from nlae.dictionary.scan.settings import ScanSettings
 from nlae.errors import NlaeError

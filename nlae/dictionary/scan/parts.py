@@ -23,8 +23,8 @@ from nlae.dictionary.scan.folder import ROLES, layer_file, panel_file
 from nlae.dictionary.scan.streams import Streams
 from nlae.dictionary.scan.windows import Window
 from nlae.errors import NlaeError
-from nlae.foreign import parse_json
-from nlae.store.arrow import replacing
+from nlae.files.arrow import replacing
+from nlae.files.foreign import parse_json
 
 RESUME = "resume"  # a folder of this name is no part of a finished artifact
 _STATE = "state.safetensors"

@@ -27,11 +27,11 @@ from nlae.dictionary.scan.settings import ScanSettings
 from nlae.dictionary.scan.streams import Streams
 from nlae.dictionary.scan.windows import Window, calibration_windows, digest, make_windows
 from nlae.errors import NlaeError
-from nlae.foreign import parse_json
-from nlae.progress import Bar
-from nlae.store.arrow import write_table, write_text
+from nlae.files.arrow import write_table, write_text
+from nlae.files.foreign import parse_json
 from nlae.target import Site, Target
 from nlae.target.trunk import site_width
+from nlae.terminal.progress import Bar
 
 VERSION = 2
 

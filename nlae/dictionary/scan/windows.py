@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nlae.corpus import Corpus
-from nlae.corpus.source import stable_hash
+from nlae.corpus.base import stable_hash
 from nlae.dictionary.scan.folder import ROLES
 from nlae.dictionary.scan.panels import PanelRows, roles, token_lengths
 from nlae.dictionary.scan.settings import ScanSettings

@@ -9,13 +9,13 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import nlae.objective.base as base
-import nlae.objective.micro as micro
-import nlae.objective.reinforce as reinforce
-import nlae.objective.warmstart as warmstart
 import nlae.pipeline.run as pipeline
-from nlae.mixture.roles import Reconstructors
-from nlae.reconstructor import Reconstructor
+import nlae.training.base as base
+import nlae.training.micro as micro
+import nlae.training.reinforce as reinforce
+import nlae.training.warmstart as warmstart
+from nlae.model.reconstructor import Reconstructor
+from nlae.model.roles import Reconstructors
 from nlae.rollout import decoder, local, plain
 from pretend_cuda.ledger import LEDGER
 

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from nlae.corpus import FilesCorpus
-from nlae.corpus.source import Broken
+from nlae.corpus.base import Broken
 from nlae.errors import NlaeError
 
 

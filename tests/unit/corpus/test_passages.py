@@ -5,8 +5,8 @@ import time
 import numpy as np
 import pytest
 
+from nlae.corpus.base import Document
 from nlae.corpus.passages import Cutter, RefusedError, draw_positions, special_prefix
-from nlae.corpus.source import Document
 from nlae.target import TinyTarget
 
 TEXT = (

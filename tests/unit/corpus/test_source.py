@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from nlae.corpus import FilesCorpus, HubCorpus, StdlibCorpus
-from nlae.corpus.source import stable_hash
+from nlae.corpus.base import stable_hash
 from nlae.errors import NlaeError
 
 CONF = Path(__file__).parents[3] / "conf" / "corpus"

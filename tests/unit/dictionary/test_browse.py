@@ -20,7 +20,7 @@ from nlae.dictionary.browse.server import LOOPBACK, address
 from nlae.dictionary.entries import OVERVIEW
 from nlae.dictionary.schema import REASONS
 from nlae.errors import NlaeError
-from nlae.pipeline.reading import read, reads_dictionary
+from nlae.pipeline.browsing import read, reads_dictionary
 
 LAYERS, NEURONS = 3, 12
 

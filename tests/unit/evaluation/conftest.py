@@ -17,8 +17,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from nlae.activations import ActivationStore, Rows, ShardList, fit_statistics, write_shard
 from nlae.functional.scaling import SiteStatistics, unit
-from nlae.store import ActivationStore, Rows, ShardList, fit_statistics, write_shard
 
 WIDTH, WORKS, PER_WORK, FIRST = 12, 120, 8, 4
 TOKENS = 6

@@ -10,9 +10,9 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from nlae.activations import ActivationStore
 from nlae.evaluation import matching
 from nlae.functional.scaling import unit
-from nlae.store import ActivationStore
 
 
 def test_candidates_share_the_last_token_and_nothing_else(store: ActivationStore) -> None:

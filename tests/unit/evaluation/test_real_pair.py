@@ -11,12 +11,12 @@ import polars as pl
 import pytest
 import torch
 
-from nlae.autoencoder import Autoencoder, PairSettings
+from nlae.activations import ActivationStore, Descriptions, Rows, ShardList, fit_statistics, write_shard
 from nlae.evaluation import EvaluationSettings, ReaderBudget, evaluate
 from nlae.evaluation.frontier import QuoteBatches, quote, read_frozen, start_token
 from nlae.functional.scaling import unit
-from nlae.prompt import Prompt
-from nlae.store import ActivationStore, Descriptions, Rows, ShardList, fit_statistics, write_shard
+from nlae.model.autoencoder import Autoencoder, PairSettings
+from nlae.model.prompt import Prompt
 from nlae.target import Site, Target, Trunk
 from nlae.target.tiny import TinyTarget
 

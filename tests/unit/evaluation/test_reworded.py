@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
+from nlae.activations import ActivationStore
 from nlae.evaluation import evaluate
 from nlae.evaluation.reworded import shuffled_words, without_quotes
 from nlae.evaluation.settings import EvaluationSettings
 from nlae.functional.scaling import unit
-from nlae.store import ActivationStore
 
 SETTINGS = EvaluationSettings(
     max_rows=None, components=(1,), no_injection_samples=4, resamples=100, frontier=False, matching_rows=0, greedy=False

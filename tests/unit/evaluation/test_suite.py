@@ -14,9 +14,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from nlae.activations import ActivationStore, Descriptions
 from nlae.evaluation import EvaluationSettings, ReaderBudget, evaluate
 from nlae.functional.scaling import unit
-from nlae.store import ActivationStore, Descriptions
 
 SETTINGS = EvaluationSettings(
     max_rows=None, components=(1, 4, 12), quote_lengths=(1, 4, 32), no_injection_samples=4, resamples=200

@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from nlae.data import ActivationDataModule
+from nlae.activations import ActivationStore
+from nlae.activations.datamodule import ActivationDataModule
 from nlae.evaluation import EvaluationSettings, ReaderBudget, evaluate
-from nlae.store import ActivationStore
 
 
 def fit_nothing(autoencoder: Any, texts: Any, activations: Callable[[int], Tensor], **how: Any) -> Any:

@@ -10,7 +10,7 @@ import pytest
 
 from nlae.config.build import locate
 from nlae.config.compose import compose_plain, conf_dir
-from nlae.fingerprint import NEVER_HASHED, owner, pick
+from nlae.pipeline.fingerprint import NEVER_HASHED, owner, pick
 from nlae.pipeline.table import STAGES
 
 _CORPUS = """max_documents max_tokens min_tokens positions_per_document first_position short_share val_share test_share

@@ -7,8 +7,8 @@ import torch
 
 from nlae.config.compose import compose_plain
 from nlae.errors import NlaeError
-from nlae.fingerprint import pick
 from nlae.pipeline import memory, run
+from nlae.pipeline.fingerprint import pick
 from nlae.pipeline.run import bring_up_to_date
 
 FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79 GiB")

@@ -14,10 +14,10 @@ from safetensors import safe_open
 
 import fake_vllm
 import rollouts
-from nlae.autoencoder import Autoencoder
-from nlae.backbone import AdapterSettings
 from nlae.errors import NlaeError
-from nlae.prompt import CLOSE_TAG
+from nlae.model.autoencoder import Autoencoder
+from nlae.model.backbone import AdapterSettings
+from nlae.model.prompt import CLOSE_TAG
 from nlae.rollout import LocalRollout, RolloutEngine, VllmRollout
 from nlae.rollout import vllm as engine_module
 from nlae.rollout.vllm import Api

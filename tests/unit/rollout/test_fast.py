@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from nlae.autoencoder import Autoencoder, PairSettings
 from nlae.functional.linear import available
+from nlae.model.autoencoder import Autoencoder, PairSettings
+from nlae.model.verbalizer import InjectionSettings
 from nlae.rollout import LocalRollout, PlainRollout, local
 from nlae.rollout.attention import Past, shared_prefix_attention
 from nlae.rollout.decoder import Decoder
 from nlae.rollout.packing import PackedLinear, PackedSibling, shell
 from nlae.target import Site, TinyTarget
-from nlae.verbalizer import InjectionSettings
 from rollouts import same
 
 SEEDS = list(range(100, 112))

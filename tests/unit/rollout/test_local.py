@@ -7,14 +7,14 @@ import dataclasses
 import pytest
 import torch
 
-from nlae.autoencoder import Autoencoder, PairSettings
 from nlae.functional import randomness
 from nlae.functional.randomness import uniforms
-from nlae.prompt import CLOSE_TAG
+from nlae.model.autoencoder import Autoencoder, PairSettings
+from nlae.model.prompt import CLOSE_TAG
+from nlae.model.verbalizer import InjectionSettings, Verbalizer
 from nlae.rollout import LocalRollout, PlainRollout, Rollouts, local, plain
 from nlae.rollout.decoder import Decoder
 from nlae.target import Site, TinyTarget
-from nlae.verbalizer import InjectionSettings, Verbalizer
 from rollouts import same
 
 SEEDS = list(range(100, 112))

@@ -80,7 +80,8 @@ def test_without_padding_the_head_is_multiplied_whole(make_pair, activations, mo
     assert pair.target.n_tokens == pair.target.embedding_rows
     given = []
     monkeypatch.setattr(
-        "nlae.verbalizer.token_logprobs", lambda *args, **more: given.append(args[2]) or token_logprobs(*args, **more)
+        "nlae.model.verbalizer.token_logprobs",
+        lambda *args, **more: given.append(args[2]) or token_logprobs(*args, **more),
     )
     token_BT, _ = pair.verbalizer.encode_responses(["a river"])
     pair.verbalizer.logprobs(activations[:1], token_BT)

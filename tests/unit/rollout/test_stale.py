@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from nlae.autoencoder import Autoencoder
-from nlae.backbone import AdapterSettings
-from nlae.objective.optimizer import adamw
+from nlae.model.autoencoder import Autoencoder
+from nlae.model.backbone import AdapterSettings
 from nlae.rollout import LocalRollout, PlainRollout
+from nlae.training.optimizer import adamw
 from rollouts import same
 
 SEEDS = list(range(12))

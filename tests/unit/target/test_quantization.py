@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nlae.autoencoder import Autoencoder
-from nlae.backbone import RECONSTRUCTOR, VERBALIZER
 from nlae.errors import NlaeError
 from nlae.functional.linear import available
+from nlae.model.autoencoder import Autoencoder
+from nlae.model.backbone import RECONSTRUCTOR, VERBALIZER
 from nlae.rollout import LocalRollout
 from nlae.target import HubTarget, Site, TinyTarget, source_from_description
 from nlae.target.linear import OneDnnLinear

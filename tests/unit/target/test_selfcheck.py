@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from nlae.errors import NlaeError
-from nlae.prompt import Prompt
+from nlae.model.prompt import Prompt
 from nlae.target import Site, Target, TinyTarget, capture, self_check, selfcheck
 from nlae.target.scales import LogitShape
 from nlae.target.selfcheck import check_probe, probe

@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from nlae.errors import NlaeError
-from nlae.prompt import Prompt
+from nlae.model.prompt import Prompt
 from nlae.target import Site, Target, TinyTarget, WheelTarget, self_check, source_from_description, wheel
 
 DATA = b"GGUF and then some weights" * 10

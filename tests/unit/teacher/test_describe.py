@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from nlae.activations.descriptions import Descriptions
 from nlae.errors import NlaeError
-from nlae.prompt import Prompt
-from nlae.store.descriptions import Descriptions
+from nlae.model.prompt import Prompt
 from nlae.target import TinyTarget
 from nlae.teacher import ContextTeacher, describe_corpus
 

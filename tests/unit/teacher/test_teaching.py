@@ -8,7 +8,7 @@ import pytest
 from nlae.config.compose import compose_plain
 from nlae.dictionary.teaching import MOST, Exemplar, excerpts, phrase, taught
 from nlae.errors import NlaeError
-from nlae.fingerprint import declared, digest
+from nlae.pipeline.fingerprint import declared, digest
 from nlae.teacher import AnthropicTeacher, ContextTeacher
 from remote_teacher import FAST, openai
 

@@ -14,7 +14,7 @@ from nlae.corpus.corpus import DOCUMENTS, ROWS
 from nlae.dictionary.scan import parts, scan
 from nlae.dictionary.scan.scanning import Reader
 from nlae.errors import NlaeError
-from nlae.store.arrow import write_table
+from nlae.files.arrow import write_table
 
 CHILD = """
     import sys

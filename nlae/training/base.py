@@ -1,0 +1,290 @@
+"""What both objectives share: optimizers, the schedule, guarded steps, validation, resuming.
+
+Steps are manual in both, because two roles with two clips and two optimizers are what is trained. Everything random is
+derived from (seed, objective, update, row). What is kept for a resume lies in `resuming`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from nlae.activations.mixture import mean_over_sites
+from nlae.functional.reconstruction import fve, spread, squared_error
+from nlae.functional.scaling import unit
+from nlae.functional.transfers import Figures, read, send
+from nlae.model.autoencoder import Autoencoder
+from nlae.model.mixture import Mixture
+from nlae.training import resuming
+from nlae.training.micro import predictions, responses
+from nlae.training.optimizer import adamw
+
+Trained = Autoencoder | Mixture
+MICRO_TOKENS = 4096
+MAGNITUDE_WEIGHT = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """Learning rates and the like.
+
+    Attributes:
+        updates: in all.
+        verbalizer_lr: peak.
+        reconstructor_lr: peak.
+        warmup: updates of linear rise.
+        decay: share of the peak that is left at the last update (linear fall).
+        clip_norm: largest gradient norm, per role.
+        weight_decay: of AdamW.
+    """
+
+    updates: int
+    verbalizer_lr: float = 5e-4
+    reconstructor_lr: float = 5e-4
+    warmup: int = 10
+    decay: float = 0.1
+    clip_norm: float = 1.0
+    weight_decay: float = 0.0
+
+    def factor(self, update: int) -> float:
+        """Share of the peak at 0-based `update`: a function of the update alone, so that a resume needs no state."""
+        rise = min(1.0, (update + 1) / max(1, self.warmup))
+        fall = 1 - (1 - self.decay) * update / max(1, self.updates)
+        return rise * fall
+
+
+@dataclasses.dataclass(frozen=True)
+class ValidationSet:
+    """Held-out rows that curves are drawn on; never the test split.
+
+    Attributes:
+        activation_ND: raw activations.
+        explanation: the teacher's text, or None where there is none.
+        other_N: for each row, the index of a row of another document (the shuffled pairing).
+        row_N: row numbers, which seed the samples.
+    """
+
+    activation_ND: Tensor
+    explanation: list[str] | None
+    other_N: Tensor
+    row_N: list[int]
+
+
+class Objective(pl.LightningModule):
+    """Base of both objectives.
+
+    Args:
+        build: makes the autoencoder when weights may be loaded (`configure_model`).
+        schedule: learning rates.
+        validation: held-out rows, for a mixture those of some sites by name, or None.
+        validate_every: updates between two validations.
+        seed: of everything drawn while training.
+        micro_tokens: most tokens of one backward, padding counted: memory and speed, not the update.
+        checkpointing: run blocks again in the backward instead of keeping what they computed.
+        optimizer_bits: of the optimizers' states, 32 or 8.
+    """
+
+    name = "objective"
+
+    def __init__(
+        self,
+        build: Callable[[], Trained],
+        *,
+        schedule: Schedule,
+        validation: ValidationSet | Mapping[str, ValidationSet] | None = None,
+        validate_every: int = 50,
+        seed: int = 0,
+        micro_tokens: int = MICRO_TOKENS,
+        checkpointing: bool = False,
+        optimizer_bits: int = 32,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self._build, self.schedule, self.validation = build, schedule, validation
+        self.validate_every, self.seed, self.micro_tokens = validate_every, seed, micro_tokens
+        self.checkpointing, self.optimizer_bits = checkpointing, optimizer_bits
+        self.update = 0
+        self.skipped = 0
+        self.metrics: dict[str, float] = {}
+        self.pair: Trained | None = None
+        self.site = ""
+        self.verbalizer: nn.Module | None = None
+        self.reconstructor: nn.Module | None = None
+
+    @property
+    def trained(self) -> Trained:
+        """All that is being trained.
+
+        Raises:
+            RuntimeError: before `configure_model`.
+        """
+        if self.pair is None:
+            raise RuntimeError("weights are not loaded yet: call configure_model() first")
+        return self.pair
+
+    @property
+    def autoencoder(self) -> Autoencoder:
+        """The pair being trained; of a mixture, the view of this update's `site`."""
+        trained = self.trained
+        return trained.at(self.site) if isinstance(trained, Mixture) else trained
+
+    def configure_model(self) -> None:
+        """Load weights, once."""
+        if self.pair is None:
+            self.pair = self._build()
+            self.verbalizer, self.reconstructor = self.pair.verbalizer, self.pair.reconstructor
+            # from_pretrained leaves eval mode and fit does not flip children
+            self.pair.backbone.train()
+            if self.checkpointing:
+                self.pair.backbone.recompute()
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """AdamW for the verbalizer, AdamW for the reconstructor."""
+        pair, schedule, bits = self.trained, self.schedule, self.optimizer_bits
+        return [
+            adamw(pair.verbalizer.trainable(), schedule.verbalizer_lr, schedule.weight_decay, bits=bits),
+            adamw(pair.reconstructor.trainable(), schedule.reconstructor_lr, schedule.weight_decay, bits=bits),
+        ]
+
+    def on_train_start(self) -> None:
+        """The first point of the held-out curves, unless this is a resume."""
+        assert self.trained.target.model.training
+        if self.validation is not None and self.update == 0:
+            self.metrics = self.validate()
+
+    def imitate(self, activation_BD: Tensor, explanation: list[str]) -> Figures:
+        """Gradient of the mean negative log-likelihood per token of given texts, closing tags included, in nats."""
+        verbalizer = self.autoencoder.verbalizer
+        token_BT, mask_BT = verbalizer.render_responses(explanation)
+        (token_BT,), tokens = send(verbalizer.backbone.target.device, token_BT), mask_BT.sum()
+        # in double precision on the device, as the host would add them up
+        nll = torch.zeros((), dtype=torch.float64, device=token_BT.device)
+        for part in responses(verbalizer, activation_BD, token_BT, mask_BT, self.micro_tokens):
+            loss = -part.logp_BT.sum() / tokens
+            self.manual_backward(loss)
+            nll += loss.detach()
+        return {"verbalizer/nll": nll}
+
+    def regress(self, activation_BD: Tensor, explanation: list[str]) -> Figures:
+        """Gradient of the mean ‖ĥ − ĥ'‖², and of the log-norm's squared error where it is predicted."""
+        return {"reconstructor/error": self.errors(activation_BD, explanation).mean()}
+
+    def errors(self, activation_BD: Tensor, explanation: list[str]) -> Tensor:
+        """As `regress`, returning ‖ĥ − ĥ'‖² of every row, float32 (B,), detached."""
+        pair = self.autoencoder
+        activation_BD = activation_BD.to(pair.target.device)
+        error_B = torch.empty(len(explanation), device=activation_BD.device)
+        for rows, predicted_BD, log_norm_B in predictions(pair.reconstructor, explanation, self.micro_tokens):
+            given_BD = activation_BD[rows]
+            part_B = (predicted_BD - unit(given_BD)).pow(2).sum(-1)
+            share = len(rows) / len(explanation)
+            self.manual_backward(share * (part_B.mean() + magnitude_loss(pair, given_BD, log_norm_B)))
+            error_B[rows] = part_B.detach()
+        return error_B
+
+    def finish_update(self, metrics: dict[str, float]) -> None:
+        """Count the update, validate when it is time, publish the metrics."""
+        self.update += 1
+        metrics["skipped"] = float(self.skipped)
+        last = self.update == self.schedule.updates
+        if self.validation is not None and (last or self.update % self.validate_every == 0):
+            metrics |= self.validate()
+        self.metrics = metrics
+
+    def clipped(self, parameters: list[nn.Parameter]) -> Tensor:
+        """Clip the gradients of one role. Returns their norm before, a tensor of one number where they lie."""
+        return torch.nn.utils.clip_grad_norm_(parameters, self.schedule.clip_norm)
+
+    def guarded_step(self, optimizer: Any, norm: float, peak: float) -> None:
+        """Step on clipped gradients; those whose norm is not finite are counted and thrown away, never stepped on."""
+        if math.isfinite(norm):
+            for group in optimizer.param_groups:
+                group["lr"] = peak * self.schedule.factor(self.update)
+            optimizer.step()
+        else:
+            self.skipped += 1
+        optimizer.zero_grad(set_to_none=True)
+
+    def step_both(self, figures: Figures) -> dict[str, float]:
+        """One guarded step of each role, on gradients that are already there.
+
+        Args:
+            figures: what the update has measured so far; read together with both norms, the only wait of an update.
+        """
+        optimizers: Any = self.optimizers()
+        for_verbalizer, for_reconstructor = optimizers
+        pair, schedule = self.trained, self.schedule
+        norms = {
+            "verbalizer/grad_norm": self.clipped(pair.verbalizer.trainable()),
+            "reconstructor/grad_norm": self.clipped(pair.reconstructor.trainable()),
+        }
+        metrics = read({**figures, **norms})
+        self.guarded_step(for_verbalizer, metrics["verbalizer/grad_norm"], schedule.verbalizer_lr)
+        self.guarded_step(for_reconstructor, metrics["reconstructor/grad_norm"], schedule.reconstructor_lr)
+        return {**metrics, "lr_factor": schedule.factor(self.update)}
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Held-out curves: the round trip at temperature 1, its shuffled pairing, both halves on the teacher's text.
+
+        Of a mixture their means over the sites that are held out, and `val/fve/<site>`.
+        """
+        held = self.validation
+        assert held is not None
+        if isinstance(held, ValidationSet):
+            return self._validate(held)
+        by_site = {}
+        for self.site, rows in held.items():
+            by_site[self.site] = self._validate(rows)
+        return mean_over_sites(by_site, "val/fve")
+
+    def _validate(self, held: ValidationSet) -> dict[str, float]:
+        pair = self.autoencoder
+        true_ND = unit(held.activation_ND)
+        spread_N = spread(true_ND, pair.statistics.mean_D)
+        seeds = pair.row_seeds(self.seed, "validate", held.row_N)
+        written = pair.verbalize(held.activation_ND, seeds=seeds)
+        rebuilt_ND = pair.reconstruct([e.text for e in written])
+        metrics = {
+            "val/fve": fve(squared_error(rebuilt_ND, true_ND), spread_N),
+            "val/fve_shuffled": fve(squared_error(rebuilt_ND[held.other_N], true_ND), spread_N),
+            "val/closed_rate": sum(e.closed for e in written) / len(written),
+            "val/tokens": sum(e.n_tokens for e in written) / len(written),
+        }
+        if held.explanation is not None:
+            metrics["val/fve_teacher"] = fve(squared_error(pair.reconstruct(held.explanation), true_ND), spread_N)
+            nll = pair.nll(held.activation_ND, held.explanation)
+            shuffled = pair.nll(held.activation_ND[held.other_N], held.explanation)
+            metrics |= {"val/nll": nll, "val/nll_gap": shuffled - nll}
+        return {key: float(value) for key, value in metrics.items()}
+
+    def save_resume(self, folder: Path) -> None:
+        """Write weights, optimizer states and the update to `folder`, whole or not at all."""
+        counts = {"update": self.update, "skipped": self.skipped}
+        resuming.save(folder, self.trained.trained_state(), self._plain_optimizers(), counts)
+
+    def load_resume(self, folder: Path) -> None:
+        """Go on from `folder`; call it after the optimizers exist (`on_train_start` of the stage's callback)."""
+        self.trained.load_trained_state(resuming.load_weights(folder))
+        resuming.load_optimizers(folder, self._plain_optimizers())
+        counts = resuming.load_counts(folder)
+        self.update, self.skipped = counts["update"], counts["skipped"]
+
+    def _plain_optimizers(self) -> list[torch.optim.Optimizer]:
+        optimizers: Any = self.optimizers()
+        return [getattr(optimizer, "optimizer", optimizer) for optimizer in optimizers]
+
+
+def magnitude_loss(pair: Autoencoder, activation_BD: Tensor, log_norm_B: Tensor | None) -> Tensor:
+    """Squared error of log ‖h‖ relative to the site's median norm, weighted; 0 without a magnitude head."""
+    if log_norm_B is None:
+        return torch.zeros((), device=activation_BD.device)
+    truth_B = (activation_BD.float().norm(dim=-1) / pair.statistics.norm_median).log()
+    return MAGNITUDE_WEIGHT * (log_norm_B - truth_B).pow(2).mean()
