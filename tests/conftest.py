@@ -3,6 +3,7 @@
 The environment is set before torch or wandb is imported, hence at import time.
 """
 
+import logging
 import os
 import shutil
 import tempfile
@@ -50,6 +51,16 @@ os.environ.update(
 
 
 DRIFT = drift()
+
+
+@pytest.fixture(autouse=True)
+def _logger_as_before() -> Iterator[None]:
+    """The command line takes the package's logger over, in this process too where a test calls it; give it back."""
+    logger = logging.getLogger("nlae")
+    handlers, level, propagate = list(logger.handlers), logger.level, logger.propagate
+    yield
+    logger.handlers[:], logger.propagate = handlers, propagate
+    logger.setLevel(level)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -59,10 +59,7 @@ def test_an_older_torch_is_asked_for_the_one_unit_it_knows(cpu, monkeypatch, has
     assert hardware.native_bf16() is has
 
 
-def test_a_torch_that_cannot_tell_says_so(cpu, caplog, monkeypatch):
-    import logging
-
-    monkeypatch.setattr(logging.getLogger("nlae"), "propagate", True)
+def test_a_torch_that_cannot_tell_says_so(cpu, caplog):
     cpu(None)
     with caplog.at_level("INFO"):
         assert not hardware.native_bf16()

@@ -1,6 +1,5 @@
 """Which commands open the run of a whole job."""
 
-import logging
 from contextlib import nullcontext
 
 import pytest
@@ -14,7 +13,6 @@ from nlae.tracking import NullRun, Run
 @pytest.fixture
 def opened(monkeypatch):
     jobs = []
-    monkeypatch.setattr(logging.getLogger("nlae"), "propagate", True)
 
     def open_job(**given):
         jobs.append((given["group"], given["fingerprint"]))

@@ -1,6 +1,5 @@
 """What is said of a stage that is waited for or made anew."""
 
-import logging
 import multiprocessing
 from pathlib import Path
 
@@ -18,7 +17,6 @@ def _hold(folder: str, ready, enough) -> None:
 
 
 def test_a_second_job_waits_and_says_for_whom(make, fake, caplog, monkeypatch):
-    monkeypatch.setattr(logging.getLogger("nlae"), "propagate", True)
     plan = make()
     artifact = plan.artifact("corpus")
     spawn = multiprocessing.get_context("spawn")

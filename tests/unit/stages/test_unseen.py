@@ -1,6 +1,5 @@
 """A pair is never tested on a document that it was trained on, wherever pair and corpus come from."""
 
-import logging
 from types import SimpleNamespace
 
 import pytest
@@ -25,8 +24,7 @@ def test_only_new_documents_are_tested(tmp_path, place):
         check_unseen(corpus(train=["dd"], test=["bb", "cc", "ee"]), tmp_path)
 
 
-def test_a_foreign_pair_without_the_list_is_measured_with_a_warning(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(logging.getLogger("nlae"), "propagate", True)
+def test_a_foreign_pair_without_the_list_is_measured_with_a_warning(tmp_path, caplog):
     check_unseen(corpus(test=["aa"]), tmp_path)
     assert "whether the test documents are new to it is unknown" in caplog.text
 

@@ -1,7 +1,6 @@
 """One run per executed stage; the last one of a stage holds every update once, the unfinished one says so."""
 
 import json
-import logging
 import os
 import shutil
 import subprocess
@@ -117,10 +116,7 @@ def test_tagging_keeps_every_record_of_a_file_of_several_blocks(tmp_path: Path) 
     assert len(records(torn)) == len(before) - 1
 
 
-def test_a_run_that_is_gone_costs_no_stage(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(logging.getLogger("nlae"), "propagate", True)
+def test_a_run_that_is_gone_costs_no_stage(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     supersede({"id": "a", "mode": "offline", "path": "", "directory": str(tmp_path / "gone")})
     (tmp_path / "run-a.wandb").write_bytes(b"nonsense")
     supersede({"id": "a", "mode": "offline", "path": "", "directory": str(tmp_path)})
