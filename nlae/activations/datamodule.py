@@ -36,6 +36,7 @@ class Batch:
         activation_BD: raw float32 activations.
         row_B: row numbers of the corpus, int64.
         token_id_B: the token at each row's position, int64.
+        context_ids: tokens up to and including each row's position, the last 64 of them.
         explanation: the teacher's text per row, or None where the view has no text.
     """
 
@@ -43,6 +44,7 @@ class Batch:
     activation_BD: Tensor
     row_B: Tensor
     token_id_B: Tensor
+    context_ids: list[list[int]]
     explanation: list[str] | None = None
 
     def __len__(self) -> int:
@@ -81,6 +83,7 @@ def make_batch(rows: ActivationRows, indices: Ints, update: int, descriptions: D
         activation_BD=rows.activations(indices),
         row_B=torch.from_numpy(row),
         token_id_B=torch.from_numpy(rows.token_id[indices]),
+        context_ids=[rows.context_ids(int(index)) for index in indices],
         explanation=None if descriptions is None else [descriptions.text(int(number)) for number in row],
     )
 

@@ -10,25 +10,35 @@ import torch
 from torch import Tensor
 
 
-def group_advantages(reward_GN: Tensor, algorithm: str) -> Tensor:
-    """Advantages of N explanations of each of G activations; float32, zero mean in every group.
+def standardised_advantages(reward_GN: Tensor) -> Tensor:
+    """Rewards of N explanations of each of G activations, centred and divided by their group's standard deviation.
 
-    `grpo` divides the centred reward by the group's standard deviation; `rloo` compares each reward with the mean of
-    the *other* N − 1 (an unbiased baseline) and keeps its scale. A group whose rewards are all equal teaches nothing.
+    Float32, zero mean in every group. A group whose rewards are all equal teaches nothing.
 
     Raises:
-        ValueError: fewer than two samples a group, or an unknown algorithm.
+        ValueError: fewer than two samples a group.
     """
-    reward_GN = reward_GN.float()
+    centred_GN = _centred(reward_GN)
+    return centred_GN / (reward_GN.float().std(1, keepdim=True, correction=0) + 1e-4)
+
+
+def leave_one_out_advantages(reward_GN: Tensor) -> Tensor:
+    """Each reward minus the mean of the *other* N − 1 of its group: an unbiased baseline that keeps the scale.
+
+    Float32, zero mean in every group.
+
+    Raises:
+        ValueError: fewer than two samples a group.
+    """
     n = reward_GN.shape[1]
-    if n < 2:
+    return _centred(reward_GN) * n / (n - 1)
+
+
+def _centred(reward_GN: Tensor) -> Tensor:
+    if reward_GN.shape[1] < 2:
         raise ValueError("a group needs at least two samples: rewards are compared within it")
-    centred = reward_GN - reward_GN.mean(1, keepdim=True)
-    if algorithm == "grpo":
-        return centred / (reward_GN.std(1, keepdim=True, correction=0) + 1e-4)
-    if algorithm == "rloo":
-        return centred * n / (n - 1)
-    raise ValueError(f"algorithm {algorithm!r} is neither 'grpo' nor 'rloo'")
+    reward_GN = reward_GN.float()
+    return reward_GN - reward_GN.mean(1, keepdim=True)
 
 
 def surrogate(logp_BT: Tensor, old_logp_BT: Tensor, advantage_B: Tensor, clip: float) -> Tensor:

@@ -14,7 +14,7 @@ def run(context: StageContext) -> dict[str, float]:
     from nlae.training import Reinforce
 
     settings = context.build("objective.reinforce")
-    supervised = settings.algorithm == "supervised"
+    supervised = settings.control == "supervised"
     group = 1 if not supervised else settings.samples
     data = serve(
         context,
@@ -33,10 +33,10 @@ def run(context: StageContext) -> dict[str, float]:
         lambda: pair,
         engine=pair.engine,
         reward=context.build("reward"),
-        algorithm=settings.algorithm,
+        policy_loss=settings.policy_loss,
+        control=settings.control,
         samples=settings.samples,
         kl=settings.kl,
-        clip=settings.clip,
         micro_tokens=settings.micro_tokens,
         checkpointing=bool(context.node("trainer").get("checkpointing")),
         optimizer_bits=int(context.node("trainer").get("optimizer_bits", 32)),

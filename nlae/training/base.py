@@ -174,20 +174,21 @@ class Objective(pl.LightningModule):
 
     def regress(self, activation_BD: Tensor, explanation: list[str]) -> Figures:
         """Gradient of the mean ‖ĥ − ĥ'‖², and of the log-norm's squared error where it is predicted."""
-        return {"reconstructor/error": self.errors(activation_BD, explanation).mean()}
+        return {"reconstructor/error": self.errors(activation_BD, explanation)[0].mean()}
 
-    def errors(self, activation_BD: Tensor, explanation: list[str]) -> Tensor:
-        """As `regress`, returning ‖ĥ − ĥ'‖² of every row, float32 (B,), detached."""
+    def errors(self, activation_BD: Tensor, explanation: list[str]) -> tuple[Tensor, Tensor]:
+        """As `regress`, returning of every row ‖ĥ − ĥ'‖² (B,) and ĥ' (B, D); float32, detached."""
         pair = self.autoencoder
         activation_BD = activation_BD.to(pair.target.device)
         error_B = torch.empty(len(explanation), device=activation_BD.device)
+        reading_BD = torch.empty(activation_BD.shape, device=activation_BD.device)
         for rows, predicted_BD, log_norm_B in predictions(pair.reconstructor, explanation, self.micro_tokens):
             given_BD = activation_BD[rows]
             part_B = (predicted_BD - unit(given_BD)).pow(2).sum(-1)
             share = len(rows) / len(explanation)
             self.manual_backward(share * (part_B.mean() + magnitude_loss(pair, given_BD, log_norm_B)))
-            error_B[rows] = part_B.detach()
-        return error_B
+            error_B[rows], reading_BD[rows] = part_B.detach(), predicted_BD.detach().float()
+        return error_B, reading_BD
 
     def finish_update(self, metrics: dict[str, float]) -> None:
         """Count the update, validate when it is time, publish the metrics."""

@@ -13,27 +13,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nlae.functional.policy import group_advantages, k3, surrogate
+from nlae.errors import NlaeError
+from nlae.functional.policy import k3
 from nlae.functional.randomness import derive_seed
 from nlae.functional.scaling import unit
 from nlae.functional.transfers import Figures, send
 from nlae.rollout import RolloutEngine, Rollouts
 from nlae.training.base import Objective
 from nlae.training.micro import responses
-from nlae.training.reward import Reward, Scored
-from nlae.training.settings import ALGORITHMS
+from nlae.training.policy import GRPO, PolicyLoss, Sampled
+from nlae.training.reward import Record, Reward
+from nlae.training.settings import CONTROLS
 
 
 class Reinforce(Objective):
-    """Group-relative policy gradient on the verbalizer, regression on the reconstructor.
+    """A policy loss on the verbalizer, regression on the reconstructor.
 
     Args:
         engine: writes the explanations.
         reward: what they earn.
-        algorithm: `grpo` or `rloo`; or a control: `frozen` or `supervised`.
+        policy_loss: how rewards move the policy; GRPO by default.
+        control: `frozen` or `supervised` in place of reinforcement; None reinforces.
         samples: explanations per activation.
         kl: weight of the k3 penalty to the warm-started policy.
-        clip: of the probability ratio.
         **shared: see `Objective`.
     """
 
@@ -45,43 +47,68 @@ class Reinforce(Objective):
         *,
         engine: RolloutEngine,
         reward: Reward,
-        algorithm: str = "grpo",
+        policy_loss: PolicyLoss | None = None,
+        control: str | None = None,
         samples: int = 8,
         kl: float = 0.02,
-        clip: float = 0.2,
         **shared: Any,
     ) -> None:
         super().__init__(build, **shared)
-        if algorithm not in ALGORITHMS:
-            raise ValueError(f"algorithm {algorithm!r} is none of {', '.join(ALGORITHMS)}")
-        self.engine, self.reward, self.algorithm = engine, reward, algorithm
-        self.samples, self.kl, self.clip = samples, kl, clip
+        if control not in (None, *CONTROLS):
+            raise ValueError(f"control {control!r} is none of {', '.join(CONTROLS)}")
+        self.engine, self.reward, self.control = engine, reward, control
+        self.policy_loss = GRPO() if policy_loss is None else policy_loss
+        self.samples, self.kl = samples, kl
+
+    @property
+    def reads_reference(self) -> bool:
+        """Whether the warm-started policy is kept and read."""
+        return self.kl > 0 or self.policy_loss.needs_reference
 
     def configure_model(self) -> None:
-        """Load weights, and freeze the warm-started policy as the KL reference where there is a penalty."""
+        """Load weights, and freeze the warm-started policy as the reference where one is read."""
         fresh = self.pair is None
         super().configure_model()
-        if fresh and self.kl:
+        if fresh and self.reads_reference:
             self.trained.verbalizer.freeze_reference()
 
     def training_step(self, batch: Any, index: int) -> None:
         """One update on `Batch` of activations (with the teacher's text for `supervised`)."""
         self.site = getattr(batch, "site", "")
-        if self.algorithm == "supervised":
+        if self.control == "supervised":
             written = self.imitate(batch.activation_BD, batch.explanation)
             figures = {**written, **self.regress(batch.activation_BD, batch.explanation)}
-        else:
-            figures = self._reinforced(batch.activation_BD, batch.row_B.tolist())
-        self.finish_update(self.step_both(figures))
+            self.finish_update(self.step_both(figures))
+            return
+        metrics = self.step_both(self._reinforced(batch))
+        self.reward.check(metrics)
+        self.finish_update(metrics)
 
-    def _reinforced(self, activation_GD: Tensor, row_G: list[int]) -> dict[str, float | Tensor]:
+    def _reinforced(self, batch: Any) -> Figures:
         pair, n = self.autoencoder, self.samples
+        activation_GD = batch.activation_BD
         activation_BD = activation_GD.to(pair.target.device).repeat_interleave(n, 0)
-        seeds = [derive_seed(self.seed, self.name, self.update, row, i) for row in row_G for i in range(n)]
+        row_B = [row for row in batch.row_B.tolist() for _ in range(n)]
+        seeds = [derive_seed(self.seed, self.name, self.update, row, i % n) for i, row in enumerate(row_B)]
         rollouts = self.engine(pair.verbalizer, activation_BD, seeds)
-        error_B = self._regress(rollouts, activation_BD)
-        scored = Scored(error_B, rollouts.length.to(error_B.device), rollouts.closed, rollouts.text)
-        reward_B, means = self.reward(scored)
+        error_B, reconstruction_BD = self._regress(rollouts, activation_BD)
+        record = Record(
+            text=rollouts.text,
+            activation_BD=activation_BD,
+            reconstruction_BD=reconstruction_BD,
+            error_B=error_B,
+            length_B=rollouts.length.to(error_B.device),
+            closed_B=rollouts.closed,
+            context_ids=[ids for ids in batch.context_ids for _ in range(n)],
+            row=row_B,
+            group_B=torch.arange(len(activation_GD)).repeat_interleave(n),
+            seeds=seeds,
+            token_BT=rollouts.token_BT,
+            logp_BT=rollouts.logp_BT,
+            mask_BT=rollouts.mask_BT,
+            site=pair.site.name,
+        )
+        reward_B, means = self.reward(record)
         figures: dict[str, float | Tensor] = {
             **means,
             "reconstructor/error": error_B.mean(),
@@ -89,28 +116,30 @@ class Reinforce(Objective):
             "rollout/tokens": rollouts.length.float().mean(),
             "rollout/unique": len(set(rollouts.text)) / len(rollouts.text),
         }
-        if self.algorithm == "frozen":
+        if self.control == "frozen":
             return figures
-        advantage_GN = group_advantages(reward_B.view(-1, n), self.algorithm)
-        return {**figures, **self._improve(rollouts, activation_GD, advantage_GN)}
+        weight_GN = self.policy_loss.weights(reward_B.view(-1, n), record)
+        return {**figures, **self._improve(rollouts, activation_GD, weight_GN)}
 
-    def _regress(self, rollouts: Rollouts, activation_BD: Tensor) -> Tensor:
-        """Gradient of the regression loss, and from the same forward the error of every row, detached.
+    def _regress(self, rollouts: Rollouts, activation_BD: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradient of the regression loss, and from the same forward every row's error (B,) and reading (B, D).
 
-        Empty text carries nothing to regress on; its error is that of the constant μ/‖μ‖.
+        Empty text carries nothing to regress on; its reading is the constant μ/‖μ‖.
         """
-        pair = self.autoencoder
-        error_B = (pair.statistics.constant_D.to(activation_BD.device) - unit(activation_BD)).pow(2).sum(-1)
+        constant_D = self.autoencoder.statistics.constant_D.to(activation_BD.device)
+        error_B = (constant_D - unit(activation_BD)).pow(2).sum(-1)
+        reconstruction_BD = constant_D.expand(len(activation_BD), -1).clone()
         filled = [i for i, text in enumerate(rollouts.text) if text.strip()]
         if filled:
             (filled_N,) = send(error_B.device, torch.tensor(filled))
-            error_B[filled_N] = self.errors(activation_BD[filled_N], [rollouts.text[i] for i in filled])
-        return error_B
+            texts = [rollouts.text[i] for i in filled]
+            error_B[filled_N], reconstruction_BD[filled_N] = self.errors(activation_BD[filled_N], texts)
+        return error_B, reconstruction_BD
 
-    def _improve(self, rollouts: Rollouts, activation_GD: Tensor, advantage_GN: Tensor) -> Figures:
-        """Gradient of the clipped surrogate and the KL penalty, a mean over all generated tokens."""
+    def _improve(self, rollouts: Rollouts, activation_GD: Tensor, weight_GN: Tensor) -> Figures:
+        """Gradient of the policy loss and the KL penalty."""
         tokens = rollouts.mask_BT.sum()
-        advantage_B = advantage_GN.flatten().to(rollouts.token_BT.device)
+        weight_B = weight_GN.flatten().to(rollouts.token_BT.device)
         totals: dict[str, Tensor] = {}
         for part in responses(
             self.autoencoder.verbalizer,
@@ -118,16 +147,33 @@ class Reinforce(Objective):
             rollouts.token_BT,
             rollouts.mask_BT,
             self.micro_tokens,
-            reference=self.kl > 0,
+            reference=self.reads_reference,
         ):
             old_BT = rollouts.logp_BT[part.rows, : part.token_BT.shape[1]]
-            loss_BT = surrogate(part.logp_BT, old_BT, advantage_B[part.rows], self.clip)
+            loss = self.policy_loss(Sampled(part.logp_BT, old_BT, part.mask_BT, weight_B[part.rows], part.reference_BT))
             seen = {"policy/entropy": -part.logp_BT, "policy/sampler_gap": (part.logp_BT - old_BT).abs()}
             if part.reference_BT is not None:
                 seen["policy/kl"] = k3(part.logp_BT, part.reference_BT)
-                loss_BT = loss_BT + self.kl * seen["policy/kl"]
-            self.manual_backward((loss_BT * part.mask_BT).sum() / tokens)
+            penalty_BT = self.kl * seen["policy/kl"] if self.kl else None
+            self.manual_backward(self._mean(loss, penalty_BT, part.mask_BT, tokens, len(weight_B)))
             for name, value_BT in seen.items():
                 mean = ((value_BT.detach() * part.mask_BT).sum() / tokens).double()
                 totals[name] = totals[name] + mean if name in totals else mean
-        return {**totals, "policy/advantage_std": advantage_GN.std()}
+        return {**totals, "policy/advantage_std": weight_GN.std()}
+
+    def _mean(self, loss: Tensor, penalty_BT: Tensor | None, mask_BT: Tensor, tokens: Tensor, samples: int) -> Tensor:
+        """This micro-batch's share of the update's loss: a mean over all its tokens, or over all its explanations.
+
+        Raises:
+            NlaeError: the policy loss has returned neither.
+        """
+        if loss.shape == mask_BT.shape:
+            loss_BT = loss if penalty_BT is None else loss + penalty_BT
+            return (loss_BT * mask_BT).sum() / tokens
+        if loss.shape == mask_BT.shape[:1]:
+            penalty = 0.0 if penalty_BT is None else (penalty_BT * mask_BT).sum() / tokens
+            return loss.sum() / samples + penalty
+        raise NlaeError(
+            f"objective.policy_loss: {type(self.policy_loss).__name__} returned shape {tuple(loss.shape)} for "
+            f"{tuple(mask_BT.shape)} tokens; it must return a loss per token or per explanation"
+        )

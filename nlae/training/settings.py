@@ -6,8 +6,9 @@ import dataclasses
 
 from nlae.errors import NlaeError
 from nlae.training.base import MICRO_TOKENS, Schedule
+from nlae.training.policy import PolicyLoss
 
-ALGORITHMS = ("grpo", "rloo", "frozen", "supervised")
+CONTROLS = ("frozen", "supervised")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,25 +78,25 @@ class ReinforceSettings(TrainingSettings):
     """Joint reinforcement, or one of its two controls.
 
     Attributes:
-        algorithm: `grpo`, `rloo`, or the controls `frozen` and `supervised`.
+        policy_loss: how rewards move the policy; None is GRPO.
+        control: `frozen` or `supervised` in place of reinforcement.
         activations: per update.
         samples: explanations per activation.
         kl: weight of the k3 penalty to the warm-started policy.
-        clip: of the probability ratio.
     """
 
-    algorithm: str = "grpo"
+    policy_loss: PolicyLoss | None = None
+    control: str | None = None
     activations: int = 8
     samples: int = 8
     kl: float = 0.02
-    clip: float = 0.2
 
     def __post_init__(self) -> None:
-        """Refuse unknown algorithms and groups that compare nothing."""
+        """Refuse unknown controls and groups that compare nothing."""
         super().__post_init__()
-        if self.algorithm not in ALGORITHMS:
+        if self.control not in (None, *CONTROLS):
             raise NlaeError(
-                f"objective.reinforce.algorithm is {self.algorithm!r}; choose one of {', '.join(ALGORITHMS)}"
+                f"objective.reinforce.control is {self.control!r}; choose null or one of {', '.join(CONTROLS)}"
             )
         if self.samples < 2:
             raise NlaeError("objective.reinforce.samples must be at least 2: rewards are compared within a group")

@@ -103,7 +103,7 @@ CASES: list[tuple[list[str], str | tuple[str, ...]]] = [
     (["corpus", "corpus.split_by=chapter"], "choose source or document"),
     (["reinforce", "objective.reinforce.samples=1"], "objective.reinforce.samples must be at least 2"),
     (["reinforce", "objective.reinforce.verbalizer_lr=inf"], "objective.reinforce.verbalizer_lr=inf must be"),
-    (["reinforce", "objective.reinforce.algorithm=ppo"], "choose one of grpo"),
+    (["reinforce", "objective.reinforce.control=ppo"], "choose null or one of frozen"),
     (["warmstart", "objective.warmstart.updates=true"], "objective.warmstart.updates=True must be a whole number"),
     (["warmstart", "verbalizer.adapter.rank=0"], "verbalizer.adapter.rank=0 must be at least 1"),
     (["warmstart", "trainer.precision=fp61"], "choose one of auto, fp32"),

@@ -23,7 +23,7 @@ CONFIG = {
     "reward": {"fidelity": 1.0},
     "objective": {
         "warmstart": {"_target_": "nlae.training.WarmStartSettings", "updates": 3, "checkpoint_every": 5},
-        "reinforce": {"_target_": "nlae.training.ReinforceSettings", "updates": 3, "algorithm": "grpo"},
+        "reinforce": {"_target_": "nlae.training.ReinforceSettings", "updates": 3},
     },
     "evaluation": {"_target_": "nlae.evaluation.EvaluationSettings", "subject": "reinforce", "max_rows": 10},
     "dictionary": {

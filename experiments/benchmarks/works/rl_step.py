@@ -31,7 +31,7 @@ def ours(job: Job, session: Session) -> None:
     subject.attach(module)
     groups = job.sizes.activations
     row_B = torch.arange(groups)
-    batch = Batch(0, vectors(job)[:groups], row_B, row_B)
+    batch = Batch(0, vectors(job)[:groups], row_B, row_B, [[0]] * groups)
     expected = job.n_rows * job.sizes.new_tokens
 
     def repeat() -> int:

@@ -19,10 +19,17 @@ from nlae.model.backbone import AdapterSettings
 from nlae.rollout import LocalRollout
 from nlae.target import Site, Target, TinyTarget
 from nlae.training import Objective, Reinforce, Schedule, ValidationSet, WarmStart, validation_set
+from nlae.training.policy import GRPO, RLOO
 from nlae.training.reward import Fidelity, Reward
 
 ENDINGS = ("a cat", "the town", "rain", "people", "book", "river")
 LENGTH, DOCUMENTS, PER_DOCUMENT = 16, 60, 4
+ALGORITHMS: dict[str, dict[str, Any]] = {
+    "grpo": {"policy_loss": GRPO()},
+    "rloo": {"policy_loss": RLOO()},
+    "frozen": {"control": "frozen"},
+    "supervised": {"control": "supervised"},
+}
 
 
 @pytest.fixture(scope="session")
@@ -118,7 +125,7 @@ def warmstart() -> Callable[..., WarmStart]:
 
 @pytest.fixture(scope="session")
 def reinforce() -> Callable[..., Reinforce]:
-    def module(pair: Autoencoder, updates: int, lr: float = 1e-3, **how: Any) -> Reinforce:
+    def module(pair: Autoencoder, updates: int, lr: float = 1e-3, algorithm: str = "grpo", **how: Any) -> Reinforce:
         schedule = Schedule(updates=updates, verbalizer_lr=lr, reconstructor_lr=lr, warmup=2, decay=0.5)
         given = {
             "engine": LocalRollout(),
@@ -126,6 +133,7 @@ def reinforce() -> Callable[..., Reinforce]:
             "samples": 4,
             "micro_tokens": 256,
             "kl": 0.01,
+            **ALGORITHMS[algorithm],
             **how,
         }
         return Reinforce(lambda: pair, schedule=schedule, validate_every=10**6, **given)

@@ -27,8 +27,8 @@ def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 class Chosen:
     """Pays for one word: a reward that only the policy can earn, whatever the reconstructor learns."""
 
-    def __call__(self, scored):
-        return torch.tensor([float("town" in text) for text in scored.text])
+    def __call__(self, record):
+        return torch.tensor([float("town" in text) for text in record.text])
 
 
 @pytest.mark.parametrize("algorithm", ["grpo", "rloo"])
@@ -73,14 +73,23 @@ def test_without_a_penalty_no_reference_is_kept_or_read(warm, reinforce, serve, 
     assert module.metrics["policy/entropy"] > 0
 
 
-def test_trap_04_reinforcement_goes_on_with_the_same_adapter(fresh, warmstart, reinforce, serve, run, tmp_path):
+def unfailing(reward, record):
+    """The terms' sum, of text that is not closed too: a policy this young closes none."""
+    (term_B,) = [term(record) for term in reward.terms.values()]
+    return term_B, {f"reward/{name}": term_B.mean() for name in reward.terms}
+
+
+def test_trap_04_reinforcement_goes_on_with_the_same_adapter(
+    fresh, warmstart, reinforce, serve, run, tmp_path, monkeypatch
+):
     begun = fresh()
     run(warmstart(begun, 5), serve("warmstart", 5))
     begun.save(tmp_path)
     pair = Autoencoder.load(tmp_path)
     assert equal(state(pair, "verbalizer."), state(begun, "verbalizer."))
     learned, weights = state(pair, "verbalizer."), {id(p) for p in pair.verbalizer.trainable()}
-    by_length = lambda scored: (torch.tensor([float(len(text)) for text in scored.text]), {})  # noqa: E731
+    by_length = Reward({"length": lambda record: torch.tensor([float(len(text)) for text in record.text])})
+    monkeypatch.setattr(Reward, "__call__", lambda reward, record: unfailing(reward, record))
     module = reinforce(pair, 1, kl=1.0, reward=by_length)
     module.configure_model()
     assert equal(state(pair, "verbalizer."), learned), "no fresh adapter"
@@ -169,7 +178,7 @@ def test_truncated_rows_count_as_failures_in_the_loss(warm, reinforce, serve, ru
     monkeypatch.setattr(pair.prompt.__class__, "parse", lambda self, text: ("a red cat", next(turn)))
     module = reinforce(pair, 1, reward=Reward({"fidelity": Fidelity()}, failure=-9.0), algorithm="rloo")
     seen, plain = [], module._improve
-    module._improve = lambda rollouts, given, advantage: seen.append(advantage) or plain(rollouts, given, advantage)
+    module._improve = lambda rollouts, given, weight: seen.append(weight) or plain(rollouts, given, weight)
     run(module, serve("rollout", 1))
     (advantage_GN,) = seen
     assert (advantage_GN[:, 1] < -1).all()
@@ -200,6 +209,105 @@ def test_every_row_is_weighed_by_its_own_advantage(warm, reinforce, serve, run):
 
 
 def test_settings_that_cannot_train_are_refused():
-    for wrong in ({"algorithm": "ppo"}, {"samples": 1}, {"kl": -0.1}, {"updates": 0}, {"checkpoint_every": 0}):
+    for wrong in ({"control": "ppo"}, {"samples": 1}, {"kl": -0.1}, {"updates": 0}, {"checkpoint_every": 0}):
         with pytest.raises(NlaeError):
             ReinforceSettings(**{"updates": 5, **wrong})
+
+
+class Pairs:
+    """DPO of the best against the worst of each group, one explanation at a time: no other of the group takes part."""
+
+    needs_reference = True
+
+    def __init__(self, beta: float = 0.5) -> None:
+        self.beta, self.records = beta, []
+
+    def weights(self, reward_GN, record):
+        self.records.append(record)
+        weight_GN = torch.zeros_like(reward_GN)
+        weight_GN.scatter_(1, reward_GN.argmin(1, keepdim=True), -1.0)
+        return weight_GN.scatter_(1, reward_GN.argmax(1, keepdim=True), 1.0)
+
+    def __call__(self, sampled):
+        gain_B = ((sampled.logp_BT - sampled.reference_BT) * sampled.mask_BT).sum(1)
+        loss_B = -torch.nn.functional.logsigmoid(self.beta * sampled.weight_B * gain_B)
+        return loss_B * sampled.weight_B.abs()
+
+
+def test_a_policy_loss_from_elsewhere_compares_groups_and_reads_the_reference(warm, reinforce, serve, run):
+    pair, loss = Autoencoder.load(warm), Pairs()
+    module = reinforce(
+        pair, 40, policy_loss=loss, reward=Reward({"chosen": Chosen()}, failure=-1.0), kl=0.0, micro_tokens=64
+    )
+    rewards: list[float] = []
+    run(module, serve("rollout", 40), lambda: rewards.append(module.metrics["reward/total"]))
+    assert np.mean(rewards[-5:]) > np.mean(rewards[:5]) + 0.2
+    assert module.metrics["policy/kl"] > 0, "the reference is read though nothing is paid for it"
+    assert len(loss.records) == 40
+
+
+def test_a_loss_per_explanation_is_a_mean_over_all_of_them(warm, reinforce, serve):
+    class One:
+        needs_reference = False
+
+        def weights(self, reward_GN, record):
+            return torch.ones_like(reward_GN)
+
+        def __call__(self, sampled):
+            return -(sampled.logp_BT * sampled.mask_BT).sum(1)
+
+    class Both(One):
+        def __call__(self, sampled):
+            return sampled.logp_BT.sum()
+
+    pair = Autoencoder.load(warm)
+    module = reinforce(pair, 1, kl=0.0, micro_tokens=64, policy_loss=One())
+    module.configure_model()
+    module.manual_backward = lambda loss: loss.backward()
+    activation_GD = serve("rollout", 1).train_dataloader().dataset[0].activation_BD[:3]
+    given_BD = activation_GD.repeat_interleave(4, 0)
+    rollouts = module.engine(pair.verbalizer, given_BD, list(range(12)))
+    module._improve(rollouts, activation_GD, torch.ones(3, 4))
+    weights = [weight for weight in pair.verbalizer.trainable() if weight.grad is not None]
+    got = [weight.grad.clone() for weight in weights]
+    logp_BT = pair.verbalizer.logprobs(given_BD, rollouts.token_BT) * rollouts.mask_BT
+    want = torch.autograd.grad(-logp_BT.sum() / 12, weights)
+    largest = max(float(part.abs().max()) for part in want)
+    for mine, theirs in zip(got, want, strict=True):
+        assert torch.allclose(mine, theirs, atol=1e-3 * largest, rtol=1e-2)
+    module.policy_loss = Both()
+    with pytest.raises(NlaeError, match=r"objective.policy_loss: Both returned shape \(\)"):
+        module._improve(rollouts, activation_GD, torch.ones(3, 4))
+
+
+def test_a_reward_sees_the_whole_record(warm, reinforce, serve, run, world):
+    seen = []
+
+    class Watching:
+        def __call__(self, record):
+            seen.append(record)
+            # earned by texts that name the last token of their context: only the context tells
+            return torch.tensor([float(ids[-1] % 2) for ids in record.context_ids])
+
+    pair = Autoencoder.load(warm)
+    module = reinforce(pair, 1, reward=Reward({"watching": Watching(), "fidelity": None}, failure=-2.0))
+    run(module, serve("rollout", 1))
+    (record,) = seen
+    data = serve("rollout", 1)
+    batch = data.train_dataloader().dataset[0]
+    assert record.group_B.tolist() == [g for g in range(8) for _ in range(4)]
+    assert record.row == [int(batch.row_B[g]) for g in record.group_B]
+    train = data.store.split("train", early=False)
+    place = {int(row): i for i, row in enumerate(train.row)}
+    assert record.context_ids == [train.context_ids(place[row]) for row in record.row]
+    assert all(ids[-1] == int(batch.token_id_B[g]) for ids, g in zip(record.context_ids, record.group_B, strict=True))
+    assert torch.equal(record.activation_BD, batch.activation_BD[record.group_B])
+    error_B = (record.reconstruction_BD - unit(record.activation_BD)).pow(2).sum(-1)
+    assert torch.allclose(record.error_B, error_B, atol=1e-5)
+    assert torch.equal(record.length_B, record.mask_BT.sum(1).long())
+    assert record.token_BT.shape == record.logp_BT.shape == record.mask_BT.shape
+    assert len(set(record.seeds)) == len(record.text) == 32
+    assert not record.reconstruction_BD.requires_grad
+    assert record.site == "resid.1"
+    assert "reward/fidelity" not in module.metrics
+    assert 0 < module.metrics["reward/watching"] < 1

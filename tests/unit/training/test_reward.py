@@ -6,17 +6,27 @@ import pytest
 import torch
 
 from nlae.errors import NlaeError
-from nlae.training.reward import Fidelity, Length, Reward, Scored
+from nlae.training.reward import Fidelity, Length, Record, Reward
 
 
-def scored(**changes) -> Scored:
+def scored(**changes) -> Record:
     given = {
+        "text": ["a", "b", "c", " "],
+        "activation_BD": torch.ones(4, 2),
+        "reconstruction_BD": torch.ones(4, 2) / 2**0.5,
         "error_B": torch.tensor([0.5, 1.0, 0.2, 0.1]),
         "length_B": torch.tensor([10, 50, 60, 5]),
         "closed_B": torch.tensor([True, True, False, True]),
-        "text": ["a", "b", "c", " "],
+        "context_ids": [[1, 2], [1, 2], [3], [3]],
+        "row": [7, 7, 8, 8],
+        "group_B": torch.tensor([0, 0, 1, 1]),
+        "seeds": [1, 2, 3, 4],
+        "token_BT": torch.ones(4, 3, dtype=torch.long),
+        "logp_BT": torch.zeros(4, 3),
+        "mask_BT": torch.ones(4, 3),
+        "site": "resid.1",
     }
-    return Scored(**{**given, **changes})
+    return Record(**{**given, **changes})
 
 
 def test_sum_of_terms_and_failure_by_hand():
@@ -41,7 +51,44 @@ def test_failing_is_worse_than_the_worst_direction_of_the_default():
 
 
 def test_wrong_settings_are_refused():
-    with pytest.raises(NlaeError, match="reward.terms is empty"):
-        Reward({})
+    for nothing in ({}, {"fidelity": None}):
+        with pytest.raises(NlaeError, match="reward.terms is empty"):
+            Reward(nothing)
     with pytest.raises(NlaeError, match="'mse' or 'log'"):
         Fidelity("cosine")
+
+
+def test_null_leaves_a_term_out():
+    total_B, means = Reward({"fidelity": Fidelity(), "length": None})(scored())
+    assert total_B[:2].tolist() == [-0.5, -1.0]
+    assert "reward/length" not in means
+
+
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [
+        ([0.0] * 4, r"reward.terms.mine returned a list; it must return a float tensor of shape \(4,\)"),
+        (torch.zeros(4, 1), r"reward.terms.mine returned float32 of shape \(4, 1\)"),
+        (torch.zeros(3), r"reward.terms.mine returned float32 of shape \(3,\)"),
+        (torch.zeros(4, dtype=torch.long), r"reward.terms.mine returned int64 of shape \(4,\)"),
+    ],
+)
+def test_a_term_that_returns_something_else_is_named(returned, said):
+    reward = Reward({"fidelity": Fidelity(), "mine": lambda record: returned})
+    with pytest.raises(NlaeError, match=said):
+        reward(scored())
+
+
+@pytest.mark.parametrize("worst", [math.nan, math.inf, -math.inf])
+def test_a_term_that_is_not_finite_is_named_even_where_the_text_has_failed(worst):
+    reward = Reward({"fidelity": Fidelity(), "mine": lambda record: torch.tensor([0.0, 0.0, worst, 0.0])})
+    _, means = reward(scored())
+    with pytest.raises(NlaeError, match=r"reward\.terms\.mine gave rewards that are not finite"):
+        reward.check({name: float(mean) for name, mean in means.items()})
+    _, means = Reward({"fidelity": Fidelity()})(scored())
+    Reward({"fidelity": Fidelity()}).check({name: float(mean) for name, mean in means.items()})
+
+
+def test_numbers_in_double_precision_become_float32():
+    total_B, _ = Reward({"mine": lambda record: torch.ones(4, dtype=torch.float64)})(scored())
+    assert total_B.dtype == torch.float32
