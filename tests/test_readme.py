@@ -93,9 +93,9 @@ def test_what_is_typed_on_a_gpu_composes() -> None:
     from nlae.config.compose import compose_plain
 
     commands = [shlex.split(line, comments=True) for line in lines("sh") if line.startswith("nlae ")]
-    composed = [compose_plain(parse_argv(words[1:]).overrides).config["trainer"] for words in commands]
-    assert {trainer["precision"] for trainer in composed} == {"bf16-base", "bf16-mixed", "fp32"}
-    assert all(trainer["device"] == "cuda" for trainer in composed)
+    composed = [compose_plain(parse_argv(words[1:]).overrides).config for words in commands]
+    assert {config["trainer"]["precision"] for config in composed} == {"auto", "bf16-mixed", "32-true"}
+    assert all(config["trainer"]["accelerator"] == "gpu" for config in composed)
 
 
 def test_make_targets_exist() -> None:

@@ -22,8 +22,8 @@ RESULTS = Path(__file__).with_name("waits.json")
 SMALL = [
     *("target=tiny", "debug=smoke", "trainer=gpu", "logger=none", "corpus.max_documents=40", "prompt.max_tokens=20"),
     *("target.layers=2", "target.width=32", "target.vocabulary=400"),
-    *("objective.warmstart.updates=2", "objective.warmstart.validation_rows=4", "objective.warmstart.micro_tokens=60"),
-    *("objective.reinforce.updates=2", "objective.reinforce.validation_rows=4", "objective.reinforce.micro_tokens=60"),
+    *("verbalizer.updates=2", "data.validation_rows=4", "verbalizer.micro_tokens=60", "reconstructor.micro_tokens=60"),
+    *("objective.updates=2", "objective.micro_tokens=60"),
 ]
 WORKS = {
     "one site": ["reinforce"],

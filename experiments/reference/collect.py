@@ -38,7 +38,7 @@ def subject_of(folder: Path) -> str | None:
     """Which of the study's subjects an evaluation or training folder belongs to."""
     config = yaml.safe_load((folder / "config.yaml").read_text())
     stage = config["evaluation"]["subject"] if folder.parent.name == "evaluate" else folder.parent.name
-    control = config["objective"]["reinforce"]["control"] or "grpo" if stage == "reinforce" else None
+    control = config["objective"]["control"] or "grpo" if stage == "reinforce" else None
     key = (stage, control, config["teacher"]["tail"])
     return next((name for name, value in SUBJECTS.items() if value == key), None)
 

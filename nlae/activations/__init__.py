@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 from nlae.files.lazy import lazily
 
 if TYPE_CHECKING:
+    from nlae.activations.datamodule import ActivationDataModule
     from nlae.activations.descriptions import Descriptions
     from nlae.activations.store import ActivationRows, ActivationStore, Shard, ShardList
     from nlae.activations.writing import Rows, fit_statistics, write_shard
 
 __all__ = [
+    "ActivationDataModule",
     "ActivationRows",
     "ActivationStore",
     "Descriptions",
@@ -27,6 +29,7 @@ __all__ = [
 __getattr__ = lazily(
     __name__,
     {
+        "ActivationDataModule": "datamodule",
         "ActivationRows": "store",
         "ActivationStore": "store",
         "Descriptions": "descriptions",

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from nlae.activations import ActivationRows, ActivationStore, Descriptions
 from nlae.errors import NlaeError
@@ -123,12 +123,51 @@ class UpdateDataset(Dataset[Any]):
         return make_batch(rows, indices, update, self.descriptions)
 
 
+class UpdateLoader(DataLoader[Any]):
+    """One item per update; as long as the whole fit, wherever it starts, as Lightning counts from the first one.
+
+    Args:
+        dataset: item i is that of update i.
+        start: first update to serve; what Lightning keeps in its checkpoint replaces it.
+        workers: loader processes.
+    """
+
+    def __init__(self, dataset: Dataset[Any], start: int = 0, *, workers: int = 0) -> None:
+        self.places = _From(len(dataset), start)  # type: ignore[arg-type]
+        super().__init__(dataset, batch_size=None, sampler=self.places, num_workers=workers)
+        self._served = start
+
+    def __iter__(self) -> Any:
+        for update, item in enumerate(super().__iter__(), self.places.start):
+            self._served = update + 1
+            yield item
+
+    def state_dict(self) -> dict[str, int]:
+        """The update that comes next."""
+        return {"update": self._served}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on at the update of `state`."""
+        self.places.start = self._served = state["update"]
+
+
+class _From(Sampler[int]):
+    def __init__(self, length: int, start: int) -> None:
+        self.length, self.start = length, start
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.start, self.length))
+
+
 class ActivationDataModule(pl.LightningDataModule):
     """Serves one target and site to one objective.
 
     Views:
-        `warmstart`: each item is `{"verbalizer": Batch, "reconstructor": Batch}`, both with text; with `disjoint` no
-            document feeds both.
+        `warmstart`: each item is `{"verbalizer": Batch, "reconstructor": Batch}`, both with text; with
+            `disjoint_documents` no document feeds both.
         `rollout`: each item is a `Batch` over all training rows, with text only where descriptions are given.
 
     Args:
@@ -141,8 +180,9 @@ class ActivationDataModule(pl.LightningDataModule):
         batch_size: rows per update (`rollout`).
         verbalizer_batch, reconstructor_batch: rows per update for each role (`warmstart`).
         descriptions: folder of the teacher's texts; needed by `warmstart`, optional for `rollout`.
-        disjoint: split documents between verbalizer and reconstructor.
+        disjoint_documents: split documents between verbalizer and reconstructor.
         validation_rows: how many validation rows to keep in `validation`, chosen by seed; None for all.
+        validation_sites, reader_sites: of several sites (`MixtureDataModule`); one has no use for them.
         workers: loader processes; 0 reads in the training process, which the memory map makes cheap.
 
     Raises (in `setup`):
@@ -162,8 +202,10 @@ class ActivationDataModule(pl.LightningDataModule):
         verbalizer_batch: int | None = None,
         reconstructor_batch: int | None = None,
         descriptions: Path | str | None = None,
-        disjoint: bool = True,
+        disjoint_documents: bool = True,
         validation_rows: int | None = 256,
+        validation_sites: int = 4,
+        reader_sites: int | None = None,
         workers: int = 0,
     ) -> None:
         super().__init__()
@@ -173,7 +215,8 @@ class ActivationDataModule(pl.LightningDataModule):
         self.verbalizer_batch = verbalizer_batch or batch_size
         self.reconstructor_batch = reconstructor_batch or batch_size
         self.descriptions_folder = None if descriptions is None else Path(descriptions)
-        self.disjoint, self.workers = disjoint, workers
+        self.disjoint, self.workers = disjoint_documents, workers
+        del validation_sites, reader_sites
         self.validation_rows = validation_rows
         self.streams: dict[str, tuple[ActivationRows, int]] = {}
 
@@ -196,7 +239,7 @@ class ActivationDataModule(pl.LightningDataModule):
             if not len(rows):
                 raise NlaeError(
                     f"{self.store_folder} has no rows {f'left for the {name} ' if name else ''}in view {self.view}: "
-                    "raise corpus.max_documents or set objective.warmstart.disjoint_documents=false"
+                    "raise corpus.max_documents or set data.disjoint_documents=false"
                 )
         self.validation = self._sample(self._rows("val"))
 
@@ -207,11 +250,11 @@ class ActivationDataModule(pl.LightningDataModule):
             self.streams,
             seed=self.seed,
             stage=self.stage,
-            start=self.start_update,
+            start=0,
             stop=self.max_updates,
             descriptions=self.descriptions,
         )
-        return DataLoader(dataset, batch_size=None, shuffle=False, num_workers=self.workers)
+        return UpdateLoader(dataset, self.start_update, workers=self.workers)
 
     def _descriptions(self) -> Descriptions | None:
         if self.descriptions_folder is None:

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from nlae.activations import ActivationRows, ActivationStore
-from nlae.activations.datamodule import ActivationDataModule, Batch, batch_rows, make_batch
+from nlae.activations.datamodule import ActivationDataModule, Batch, UpdateLoader, batch_rows, make_batch
 from nlae.errors import NlaeError
 
 
@@ -112,7 +112,7 @@ class MixtureDataModule(ActivationDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """One item per update from `start_update` to `max_updates`."""
         self.setup()
-        return DataLoader(_Updates(self), batch_size=None, shuffle=False, num_workers=self.workers)
+        return UpdateLoader(_Updates(self), self.start_update, workers=self.workers)
 
     def item(self, update: int) -> Any:
         """The batch or batches of one update."""
@@ -159,18 +159,18 @@ class MixtureDataModule(ActivationDataModule):
 
 
 class _Updates(Dataset[Any]):
-    """Item i is that of update `start_update + i`."""
+    """Item i is that of update i."""
 
     def __init__(self, module: MixtureDataModule) -> None:
         self.module = module
 
     def __len__(self) -> int:
-        return max(0, self.module.max_updates - self.module.start_update)
+        return self.module.max_updates
 
     def __getitem__(self, index: int) -> Any:
         if not 0 <= index < len(self):
             raise IndexError(index)
-        return self.module.item(self.module.start_update + index)
+        return self.module.item(index)
 
 
 def mean_over_sites(by_site: Mapping[str, Mapping[str, float]], headline: str) -> dict[str, float]:

@@ -86,7 +86,7 @@ def write_shard(folder: Path, name: str, rows: Rows, dtype: str, tokens: int = 0
     if not np.isfinite(rows.activation).all():
         bad = int(rows.row[np.flatnonzero(~np.isfinite(rows.activation).all(axis=1))[0]])
         raise NlaeError(
-            f"row {bad} has an activation that is not finite: the target overflows; run with trainer.precision=fp32"
+            f"row {bad} has an activation that is not finite: the target overflows; run with target.dtype=float32"
         )
     path = folder / name
     write_table(path, rows.table(dtype))

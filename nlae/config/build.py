@@ -11,7 +11,7 @@ from typing import Any
 
 from nlae.errors import NlaeError
 
-ALLOWED = ("nlae.",)
+ALLOWED = ("nlae.", "pytorch_lightning.", "torch.optim.", "bitsandbytes.optim.")
 _OWN = ("_target_", "_partial_")
 
 

@@ -20,13 +20,16 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from nlae.config.argv import nearest
+from nlae.config.devices import device_of
 from nlae.config.messages import explain_failure
+from nlae.config.moved import refuse_moved
 from nlae.config.quoting import quoted
 from nlae.config.schema import ROOT_KEYS, RootConfig
 from nlae.errors import NlaeError
 from nlae.tracking.redaction import redact
 
 ConfigStore.instance().store(name="nlae_schema", node=RootConfig)
+OmegaConf.register_new_resolver("device_of", device_of, replace=True)
 
 
 @dataclass
@@ -92,6 +95,7 @@ def compose_raw(overrides: Sequence[str]) -> DictConfig:
     Raises:
         NlaeError: one line that names the override at fault and the nearest valid one.
     """
+    refuse_moved(overrides)
     try:
         return compose("config", list(overrides), return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as error:

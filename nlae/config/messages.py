@@ -83,7 +83,7 @@ def _blame(overrides: Sequence[str]) -> str | None:
 def by_tail(key: str, keys: Sequence[str]) -> str:
     """`; did you mean …?` for keys whose last part has that of `key` as a word: in the same node first, then anywhere.
 
-    `objective.reinforce.lr` is short for two keys beside it, and close in spelling to none.
+    `objective.lr` is short for two keys beside it, and close in spelling to none.
     """
     node, _, tail = key.rpartition(".")
     named = [(known, *known.rpartition(".")[::2]) for known in keys]

@@ -62,7 +62,7 @@ def signature_problems(where: str, node: Mapping[str, Any]) -> list[str]:
         problems += [f"unknown key {where}.{key}{nearest(key, list(named))}" for key in unknown]
     problems += _type_problems(where, node, target)
     for name, parameter in named.items():
-        if parameter.default is parameter.empty and name not in node:
+        if parameter.default is parameter.empty and name not in node and not node.get("_partial_"):
             problems.append(f"missing key {where}.{name} (needed by {node['_target_']})")
     return problems
 
@@ -189,10 +189,7 @@ def preflight(config: Mapping[str, Any], conf: Path) -> None:
     for where, node in _targets(config, ""):
         problems += signature_problems(where, node)
     for name, node in config.items():
-        if name == "objective":
-            for stage, settings in node.items():
-                problems += _key_problems(f"objective.{stage}", settings, _shape(f"objective/{stage}", (conf,)))
-        elif isinstance(node, Mapping) and (conf / name).is_dir():
+        if isinstance(node, Mapping) and (conf / name).is_dir():
             problems += _key_problems(name, node, _shape(name, (conf,)))
     wrong = " ".join(problems)
     problems += [problem for problem in number_problems(config) if f"{problem.partition('=')[0]}=" not in wrong]

@@ -16,6 +16,7 @@ GROUPS = (
     "store",
     "teacher",
     "prompt",
+    "data",
     "verbalizer",
     "reconstructor",
     "rollout",
@@ -26,6 +27,8 @@ GROUPS = (
     "explain",
     "report",
     "trainer",
+    "optimizer",
+    "machine",
     "callbacks",
     "logger",
     "paths",
@@ -41,14 +44,6 @@ PATH_NAMES = ("artifacts", "cache_dir", "dataset", "dir", "directions", "model",
 
 def _node() -> Any:
     return field(default_factory=dict)
-
-
-@dataclass
-class ObjectiveConfig:
-    """The two training stages; each is a group of its own (`objective/warmstart`, `objective/reinforce`)."""
-
-    warmstart: dict[str, Any] = _node()
-    reinforce: dict[str, Any] = _node()
 
 
 @dataclass
@@ -82,16 +77,19 @@ class RootConfig:
     store: dict[str, Any] = _node()
     teacher: dict[str, Any] = _node()
     prompt: dict[str, Any] = _node()
+    data: dict[str, Any] = _node()
     verbalizer: dict[str, Any] = _node()
     reconstructor: dict[str, Any] = _node()
     rollout: dict[str, Any] = _node()
     reward: dict[str, Any] = _node()
-    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    objective: dict[str, Any] = _node()
     evaluation: dict[str, Any] = _node()
     dictionary: dict[str, Any] = _node()
     explain: dict[str, Any] = _node()
     report: dict[str, Any] = _node()
     trainer: dict[str, Any] = _node()
+    optimizer: dict[str, Any] = _node()
+    machine: dict[str, Any] = _node()
     callbacks: dict[str, Any] = _node()
     logger: dict[str, Any] = _node()
     paths: PathsConfig = field(default_factory=PathsConfig)

@@ -85,10 +85,12 @@ class Backbone(nn.Module):
     ) -> None:
         super().__init__()
         if precision not in PRECISIONS:
-            raise NlaeError(f"trainer.precision is {precision!r}; choose one of {', '.join(PRECISIONS)}")
+            raise NlaeError(f"precision is {precision!r}; choose one of {', '.join(PRECISIONS)}")
         if copies and precision == "bf16-base" and (verbalizer_adapter is None or reconstructor_adapter is None):
             # bf16 parameters under AdamW round most updates to zero
-            raise NlaeError("trainer.precision=bf16-base trains adapters only; use bf16-mixed for full fine-tuning")
+            raise NlaeError(
+                "target.dtype=bfloat16 trains adapters only; train whole weights with trainer.precision=bf16-mixed"
+            )
         if copies and (verbalizer_adapter is None or reconstructor_adapter is None):
             _refuse_quantized(target, "cannot be trained whole; keep verbalizer=lora and reconstructor=lora")
         self.target, self.site, self.precision, self.seed = target, site, precision, seed
@@ -143,7 +145,7 @@ class Backbone(nn.Module):
             NlaeError: blocks of this model share keys and values, so that none can run alone.
         """
         if getattr(self.model.config, "num_kv_shared_layers", 0):
-            raise NlaeError("trainer.checkpointing: blocks of this target share keys and values; set it to false")
+            raise NlaeError("machine.checkpointing: blocks of this target share keys and values; set it to false")
         architecture, full = self.target.architecture, self.full_verbalizer
         decoders = [architecture.decoder(model) for model in (self.model, full) if model is not None]
         decoders += [trunk.decoder for trunk in self.full_trunks.values() if isinstance(trunk, Trunk)]

@@ -15,7 +15,7 @@ from nlae.pipeline.fingerprint import pick
 
 # What a checkpoint remembers without being bound to it: a typed value is taken.
 FREE = ("site.min_position",)
-HERE = ("cache_dir", "fetch")  # of a target: about this machine and its user, which no checkpoint says
+HERE = ("cache_dir", "fetch", "dtype")  # of a target: about this machine and its user, which no checkpoint says
 MIXTURE = "mixture"  # role of a checkpoint of several sites
 SHOWN = 3  # disagreements that are spelled out
 

@@ -7,20 +7,8 @@ from typing import Any
 from nlae.config.build import build
 from nlae.errors import NlaeError
 from nlae.pipeline.fingerprint import pick
+from nlae.pipeline.hardware import base_dtype, device, weights
 from nlae.tracking import Run
-
-DTYPES = {"bf16-base": "bfloat16"}
-
-
-def base_dtype(config: dict[str, Any]) -> str:
-    """Data type of the frozen base weights: float32, unless `trainer.precision=bf16-base`."""
-    return DTYPES.get(str(pick(config, "trainer.precision")), "float32")
-
-
-def rounding(config: dict[str, Any]) -> str:
-    """How float32 numbers are rounded before they are multiplied; empty when they are not."""
-    found = str(pick(config, "trainer.matmul_precision") or "highest")
-    return "" if found == "highest" else found
 
 
 @dataclass
@@ -46,7 +34,7 @@ class StageContext:
     command: str = ""
 
     def build(self, node: str, **extra: Any) -> Any:
-        """Build the object of a config node (`target`, `objective.reinforce`), with further keyword arguments.
+        """Build the object of a config node (`target`, `objective`), with further keyword arguments.
 
         Raises:
             NlaeError: there is no such node, or its callable refuses it.
@@ -68,13 +56,13 @@ class StageContext:
 
     @property
     def precision(self) -> str:
-        """How weights are kept and multiplied: `trainer.precision`."""
-        return str(pick(self.config, "trainer.precision") or "fp32")
+        """How weights are kept and multiplied, as a model takes it."""
+        return weights(self.config)
 
     @property
     def device(self) -> str:
-        """Device of models: `trainer.device`."""
-        return str(pick(self.config, "trainer.device") or "cpu")
+        """Device of models, in torch's words."""
+        return device(self.config)
 
     @property
     def seed(self) -> int:

@@ -33,7 +33,7 @@ _REMOTE = {
     "usd_per_million_output": "an estimate's price",
 }
 _RECORDS = {"max_broken_share": "when to give up"}
-_TRAINING = {"micro_tokens": _MEMORY, "checkpoint_every": _KILL}
+_TRAINING = {"micro_tokens": _MEMORY}
 _SERVER = {"base_url": "where the model is served", "headers": "what the server wants to let somebody in"}
 _JUDGE = {"batch_size": _MEMORY, "device": _DEVICE}
 
@@ -60,7 +60,9 @@ NEVER_HASHED: dict[str, dict[str, str]] = {
     "LocalTeacher": {"batch_size": _MEMORY, "device": _DEVICE, "max_failed_share": "when to give up"},
     "OpenAITeacher": _REMOTE | _SERVER,
     "AnthropicTeacher": _REMOTE | _SERVER,
-    "WarmStartSettings": _TRAINING,
+    "VerbalizerSettings": _TRAINING,
+    "ReconstructorSettings": _TRAINING,
+    "ActivationDataModule": {"workers": "who reads"},
     "ReinforceSettings": _TRAINING,
     "LocalRollout": {
         "batch_size": _MEMORY,

@@ -12,13 +12,14 @@ from typing import Any
 
 from nlae.errors import NlaeError
 from nlae.pipeline.fingerprint import pick
+from nlae.pipeline.hardware import device
 
 # what is held at once, the first that helps most; those that a config lacks are not named
 KEYS = {
     "extract": ("store.batch_tokens",),
     "describe": ("teacher.batch_tokens", "teacher.batch_size"),
-    "warmstart": ("objective.warmstart.micro_tokens",),
-    "reinforce": ("objective.reinforce.micro_tokens", "rollout.batch_size"),
+    "warmstart": ("verbalizer.micro_tokens", "reconstructor.micro_tokens"),
+    "reinforce": ("objective.micro_tokens", "rollout.batch_size"),
     "evaluate": ("evaluation.batch_size",),
     "scan": ("dictionary.scan.window_tokens",),
     "dictionary": ("dictionary.judge.batch_size",),
@@ -50,7 +51,7 @@ def device_peak(config: Mapping[str, Any]) -> dict[str, int]:
 
 def on_gpu(config: Mapping[str, Any]) -> bool:
     """Whether models live on a GPU."""
-    return str(pick(config, "trainer.device") or "cpu") != "cpu"
+    return device(config) != "cpu"
 
 
 def is_full(error: BaseException) -> bool:
@@ -85,11 +86,11 @@ def _line(stage: str, config: Mapping[str, Any], error: BaseException) -> str:
     node = {key: pick(config, key.rpartition(".")[0]) or {} for key in KEYS.get(stage, ())}
     known = {key: value[last] for key, value in node.items() if (last := key.rpartition(".")[2]) in value}
     ways = [f"lower {key} (now {'chosen by itself' if n is None else n})" for key, n in known.items()]
-    if stage in ("warmstart", "reinforce") and not pick(config, "trainer.checkpointing"):
-        ways.append("set trainer.checkpointing=true")
+    if stage in ("warmstart", "reinforce") and not pick(config, "machine.checkpointing"):
+        ways.append("set machine.checkpointing=true")
     if stage == "dictionary" and pick(config, "dictionary.judge.device") not in (None, "cpu"):
         ways.append("set dictionary.judge.device=cpu")
     if not ways:
-        ways = ["free some" if host else "free some, or set trainer.device=cpu"]
+        ways = ["free some" if host else "free some, or set trainer=cpu"]
     again = "it starts anew then" if stage in ANEW else "it goes on where it stopped"
     return f"{stage}: {full} is full; {', or '.join(ways)}, and run the same command again: {again}"

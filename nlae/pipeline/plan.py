@@ -11,9 +11,8 @@ from typing import Any
 from nlae.config.build import build
 from nlae.errors import NlaeError
 from nlae.pipeline.artifact import Artifact
-from nlae.pipeline.context import base_dtype, rounding
 from nlae.pipeline.fingerprint import declared, digest, hash_checkpoint, hash_file, pick
-from nlae.pipeline.hardware import resolve_precision
+from nlae.pipeline.hardware import base_dtype, resolve_numbers, rounding
 from nlae.pipeline.made import DICTIONARY, finished_dictionary
 from nlae.pipeline.table import STAGES, SUBJECT, subject_of
 
@@ -52,7 +51,9 @@ class Plan:
         self._artifacts: dict[str, Artifact] = {}
         self._resolve_site()
         if self.config.get("trainer"):
-            self.config["trainer"] = {**self.config["trainer"], "precision": resolve_precision(self.config)}
+            precision, dtype = resolve_numbers(self.config)
+            self.config["trainer"] = {**self.config["trainer"], "precision": precision}
+            self.config["target"] = {**(self.config.get("target") or {}), "dtype": dtype}
 
     @cached_property
     def source(self) -> Any:

@@ -82,7 +82,7 @@ def rehearse(plan: Plan, stages: Sequence[str]) -> None:
         NlaeError: a value that a constructor or a stage's `check` refuses, or a prompt that does not fit the tokenizer.
     """
     paths = dict.fromkeys(path for stage in stages for path in STAGES[stage].nodes)
-    nodes = dict.fromkeys(path if path.startswith("objective.") else path.partition(".")[0] for path in paths)
+    nodes = dict.fromkeys(path.partition(".")[0] for path in paths)
     built = {node: build(pick(plan.config, node), node) for node in nodes}
     for stage in stages:
         check = getattr(stage_module(stage), "check", None)

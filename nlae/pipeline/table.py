@@ -17,7 +17,7 @@ class Stage:
         parents: stages whose folders it reads.
         nodes: dotted config paths that it reads; keys of `fingerprint.NEVER_HASHED` are left out.
         outside: content that comes from elsewhere: `target`, `tokenizer`, `corpus`, `dtype` (of the base weights, and
-            `trainer.matmul_precision` where that rounds: every later stage hangs on it by its parents),
+            `machine.matmul_precision` where that rounds: every later stage hangs on it by its parents),
             `teacher_target` and `teacher_dtype` (the same where the teacher asks the target, else empty; for a teacher
             with weights of its own in this process, theirs), `directions` (the file or folder that
             `dictionary.directions` names), `dictionary` (the finished one of the same scan, if there is one; it is
@@ -33,7 +33,8 @@ class Stage:
 
 SUBJECT = "subject"  # stands for the trained stage that evaluation.subject names, or for checkpoint=
 
-TRAINED = ("trainer.precision", "trainer.optimizer_bits")  # what a trained stage depends on beside its own settings
+# what a trained stage depends on beside its own settings: numbers, and limits that end it before its last update
+TRAINED = ("trainer.precision", "trainer.limit_train_batches", "trainer.fast_dev_run", "optimizer")
 
 STAGES: dict[str, Stage] = {
     "corpus": Stage((), ("corpus",), ("corpus", "tokenizer")),
@@ -45,12 +46,12 @@ STAGES: dict[str, Stage] = {
     ),
     "warmstart": Stage(
         ("corpus", "extract", "describe"),
-        ("prompt", "verbalizer", "reconstructor", "objective.warmstart", *TRAINED, "site", "seed"),
+        ("prompt", "verbalizer", "reconstructor", "data", *TRAINED, "site", "seed"),
         trained=True,
     ),
     "reinforce": Stage(
         ("corpus", "extract", "describe", "warmstart"),
-        ("rollout", "reward", "objective.reinforce", *TRAINED, "seed"),
+        ("rollout", "reward", "objective", "data", *TRAINED, "seed"),
         trained=True,
     ),
     "evaluate": Stage(

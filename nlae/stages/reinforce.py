@@ -10,15 +10,15 @@ def run(context: StageContext) -> dict[str, float]:
     """Train to the last update; returns the held-out figures at the end."""
     from nlae.activations import Descriptions
     from nlae.model.mixture_files import load_trained
-    from nlae.stages.training import final_metrics, keep, serve, show_samples, train, validation_sets
-    from nlae.training import Reinforce
+    from nlae.stages.training import final_metrics, keep, serve, shared, show_samples, train, validation_sets
+    from nlae.training import Reinforce, Schedule
 
-    settings = context.build("objective.reinforce")
+    settings = context.build("objective")
     supervised = settings.control == "supervised"
     group = 1 if not supervised else settings.samples
     data = serve(
         context,
-        settings,
+        settings.updates,
         view="rollout",
         stage="reinforce",
         batch_size=settings.activations * group,
@@ -37,15 +37,11 @@ def run(context: StageContext) -> dict[str, float]:
         control=settings.control,
         samples=settings.samples,
         kl=settings.kl,
-        micro_tokens=settings.micro_tokens,
-        checkpointing=bool(context.node("trainer").get("checkpointing")),
-        optimizer_bits=int(context.node("trainer").get("optimizer_bits", 32)),
-        schedule=settings.schedule,
+        schedule=Schedule.of(settings),
         validation=validation_sets(data, Descriptions.open(context.parents["describe"])),
-        validate_every=settings.validate_every,
-        seed=context.seed,
+        **shared(context, settings),
     )
-    train(context, module, data, settings)
+    train(context, module, data)
     warm = pair.meta["training"]["updates"]["warmstart"]
     keep(context, pair, "reinforce", {"warmstart": warm, "reinforce": settings.updates})
     show_samples(context, pair, data)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nlae.model.autoencoder import Autoencoder
     from nlae.model.mixture import Mixture
     from nlae.training import Objective, ValidationSet
-    from nlae.training.settings import TrainingSettings
+    from nlae.training.settings import FitSettings
 
     Trained = Autoencoder | Mixture
 
@@ -41,7 +41,7 @@ def begin_pair(context: StageContext) -> Trained:
         reconstructor_adapter=reconstructor.adapter,
         magnitude=reconstructor.magnitude,
         max_tokens=reconstructor.max_tokens,
-        precision=str(context.config["trainer"]["precision"]),
+        precision=context.precision,
         seed=context.seed,
     )
     source = context.build("target")
@@ -81,26 +81,24 @@ def open_stores(context: StageContext) -> dict[str, ActivationStore]:
     return {site.name: ActivationStore.open(folder / site.name) for site in context.build("site").sites}
 
 
-def serve(context: StageContext, settings: TrainingSettings, **how: Any) -> ActivationDataModule:
+def serve(context: StageContext, updates: int, **how: Any) -> ActivationDataModule:
     """Data of a training stage from its next update on: for one site or for a mixture."""
-    from nlae.activations.datamodule import ActivationDataModule
     from nlae.activations.mixture import MixtureDataModule
     from nlae.training.resuming import resume_update
 
+    make = context.build("data")
     shared: dict[str, Any] = {
         "store": context.parents["extract"],
         "seed": context.seed,
-        "max_updates": settings.updates,
+        "max_updates": updates,
         "start_update": resume_update(context.folder),
-        "validation_rows": settings.validation_rows,
         **how,
     }
     if is_mixture(context):
         shared |= {"sites": [site.name for site in context.build("site").sites]}
-        data: ActivationDataModule = MixtureDataModule(validation_sites=settings.validation_sites, **shared)
+        data: ActivationDataModule = MixtureDataModule(**{**make.keywords, **shared})
     else:
-        shared.pop("reader_sites", None)
-        data = ActivationDataModule(**shared)
+        data = make(**shared)
     data.setup()
     return data
 
@@ -143,19 +141,23 @@ def distractors(rows: ActivationRows) -> Tensor:
     return unit(rows.activations(places))
 
 
-def train(context: StageContext, module: Objective, data: Any, settings: TrainingSettings) -> Trained:
+def shared(context: StageContext, settings: FitSettings) -> dict[str, Any]:
+    """What every objective is given."""
+    return {
+        "validate_every": settings.validate_every,
+        "micro_tokens": settings.micro_tokens,
+        "seed": context.seed,
+        "checkpointing": bool(context.node("machine").get("checkpointing")),
+        "optimizer": context.build("optimizer"),
+    }
+
+
+def train(context: StageContext, module: Objective, data: Any) -> Trained:
     """Fit, and return what was trained."""
     from nlae.training import fit
 
-    fit(
-        module,
-        data,
-        context.folder,
-        run=context.run,
-        checkpoint_every=settings.checkpoint_every,
-        device=context.device,
-        callbacks=list(context.build("callbacks").values()),
-    )
+    callbacks = list(context.build("callbacks").values())
+    fit(module, data, context.folder, run=context.run, trainer=context.build("trainer"), callbacks=callbacks)
     return module.trained
 
 
@@ -164,14 +166,14 @@ def keep(context: StageContext, pair: Trained, stage: str, updates: dict[str, in
     from nlae.corpus import Corpus
 
     # the sites of a mixture hold the same rows
-    warm, trained = context.node("objective.warmstart"), next(iter(open_stores(context).values())).split("train")
+    warm, trained = context.node("reconstructor"), next(iter(open_stores(context).values())).split("train")
     pair.meta |= {
         "stage": stage,
         "training": {
             "fingerprint": context.fingerprint,
             "updates": updates,
-            "batch": warm["reconstructor_batch"],
-            "lr": warm["reconstructor_lr"],
+            "batch": warm["batch_size"],
+            "lr": warm["lr"],
             "max_position": int(trained.position.max()),
         },
     }

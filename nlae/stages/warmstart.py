@@ -1,5 +1,6 @@
 """Goal `warmstart`: verbalizer and reconstructor learn from the teacher's words; the folder is a checkpoint."""
 
+from nlae.errors import NlaeError
 from nlae.stages.context import StageContext
 
 VERSION = 3
@@ -7,35 +8,32 @@ VERSION = 3
 
 def run(context: StageContext) -> dict[str, float]:
     """Train to the last update; returns the held-out figures at the end."""
-    from nlae.stages.training import begin_pair, final_metrics, keep, mean_gap, serve, show_samples, train
+    from nlae.stages.training import begin_pair, final_metrics, keep, mean_gap, serve, shared, show_samples, train
     from nlae.stages.training import validation_sets as held_out
-    from nlae.training import WarmStart
+    from nlae.training import Schedule, WarmStart
 
-    settings = context.build("objective.warmstart")
+    verbalizer, reconstructor = context.build("verbalizer"), context.build("reconstructor")
+    for key in ("updates", "warmup", "decay", "clip_norm", "weight_decay", "validate_every", "micro_tokens"):
+        if getattr(verbalizer, key) != getattr(reconstructor, key):
+            raise NlaeError(f"verbalizer.{key} and reconstructor.{key} must be equal for now")
     data = serve(
         context,
-        settings,
+        verbalizer.updates,
         view="warmstart",
         stage="warmstart",
-        verbalizer_batch=settings.verbalizer_batch,
-        reconstructor_batch=settings.reconstructor_batch,
-        reader_sites=settings.reader_sites,
+        verbalizer_batch=verbalizer.batch_size,
+        reconstructor_batch=reconstructor.batch_size,
         descriptions=context.parents["describe"],
-        disjoint=settings.disjoint_documents,
     )
     pair = begin_pair(context)
     gap = mean_gap(pair, data)
     module = WarmStart(
         lambda: pair,
-        schedule=settings.schedule,
+        schedule=Schedule.of(verbalizer, verbalizer_lr=verbalizer.lr, reconstructor_lr=reconstructor.lr),
         validation=held_out(data, data.descriptions),
-        validate_every=settings.validate_every,
-        seed=context.seed,
-        micro_tokens=settings.micro_tokens,
-        checkpointing=bool(context.node("trainer").get("checkpointing")),
-        optimizer_bits=int(context.node("trainer").get("optimizer_bits", 32)),
+        **shared(context, verbalizer),
     )
-    train(context, module, data, settings)
-    keep(context, pair, "warmstart", {"warmstart": settings.updates, "reinforce": 0})
+    train(context, module, data)
+    keep(context, pair, "warmstart", {"warmstart": verbalizer.updates, "reinforce": 0})
     show_samples(context, pair, data)
     return {**final_metrics(module), "probe/gap": gap}

@@ -27,6 +27,7 @@ class HubTarget:
         revision: Branch, tag or commit; null is the main branch as it stands.
         trust_remote_code: Run code that comes with the model. Off unless you ask.
         quantization: `8bit` or `4bit` keeps the base in fewer bits (extra `nlae[quantize]`); null does not.
+        dtype: What the pipeline loads the frozen weights in; of a source itself it says nothing.
     """
 
     def __init__(
@@ -36,7 +37,9 @@ class HubTarget:
         revision: str | None = None,
         trust_remote_code: bool = False,
         quantization: str | None = None,
+        dtype: str = "auto",
     ) -> None:
+        self.dtype = dtype
         check_quantization(quantization)
         self.name = name or Path(model).name
         self.model = model

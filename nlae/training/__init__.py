@@ -3,18 +3,15 @@
 from nlae.training.base import Objective, Schedule, ValidationSet
 from nlae.training.fit import fit
 from nlae.training.reinforce import Reinforce
-from nlae.training.settings import ReinforceSettings, WarmStartSettings
 from nlae.training.validation import validation_set, zero_shot_gap
 from nlae.training.warmstart import WarmStart
 
 __all__ = [
     "Objective",
     "Reinforce",
-    "ReinforceSettings",
     "Schedule",
     "ValidationSet",
     "WarmStart",
-    "WarmStartSettings",
     "fit",
     "validation_set",
     "zero_shot_gap",

@@ -1,7 +1,7 @@
-"""What both objectives share: optimizers, the schedule, guarded steps, validation, resuming.
+"""What both objectives share: optimizers, the schedule, guarded steps, validation, what a checkpoint holds.
 
 Steps are manual in both, because two roles with two clips and two optimizers are what is trained. Everything random is
-derived from (seed, objective, update, row). What is kept for a resume lies in `resuming`.
+derived from (seed, objective, update, row).
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -22,9 +21,8 @@ from nlae.functional.scaling import unit
 from nlae.functional.transfers import Figures, read, send
 from nlae.model.autoencoder import Autoencoder
 from nlae.model.mixture import Mixture
-from nlae.training import resuming
 from nlae.training.micro import predictions, responses
-from nlae.training.optimizer import adamw
+from nlae.training.optimizer import ADAMW, optimizer_of
 
 Trained = Autoencoder | Mixture
 MICRO_TOKENS = 4096
@@ -52,6 +50,14 @@ class Schedule:
     decay: float = 0.1
     clip_norm: float = 1.0
     weight_decay: float = 0.0
+
+    @classmethod
+    def of(cls, settings: Any, **rates: float) -> Schedule:
+        """What a fit's settings say of it, and `rates` where they have no rate for each role."""
+        given: dict[str, Any] = {
+            field.name: rates.get(field.name) or getattr(settings, field.name) for field in dataclasses.fields(cls)
+        }
+        return cls(**given)
 
     def factor(self, update: int) -> float:
         """Share of the peak at 0-based `update`: a function of the update alone, so that a resume needs no state."""
@@ -88,7 +94,7 @@ class Objective(pl.LightningModule):
         seed: of everything drawn while training.
         micro_tokens: most tokens of one backward, padding counted: memory and speed, not the update.
         checkpointing: run blocks again in the backward instead of keeping what they computed.
-        optimizer_bits: of the optimizers' states, 32 or 8.
+        optimizer: makes the optimizer of one role from its parameters, `lr` and `weight_decay`.
     """
 
     name = "objective"
@@ -103,17 +109,18 @@ class Objective(pl.LightningModule):
         seed: int = 0,
         micro_tokens: int = MICRO_TOKENS,
         checkpointing: bool = False,
-        optimizer_bits: int = 32,
+        optimizer: Callable[..., torch.optim.Optimizer] = ADAMW,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self._build, self.schedule, self.validation = build, schedule, validation
         self.validate_every, self.seed, self.micro_tokens = validate_every, seed, micro_tokens
-        self.checkpointing, self.optimizer_bits = checkpointing, optimizer_bits
+        self.checkpointing, self.optimizer = checkpointing, optimizer
         self.update = 0
         self.skipped = 0
         self.metrics: dict[str, float] = {}
         self.pair: Trained | None = None
+        self.last = schedule.updates
         self.site = ""
         self.verbalizer: nn.Module | None = None
         self.reconstructor: nn.Module | None = None
@@ -146,16 +153,17 @@ class Objective(pl.LightningModule):
                 self.pair.backbone.recompute()
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """AdamW for the verbalizer, AdamW for the reconstructor."""
-        pair, schedule, bits = self.trained, self.schedule, self.optimizer_bits
+        """One for the verbalizer, one for the reconstructor."""
+        pair, schedule, make = self.trained, self.schedule, self.optimizer
         return [
-            adamw(pair.verbalizer.trainable(), schedule.verbalizer_lr, schedule.weight_decay, bits=bits),
-            adamw(pair.reconstructor.trainable(), schedule.reconstructor_lr, schedule.weight_decay, bits=bits),
+            optimizer_of(make, pair.verbalizer.trainable(), schedule.verbalizer_lr, schedule.weight_decay),
+            optimizer_of(make, pair.reconstructor.trainable(), schedule.reconstructor_lr, schedule.weight_decay),
         ]
 
     def on_train_start(self) -> None:
         """The first point of the held-out curves, unless this is a resume."""
         assert self.trained.target.model.training
+        self.last = int(self.trainer.num_training_batches)
         if self.validation is not None and self.update == 0:
             self.metrics = self.validate()
 
@@ -194,7 +202,7 @@ class Objective(pl.LightningModule):
         """Count the update, validate when it is time, publish the metrics."""
         self.update += 1
         metrics["skipped"] = float(self.skipped)
-        last = self.update == self.schedule.updates
+        last = self.update == self.last
         if self.validation is not None and (last or self.update % self.validate_every == 0):
             metrics |= self.validate()
         self.metrics = metrics
@@ -266,21 +274,20 @@ class Objective(pl.LightningModule):
             metrics |= {"val/nll": nll, "val/nll_gap": shuffled - nll}
         return {key: float(value) for key, value in metrics.items()}
 
-    def save_resume(self, folder: Path) -> None:
-        """Write weights, optimizer states and the update to `folder`, whole or not at all."""
-        counts = {"update": self.update, "skipped": self.skipped}
-        resuming.save(folder, self.trained.trained_state(), self._plain_optimizers(), counts)
+    # what Lightning's checkpoint holds of the module: the weights that are trained, and the two counts
 
-    def load_resume(self, folder: Path) -> None:
-        """Go on from `folder`; call it after the optimizers exist (`on_train_start` of the stage's callback)."""
-        self.trained.load_trained_state(resuming.load_weights(folder))
-        resuming.load_optimizers(folder, self._plain_optimizers())
-        counts = resuming.load_counts(folder)
-        self.update, self.skipped = counts["update"], counts["skipped"]
+    strict_loading = False
 
-    def _plain_optimizers(self) -> list[torch.optim.Optimizer]:
-        optimizers: Any = self.optimizers()
-        return [getattr(optimizer, "optimizer", optimizer) for optimizer in optimizers]
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what is trained alone: the base follows from its source."""
+        checkpoint["state_dict"] = self.trained.trained_state()
+        checkpoint["counts"] = {"update": self.update, "skipped": self.skipped}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on from what was kept."""
+        self.trained.load_trained_state(checkpoint["state_dict"])
+        checkpoint["state_dict"] = {}  # its names are the pair's, not this module's
+        self.update, self.skipped = checkpoint["counts"]["update"], checkpoint["counts"]["skipped"]
 
 
 def magnitude_loss(pair: Autoencoder, activation_BD: Tensor, log_norm_B: Tensor | None) -> Tensor:

@@ -1,7 +1,6 @@
 """What a fit tells the world while it runs: curves, a bar, warnings of thrown-away steps and of another's samples.
 
 Everything reads the objective's own `update` and `metrics`; Lightning's `global_step` counts optimizers, not updates.
-Checkpointing is left out: it belongs to the objective, which knows what a resume needs.
 """
 
 import logging
@@ -14,8 +13,9 @@ from nlae.errors import NlaeError
 from nlae.terminal.progress import Bar
 from nlae.tracking import Run
 from nlae.tracking.history import History
+from nlae.training.resuming import NAME
 
-__all__ = ["HistoryWriter", "NonFiniteWatch", "ProgressBar", "SamplerGapWatch", "Updating"]
+__all__ = ["HistoryWriter", "NonFiniteWatch", "ProgressBar", "Resume", "SamplerGapWatch", "Updating"]
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +40,7 @@ class HistoryWriter(pl.Callback):
     """
 
     def __init__(self, folder: Path, run: Run) -> None:
+        self.folder = folder
         self._history = History(folder / "history.jsonl")
         self._run = run
         self._first = True
@@ -103,6 +104,35 @@ class ProgressBar(pl.Callback):
             self._bar = None
 
 
+class Resume(pl.callbacks.Checkpoint):
+    """Saves what a killed fit goes on from: Lightning's checkpoint, which it puts behind all other callbacks.
+
+    Lightning's own `ModelCheckpoint` is left out: it writes in place, and before the point of its update is on disk.
+
+    Args:
+        every: updates between two writes, which is what a kill can cost; the last update is always kept.
+    """
+
+    def __init__(self, every: int = 10) -> None:
+        if every < 1:
+            raise NlaeError(f"callbacks.resume.every={every} must be at least 1")
+        self._every = every
+        self._folder: Path | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Find the stage's folder, where the history is written."""
+        writers = [callback for callback in trainer.callbacks if isinstance(callback, HistoryWriter)]  # type: ignore[attr-defined]
+        self._folder = writers[0].folder / "resume" if writers else None
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Write when it is time, and after the last update; whole or not at all."""
+        if self._folder is None or (pl_module.update % self._every and pl_module.update != pl_module.last):
+            return
+        new = self._folder / f"{NAME}.new"
+        trainer.save_checkpoint(new)
+        new.replace(self._folder / NAME)
+
+
 class NonFiniteWatch(pl.Callback):
     """Warns about thrown-away steps, and stops a fit that does nothing else.
 
@@ -135,7 +165,7 @@ class NonFiniteWatch(pl.Callback):
         if self._in_a_row >= self._stop_after:
             raise NlaeError(
                 f"update {module.update}: gradients were not finite {self._in_a_row} updates in a row; "
-                "lower the learning rate or run with trainer.precision=fp32"
+                "lower the learning rate or run with trainer.precision=32-true"
             )
 
 

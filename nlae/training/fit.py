@@ -1,50 +1,57 @@
 """One fit: an objective, its data, its folder; resumed where a kill left it.
 
-Lightning runs the loop; its checkpoints, bars and loggers are off, since ours count updates. One device: several are
-started by the pipeline as a process group of their own.
+Lightning runs the loop, saves and loads. Of its Trainer any argument may be given but those of `REFUSED`. One device:
+several are started by the pipeline as a process group of their own.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from pytorch_lightning.callbacks import Timer
+from pytorch_lightning.plugins import Precision
 from pytorch_lightning.strategies import SingleDeviceStrategy
 
-from nlae.activations.datamodule import ActivationDataModule
 from nlae.errors import NlaeError
 from nlae.tracking import Run
 from nlae.training.base import Objective
 from nlae.training.callbacks import HistoryWriter
-from nlae.training.resuming import load_weights, resume_folder
+from nlae.training.resuming import checkpoint_in, load
 
 logger = logging.getLogger(__name__)
 for _name in ("pytorch_lightning", "lightning_fabric"):  # devices found and tips; importing Lightning reset the levels
     logging.getLogger(_name).setLevel(logging.WARNING)
 
-
-class Resuming(pl.Callback):
-    """Loads the newest resume folder at the start; comes first, so that all others see the resumed update.
-
-    Args:
-        folder: the stage's folder.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Go on where a killed run stopped."""
-        found = resume_folder(self.folder)
-        if found is not None:
-            pl_module.load_resume(found)
-            logger.info("%s: resuming at update %d", pl_module.name, pl_module.update)
+_STEPS = "steps are manual, as two halves have clips of their own: "
+_LENGTH = "an epoch is the whole fit, one batch an update: set updates of verbalizer, reconstructor or objective"
+_CURVES = "curves are drawn at update 0, every validate_every and at the last, which Lightning's loop cannot: set that"
+_EXACT = "one device and a resume bit for bit need ours"
+# arguments of Lightning's Trainer that a fit cannot have, and why
+REFUSED = {
+    "gradient_clip_val": _STEPS + "set clip_norm",
+    "gradient_clip_algorithm": _STEPS + "set clip_norm",
+    "accumulate_grad_batches": _STEPS + "micro_tokens already splits an update",
+    **dict.fromkeys(("max_epochs", "min_epochs", "max_steps", "min_steps"), _LENGTH),
+    "overfit_batches": "an epoch is the whole fit, so no batch comes twice: use limit_train_batches",
+    "reload_dataloaders_every_n_epochs": _LENGTH,
+    **dict.fromkeys(
+        ("limit_val_batches", "val_check_interval", "check_val_every_n_epoch", "num_sanity_val_steps"), _CURVES
+    ),
+    **dict.fromkeys(("strategy", "plugins", "num_nodes", "use_distributed_sampler", "sync_batchnorm"), _EXACT),
+    "default_root_dir": "a fit writes into its stage's folder",
+    "enable_checkpointing": "set callbacks.resume.every",
+    "callbacks": "they have a group of their own",
+    "logger": "it has a group of its own",
+    "barebones": "it would leave nothing to resume from",
+}
 
 
 class Staying(SingleDeviceStrategy):
@@ -58,85 +65,101 @@ class Staying(SingleDeviceStrategy):
         self._lightning_module = module
 
 
-class Saving(pl.Callback):
-    """Writes a resume folder every so many updates; comes last, so that no kill can lose a point of the history.
+class ByRole(Precision):
+    """Autocast is the backbone's, role by role: the bare target is read as extraction read it, within the same step."""
 
-    Args:
-        folder: the stage's folder.
-        every: updates between two writes.
-    """
+    def __init__(self, precision: Any) -> None:
+        self.precision = precision
 
-    def __init__(self, folder: Path, every: int) -> None:
-        self.folder, self.every = folder, every
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Write when it is time, and after the last update."""
-        if pl_module.update % self.every == 0 or pl_module.update == pl_module.schedule.updates:
-            pl_module.save_resume(self.folder / "resume")
+def check_trainer(given: dict[str, Any]) -> None:
+    """Raises: NlaeError, when Lightning's Trainer is given what a fit cannot have."""
+    for key, value in given.items():
+        if key in REFUSED and value is not None:
+            raise NlaeError(f"trainer.{key}={value}: {REFUSED[key]}")
 
 
 def fit(
     module: Objective,
-    data: ActivationDataModule,
+    data: pl.LightningDataModule,
     folder: Path,
     *,
     run: Run,
-    checkpoint_every: int,
-    device: str = "cpu",
+    trainer: Callable[..., pl.Trainer] = pl.Trainer,
     callbacks: Sequence[pl.Callback] = (),
 ) -> None:
     """Train `module` to its last update.
 
     Args:
         module: the objective; afterwards its `trained` is the trained pair or mixture.
-        data: serves updates from `data.start_update` on, which must be where `folder` can be resumed.
-        folder: the stage's folder; gets `history.jsonl` and `resume/`.
+        data: serves updates from that of `folder`'s checkpoint on.
+        folder: the stage's folder; gets `history.jsonl`, and from a callback `resume/`.
         run: gets the curves.
-        checkpoint_every: updates that a kill can cost.
-        device: `cpu`, `cuda` or `cuda:1`.
-        callbacks: further Lightning callbacks.
+        trainer: Lightning's, or a partial of it.
+        callbacks: further Lightning callbacks; those that write checkpoints come last by Lightning's own order.
 
     Raises:
-        NlaeError: the device does not exist.
+        NlaeError: the device does not exist, an argument that a fit cannot have, or `max_time` is over.
     """
-    if device != "cpu" and not torch.cuda.is_available():
-        raise NlaeError(f"trainer.device is {device!r} but torch sees no GPU here; use trainer=cpu")
-    if data.start_update >= module.schedule.updates:
-        _finished(module, folder)
+    given = dict(trainer.keywords) if isinstance(trainer, partial) else {}
+    check_trainer(given)
+    found = checkpoint_in(folder)
+    if found is not None and load(found)["counts"]["update"] >= module.schedule.updates:
+        _finished(module, found)
         return
-    place = torch.device(device)
-    if device == "cuda":  # weights say their number
-        place = torch.device("cuda", torch.cuda.current_device())
-    trainer = pl.Trainer(
-        accelerator="cpu" if device == "cpu" else "gpu",
-        devices=1 if device == "cpu" else [place.index],
-        strategy=Staying(place),
-        max_epochs=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        limit_val_batches=0,
-        # nothing of a cluster is looked for: inside an allocation Lightning would count its tasks and take its signals
-        plugins=[LightningEnvironment()],
-        # where SLURM's variables are set, fit loads the pickled `hpc_ckpt_N.ckpt` of this folder: none can lie here
-        default_root_dir=os.devnull,
-        callbacks=[Resuming(folder), HistoryWriter(folder, run), *callbacks, Saving(folder, checkpoint_every)],
-    )
-    trainer.fit(module, train_dataloaders=data.train_dataloader())
-    if trainer.interrupted:
+    made = _trainer(trainer, given, [HistoryWriter(folder, run), *callbacks], folder)
+    made.fit(module, datamodule=data, ckpt_path=found, weights_only=True)
+    if made.interrupted:
         raise KeyboardInterrupt
+    timers = [callback for callback in vars(made)["callbacks"] if isinstance(callback, Timer)]
+    if module.update < module.last and any((timer.time_remaining() or 0) <= 0 for timer in timers):
+        raise NlaeError(
+            f"{module.name}: trainer.max_time is over at update {module.update} of {module.last}; run the same command "
+            "again: it goes on where it stopped"
+        )
 
 
-def _finished(module: Objective, folder: Path) -> None:
+def _trainer(
+    make: Callable[..., pl.Trainer], given: dict[str, Any], callbacks: Sequence[pl.Callback], folder: Path
+) -> pl.Trainer:
+    place = _place(given)
+    own: dict[str, Any] = {
+        "accelerator": "cpu" if place.type == "cpu" else "gpu",
+        "devices": 1 if place.type == "cpu" else [place.index],
+        "strategy": Staying(place),
+        "precision": None,
+        "max_epochs": 1,
+        "logger": False,
+        "enable_checkpointing": any(isinstance(callback, pl.callbacks.Checkpoint) for callback in callbacks),
+        "num_sanity_val_steps": 0,
+        "limit_val_batches": 0,
+        # nothing of a cluster is looked for: inside an allocation Lightning would count its tasks and take its signals
+        "plugins": [LightningEnvironment(), ByRole(given.get("precision") or "32-true")],
+        # where SLURM's variables are set, fit loads the pickled `hpc_ckpt_N.ckpt` of this folder: none can lie here
+        "default_root_dir": os.devnull,
+        "callbacks": list(callbacks),
+    }
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False}
+    try:
+        return make(**{**quiet, **given, **own})
+    except (TypeError, ValueError) as error:  # Lightning's own refusals are ValueErrors of its kind
+        raise NlaeError(f"trainer: Lightning refuses these values ({' '.join(str(error).split())})") from error
+
+
+def _place(given: dict[str, Any]) -> torch.device:
+    kind, devices = given.get("accelerator") or "cpu", given.get("devices")
+    if kind == "cpu":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise NlaeError("trainer.accelerator=gpu, but torch sees no GPU here; use trainer=cpu")
+    # weights say their number
+    return torch.device("cuda", devices[0] if isinstance(devices, Sequence) else torch.cuda.current_device())
+
+
+def _finished(module: Objective, found: Path) -> None:
     """All updates were done before a kill: load what they made."""
     module.configure_model()
-    found = resume_folder(folder)
-    if found is None:
-        raise NlaeError(f"{folder} has no resume folder although all updates are done; delete it and run again")
-    module.trained.load_trained_state(load_weights(found))
-    module.update = module.schedule.updates
+    module.on_load_checkpoint(load(found))
     if module.validation is not None:
         # the figures of the last update went with the killed process; they follow from the weights alone
         module.metrics = module.validate()

@@ -39,7 +39,7 @@ def test_plugin_configs_name_a_hydra_launcher(name):
 def test_smoke_run_of_the_tiny_target_composes():
     config = compose_plain(["target=tiny", "debug=smoke"]).config
     preflight(config, CONF)
-    assert config["objective"]["warmstart"]["updates"] < 20
+    assert config["verbalizer"]["updates"] < 20
     # the smoke file wins over the experiment, and a typed key over both
     assert (
         compose_plain(["debug=smoke", "experiment=quickstart", "corpus.max_tokens=33"]).config["corpus"]["max_tokens"]

@@ -58,6 +58,9 @@ NO_PATHS = {
     "target.file": "a name inside a wheel",
     "target.like.file": "likewise",
     "explain.random_directions": "a number",
+    "data.store": "a stage gives it",
+    "data.descriptions": "likewise",
+    "trainer.default_root_dir": "refused: a fit writes into its stage's folder",
 }
 _SOUNDS = re.compile(r"(?:^|_)(?:path|file|folder|dir|directory|artifact|dataset|direction|model|out)s?$")
 

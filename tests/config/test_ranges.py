@@ -105,7 +105,7 @@ def test_no_range_is_for_a_key_that_is_gone():
     known = KEYS | {key.rpartition(".")[2] for key in KEYS}
     known |= set(RootConfig.__dataclass_fields__)
     gone = {name for name in RANGES if name not in known}
-    assert gone <= {"panels", "runs", "trainer.threads", "prompt.style.max_words", "site.depth", "site.depths"}
+    assert gone <= {"panels", "runs", "machine.threads", "prompt.style.max_words", "site.depth", "site.depths"}
 
 
 @pytest.mark.parametrize("key", ["stride", "samples"])
@@ -119,8 +119,8 @@ def test_root_keys_have_ranges_too(key):
 
 @pytest.mark.parametrize("value", ["many", 0, -5, 1.5, True])
 def test_threads_are_a_whole_number(value):
-    assert "trainer.threads=" in said("trainer/cpu", {("trainer", "threads"): value})
-    assert said("trainer/cpu", {("trainer", "threads"): None}) == ""
+    assert "machine.threads=" in said("machine/default", {("machine", "threads"): value})
+    assert said("machine/default", {("machine", "threads"): None}) == ""
 
 
 def test_numbers_of_others_classes_have_ranges_of_their_own():

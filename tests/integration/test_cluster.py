@@ -27,7 +27,7 @@ PICKLE = b"cos\nmkdir\n(S'was-run'\ntR."  # makes a folder when it is loaded
 
 
 def words(goal: str, folder: Path) -> list[str]:
-    more = [f"objective.warmstart.updates={UPDATES}", "objective.warmstart.checkpoint_every=1"]
+    more = [f"verbalizer.updates={UPDATES}", "callbacks.resume.every=1"]
     return [goal, "target=tiny", "debug=smoke", "logger=none", *more, f"paths.artifacts={folder}/artifacts"]
 
 

@@ -36,11 +36,11 @@ TINY = [
     "evaluation.no_injection_samples=4",
     "evaluation.frontier_updates=1",
     "evaluation.matching_rows=2",
-    "objective.warmstart.updates=2",
-    "objective.warmstart.validate_every=1",
-    "objective.warmstart.validation_rows=4",
-    "objective.reinforce.updates=2",
-    "objective.reinforce.validation_rows=4",
+    "verbalizer.updates=2",
+    "verbalizer.validate_every=1",
+    "reconstructor.validate_every=1",
+    "data.validation_rows=4",
+    "objective.updates=2",
     "dictionary.layers=[1]",
 ]
 FULL = ["verbalizer=full", "reconstructor=full", "trainer.precision=bf16-mixed"]
@@ -49,12 +49,12 @@ CASES = {
     "a mixture": [["warmstart", "site=mixture", "site.layers=[0,1]", "prompt=site"]],
     "a dictionary": [["dictionary", "dictionary.steered=2"]],
     "fp32, then bf16-mixed": [
-        ["report", "trainer.precision=fp32", "trainer.matmul_precision=high"],
+        ["report", "trainer.precision=32-true", "machine.matmul_precision=high"],
         ["report", "trainer.precision=bf16-mixed"],
     ],
     "whole weights, blocks run again": [
-        ["reinforce", *FULL, "trainer.checkpointing=true"],
-        ["export", *FULL, "trainer.checkpointing=true"],
+        ["reinforce", *FULL, "machine.checkpointing=true"],
+        ["export", *FULL, "machine.checkpointing=true"],
     ],
     "steps as graphs": [["reinforce", "rollout.graphs=true", "prompt.max_tokens=12"]],
 }
@@ -126,7 +126,7 @@ def test_every_goal_runs_on_a_device(run, tmp_path, device, case):
 def test_the_second_device_is_used_when_it_is_asked_for(texts, tmp_path):
     if (why := missing()) is not None:
         pytest.skip(why)
-    words = ["reinforce", *TINY, f"corpus.paths=[{texts}]", f"paths.artifacts={tmp_path}", "trainer.device=cuda:1"]
+    words = ["reinforce", *TINY, f"corpus.paths=[{texts}]", f"paths.artifacts={tmp_path}", "trainer.devices=[1]"]
     noted = start("pretend", tmp_path / "ledger.json", ["commands", json.dumps([words])], PRETEND_DEVICE="1")
     assert noted["waits"], "nothing ran on the device"
 

@@ -269,11 +269,15 @@ def test_a_killed_scan_goes_on_to_the_same_bytes_and_smaller_windows_begin_anew(
 LOWERED = [
     ("extract", ("nlae.activations.extraction", "write_shard", 1), ["store.batch_tokens=256"]),
     ("describe", ("nlae.teacher.cache:AnswerCache", "add", 40), ["teacher.batch_tokens=128"]),
-    ("warmstart", ("nlae.training.base:Objective", "save_resume", 2), ["objective.warmstart.micro_tokens=128"]),
+    (
+        "warmstart",
+        ("pytorch_lightning:Trainer", "save_checkpoint", 2),
+        ["verbalizer.micro_tokens=128", "reconstructor.micro_tokens=128"],
+    ),
     (
         "reinforce",
         ("nlae.training.base:Objective", "save_resume", 2),
-        ["objective.reinforce.micro_tokens=128", "rollout.batch_size=3"],
+        ["objective.micro_tokens=128", "rollout.batch_size=3"],
     ),
     ("evaluate", ("nlae.model.autoencoder:Autoencoder", "reconstruct", 3), ["evaluation.batch_size=5"]),
 ]
@@ -283,7 +287,7 @@ LOWERED = [
 @pytest.mark.timeout(600)
 def test_out_of_memory_one_lowers_keys_and_the_stage_goes_on_to_the_same_numbers(tmp_path, monkeypatch):
     # float32: of bfloat16 the last bits depend on what is computed together, and with them the words that are sampled
-    words = [*SMOKE, "trainer.precision=fp32", f"paths.artifacts={tmp_path}"]
+    words = [*SMOKE, "trainer.precision=32-true", f"paths.artifacts={tmp_path}"]
     assert main(["evaluate", *words]) == 0
     for stage, (where, name, calls), lowered in LOWERED:
         (whole,) = (path for path in (tmp_path / stage).iterdir() if path.is_dir())

@@ -30,7 +30,7 @@ def test_the_chain_runs_at_sites_of_the_mlp(tmp_path, kind, width):
 @pytest.mark.timeout(600)
 def test_the_chain_runs_for_a_mixture(tmp_path, capsys):
     words = ["site=mixture", "site.layers=[1,3]", "prompt=site", "target=tiny", "debug=smoke", "logger=none"]
-    words += [f"paths.artifacts={tmp_path}", "evaluation.site_rows=8", "objective.warmstart.reader_sites=2"]
+    words += [f"paths.artifacts={tmp_path}", "evaluation.site_rows=8", "data.reader_sites=2"]
     assert main(["report", *words]) == 0
     (evaluated,) = (tmp_path / "evaluate").glob("*/metrics.json")
     found = json.loads(evaluated.read_text())

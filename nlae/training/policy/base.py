@@ -3,8 +3,8 @@
 An update asks twice. First `weights`, once, with the rewards of whole groups: there a loss compares explanations of one
 activation with one another. Then the loss itself, for every micro-batch, on which rows of one group need not be
 together: what it must know of the others lies in the weight of each row. The KL penalty is added by `Reinforce`.
-A loss of your own is a class in your package: `objective.reinforce.policy_loss._target_=package.Mine` (and
-`~objective.reinforce.policy_loss.clip` where it takes no `clip`).
+A loss of your own is a class in your package: `objective.policy_loss._target_=package.Mine` (and
+`~objective.policy_loss.clip` where it takes no `clip`).
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ def test_warmstart_view_splits_documents_between_the_roles(store):
             assert batch.explanation == [f"text {row}" for row in batch.row_B.tolist()]
             seen[name] |= set((batch.row_B // 3).tolist())
     assert not seen["verbalizer"] & seen["reconstructor"]
-    joint = module(store, view="warmstart", descriptions=store / "texts", disjoint=False)
+    joint = module(store, view="warmstart", descriptions=store / "texts", disjoint_documents=False)
     joint.setup()
     assert len(joint.streams["verbalizer"][0]) == len(joint.streams["reconstructor"][0])
 

@@ -251,7 +251,9 @@ def test_users_yaml_with_an_unknown_key_fails(tmp_path, capsys):
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "typo.yaml").write_text("# @package _global_\nsedd: 1\n")
     (tmp_path / "trainer").mkdir()
-    (tmp_path / "trainer" / "typo.yaml").write_text("device: cpu\nprecison: fp32\n")
+    (tmp_path / "trainer" / "typo.yaml").write_text(
+        "_target_: pytorch_lightning.Trainer\n_partial_: true\naccelerator: cpu\nprecison: 32-true\n"
+    )
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "typo.yaml").write_text("_target_: nlae.target.Site\nkid: resid\n")
     for override, word in (("experiment=typo", "'seed'"), ("trainer=typo", "'precision'"), ("site=typo", "'kind'")):

@@ -22,15 +22,17 @@ ROWS = [
     ("prompt.verbalizer", "w {slot}", LATER["warmstart"]),
     ("verbalizer.adapter.rank", 8, LATER["warmstart"]),
     ("reconstructor.magnitude", True, LATER["warmstart"]),
-    ("objective.warmstart.updates", 4, LATER["warmstart"]),
+    ("verbalizer.updates", 4, LATER["warmstart"]),
     ("seed", 1, LATER["warmstart"]),
     ("trainer.precision", "bf16-mixed", LATER["warmstart"] | {"dictionary"}),
-    ("trainer.matmul_precision", "high", LATER["extract"] | LATER["describe"] | LATER["scan"]),
-    ("trainer.matmul_precision", "highest", set()),
-    ("trainer.optimizer_bits", 8, LATER["warmstart"]),
+    ("machine.matmul_precision", "high", LATER["extract"] | LATER["describe"] | LATER["scan"]),
+    ("machine.matmul_precision", "highest", set()),
+    ("optimizer.eps", 1e-6, LATER["warmstart"]),
+    ("trainer.limit_train_batches", 2, LATER["warmstart"]),
+    ("target.dtype", "bfloat16", set(STAGES) - {"corpus"}),
     ("rollout.temperature", 0.5, LATER["reinforce"]),
     ("reward.fidelity", 2.0, LATER["reinforce"]),
-    ("objective.reinforce.updates", 4, LATER["reinforce"]),
+    ("objective.updates", 4, LATER["reinforce"]),
     ("evaluation.max_rows", 11, LATER["evaluate"]),
     ("dictionary.scan.top", 8, LATER["scan"]),
     ("dictionary.seed", 1, LATER["scan"]),
@@ -44,12 +46,12 @@ ROWS = [
     ("rollout.batch_size", 1, set()),
     ("rollout.packed", False, set()),
     ("evaluation.batch_size", 1, set()),
-    ("objective.reinforce.micro_tokens", 1, set()),
+    ("objective.micro_tokens", 1, set()),
     ("target.name", "other", set()),
-    ("trainer.device", "cuda", set()),
-    ("trainer.threads", 3, set()),
+    ("trainer.accelerator", "gpu", set()),
+    ("machine.threads", 3, set()),
     ("rollout.graphs", True, set()),
-    ("objective.warmstart.checkpoint_every", 7, set()),
+    ("callbacks.resume.every", 7, set()),
     ("logger.mode", "offline", set()),
     ("callbacks", {"x": 1}, set()),
     ("paths.out", "elsewhere", set()),
@@ -101,7 +103,7 @@ def test_a_finished_dictionary_of_the_same_scan_remakes_the_report_alone(make):
 def test_a_teacher_that_does_not_ask_the_target_is_not_asked_again(make):
     remote = {"teacher": {"_target_": "nlae.teacher.OpenAITeacher", "model": "m", "concurrency": 2}}
     one = make(remote).artifact("describe").fingerprint
-    other = make({**remote, "trainer.precision": "bf16-base"}, target=Source(weights="v"))
+    other = make({**remote, "target.dtype": "bfloat16"}, target=Source(weights="v"))
     assert one == other.artifact("describe").fingerprint
 
 
@@ -131,7 +133,7 @@ def test_a_describe_that_failed_goes_on_in_its_folder_with_other_patience(make, 
 
 
 def test_bf16_base_weights_are_another_extraction_and_say_other_texts(make):
-    before, after = fingerprints(make()), fingerprints(make({"trainer.precision": "bf16-base"}))
+    before, after = fingerprints(make()), fingerprints(make({"target.dtype": "bfloat16"}))
     assert before["extract"] != after["extract"]
     assert before["describe"] != after["describe"]
     assert before["corpus"] == after["corpus"]

@@ -19,7 +19,7 @@ FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. G
     [
         ("extract", "store.batch_tokens (now 100)"),
         ("describe", "teacher.batch_tokens (now 5)"),
-        ("warmstart", "set trainer.checkpointing=true"),
+        ("warmstart", "set machine.checkpointing=true"),
     ],
 )
 def test_a_full_gpu_is_one_line_that_names_the_key_and_the_same_command_goes_on(make, fake, stage, key):
@@ -37,11 +37,11 @@ def test_a_full_gpu_is_one_line_that_names_the_key_and_the_same_command_goes_on(
 
 
 def test_both_keys_of_reinforcement_are_named_and_what_is_done_already_is_not():
-    config = compose_plain(["target=tiny", "trainer=gpu", "trainer.checkpointing=true"]).config
+    config = compose_plain(["target=tiny", "trainer=gpu", "machine.checkpointing=true"]).config
     with pytest.raises(NlaeError) as caught, memory.named_when_full("reinforce", config):
         raise FULL
     line = str(caught.value)
-    assert "lower objective.reinforce.micro_tokens (now 4096), or lower rollout.batch_size (now chosen by" in line
+    assert "lower objective.micro_tokens (now 4096), or lower rollout.batch_size (now chosen by" in line
     assert "checkpointing" not in line
 
 
@@ -82,7 +82,7 @@ def test_the_peak_of_the_gpu_stands_in_the_manifest_of_each_stage(make, fake, mo
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: calls.append("reset"))
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: next(held))
-    artifact = bring_up_to_date(make({"trainer.device": "cuda"}), "extract", "g")
+    artifact = bring_up_to_date(make({"trainer.accelerator": "gpu"}), "extract", "g")
     assert json.loads((artifact.folder / "manifest.json").read_text())["peak_device_memory_bytes"] == 7 << 30
     assert calls == ["prepare", "reset"] * 2
 

@@ -13,7 +13,7 @@ from torch import nn
 from nlae.model.autoencoder import Autoencoder
 from nlae.model.backbone import AdapterSettings
 from nlae.rollout import LocalRollout, PlainRollout
-from nlae.training.optimizer import adamw
+from nlae.training.optimizer import ADAMW, optimizer_of
 from rollouts import same
 
 SEEDS = list(range(12))
@@ -51,11 +51,13 @@ def fused(parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
 def eight_bits(parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
     if importlib.util.find_spec("bitsandbytes") is None:
         pytest.skip("needs nlae[quantize]")
-    return adamw(parameters, RATE, 0.0, bits=8)
+    from bitsandbytes.optim import AdamW8bit
+
+    return optimizer_of(AdamW8bit, parameters, RATE, 0.0)
 
 
 def thirty_two(parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
-    return adamw(parameters, RATE, 0.0, bits=32)
+    return optimizer_of(ADAMW, parameters, RATE, 0.0)
 
 
 @pytest.mark.filterwarnings("ignore")  # bitsandbytes warns of other things than states at its import

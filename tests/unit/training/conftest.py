@@ -95,7 +95,7 @@ def served(world: Path, view: str, updates: int, start: int = 0, **how: Any) -> 
         "start_update": start,
         "descriptions": world / "texts" if view == "warmstart" else None,
         "batch_size": 8,
-        "disjoint": False,
+        "disjoint_documents": False,
         **how,
     }
     data = ActivationDataModule(**given)

@@ -1,4 +1,4 @@
-"""`trainer.checkpointing`: what is run again in the backward ends in the same weights as what was kept."""
+"""`machine.checkpointing`: what is run again in the backward ends in the same weights as what was kept."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_an_objective_ends_in_the_same_weights_and_curves(
         module.validation, module.validate_every = held_out, 2
         block.input_layernorm.register_forward_hook(lambda *_: runs.append(torch.is_grad_enabled()))
         folder.mkdir()
-        fit(module, data, folder, run=NullRun(), checkpoint_every=100)
+        fit(module, data, folder, run=NullRun())
         return pair, curves(folder), sum(runs)
 
     kept, kept_curves, kept_runs = train(False)

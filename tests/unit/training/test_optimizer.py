@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import importlib.util
+from functools import partial
 
 import pytest
 import torch
 
+from nlae.config.build import build
+from nlae.config.compose import compose_plain
 from nlae.errors import NlaeError
-from nlae.pipeline.hardware import prepare
-from nlae.training import optimizer, resuming
-from nlae.training.optimizer import adamw
+from nlae.training import resuming
+from nlae.training.optimizer import ADAMW, Make, optimizer_of
 
 needed = pytest.mark.skipif(importlib.util.find_spec("bitsandbytes") is None, reason="needs nlae[quantize]")
 QUIET = pytest.mark.filterwarnings("ignore")  # bitsandbytes warns of other things than states at its import
 
 
+def of(bits: int) -> Make:
+    if bits == 32:
+        return ADAMW
+    from bitsandbytes.optim import AdamW8bit
+
+    return partial(AdamW8bit, betas=(0.9, 0.98))
+
+
 def towards(target_OI: torch.Tensor, steps: int, bits: int) -> tuple[torch.nn.Parameter, torch.optim.Optimizer]:
     """A matrix that was moved towards another one."""
     weight = torch.nn.Parameter(torch.zeros_like(target_OI))
-    made = adamw([weight], 1e-2, 0.0, bits=bits)
+    made = optimizer_of(of(bits), [weight], 1e-2, 0.0)
     for _ in range(steps):
         one_step(made, weight, target_OI)
     return weight, made
@@ -52,29 +62,35 @@ def test_eight_bits_train_as_thirty_two_do_and_take_a_quarter(target_OI):
 @QUIET
 def test_states_in_eight_bits_go_on_after_a_kill_as_if_there_had_been_none(target_OI, tmp_path):
     weight, made = towards(target_OI, 5, 8)
-    resuming.save(tmp_path / "resume", {"w": weight.detach().clone()}, [made], {"update": 5})
+    torch.save({"w": weight.detach().clone(), "state": made.state_dict()}, tmp_path / "kept.ckpt")
     for _ in range(4):
         one_step(made, weight, target_OI)
-    again = torch.nn.Parameter(resuming.load_weights(tmp_path / "resume")["w"])
-    resumed = adamw([again], 1e-2, 0.0, bits=8)
-    resuming.load_optimizers(tmp_path / "resume", [resumed])
+    kept = resuming.load(tmp_path / "kept.ckpt")
+    again = torch.nn.Parameter(kept["w"])
+    resumed = optimizer_of(of(8), [again], 1e-2, 0.0)
+    resumed.load_state_dict(kept["state"])
     for _ in range(4):
         one_step(resumed, again, target_OI)
     assert torch.equal(again, weight)
 
 
 def test_a_missing_package_is_named_before_anything_is_loaded(monkeypatch):
-    monkeypatch.setattr(optimizer, "PACKAGE", "bitsandbytes_that_is_not_there")
-    with pytest.raises(NlaeError, match=r"optimizer_bits=8 needs .*nlae\[quantize\]"):
-        prepare({"trainer": {"device": "cpu", "optimizer_bits": 8}})
-    with pytest.raises(NlaeError, match="optimizer_bits=4: choose 32 or 8"):
-        prepare({"trainer": {"device": "cpu", "optimizer_bits": 4}})
+    node = compose_plain(["target=tiny", "optimizer=adamw_8bit"]).config["optimizer"]
+    assert node["_target_"].startswith("bitsandbytes.")
+    with pytest.raises(NlaeError, match="bitsandbytes_that_is_not_there"):
+        build({**node, "_target_": "bitsandbytes_that_is_not_there.AdamW8bit"}, "optimizer")
 
 
-def test_an_objective_asks_for_the_states_it_was_given(fresh, warmstart, monkeypatch):
-    asked = []
-    monkeypatch.setattr("nlae.training.base.adamw", lambda *given, bits: asked.append(bits))
-    module = warmstart(fresh(), 2, optimizer_bits=8)
+def test_an_objective_makes_the_optimizers_it_was_given(fresh, warmstart):
+    module = warmstart(fresh(), 2, optimizer=partial(torch.optim.SGD, momentum=0.5))
     module.configure_model()
-    module.configure_optimizers()
-    assert asked == [8, 8]
+    made = module.configure_optimizers()
+    assert [type(one) for one in made] == [torch.optim.SGD] * 2
+    assert made[0].defaults["momentum"] == 0.5
+    assert made[0].defaults["lr"] == module.schedule.verbalizer_lr
+    with pytest.raises(NlaeError, match="optimizer: SGD refuses these values .*momentun"):
+        optimizer_of(partial(torch.optim.SGD, momentun=0.5), pair_of(module), 1e-3, 0.0)
+
+
+def pair_of(module):
+    return module.trained.verbalizer.trainable()

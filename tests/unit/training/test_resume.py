@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,15 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+from nlae.errors import NlaeError
 from nlae.model.autoencoder import Autoencoder
 from nlae.tracking import NullRun
 from nlae.tracking.history import Replayed
 from nlae.tracking.superseding import remembered
 from nlae.training import fit
-from nlae.training.resuming import resume_folder, resume_update
+from nlae.training.callbacks import Resume
+from nlae.training.fit import REFUSED
+from nlae.training.resuming import checkpoint_in, load, resume_update
 from offline_runs import of_kind, open_one, records
 
 UPDATES = 7
@@ -57,15 +61,15 @@ def test_killed_and_resumed_it_ends_in_the_same_weights(begin, tmp_path):
     whole.mkdir()
     killed.mkdir()
     reference, data = begin(0)
-    fit(reference, data, whole, run=NullRun(), checkpoint_every=2)
+    fit(reference, data, whole, run=NullRun(), callbacks=[Resume(2)])
     assert reference.update == UPDATES
 
     module, data = begin(0)
     with pytest.raises(InterruptedError):
-        fit(module, data, killed, run=NullRun(), checkpoint_every=2, callbacks=[Kill(5)])
+        fit(module, data, killed, run=NullRun(), callbacks=[Resume(2), Kill(5)])
     assert resume_update(killed) == 4, "update 5 is lost, and done again"
     again, data = begin(resume_update(killed))
-    fit(again, data, killed, run=NullRun(), checkpoint_every=2)
+    fit(again, data, killed, run=NullRun(), callbacks=[Resume(2)])
     wanted, found = reference.autoencoder.trained_state(), again.autoencoder.trained_state()
     assert wanted.keys() == found.keys()
     for name, weight in wanted.items():
@@ -75,7 +79,7 @@ def test_killed_and_resumed_it_ends_in_the_same_weights(begin, tmp_path):
 
     # finished but killed before the stage could write its manifest: nothing is trained again
     third, data = begin(resume_update(killed))
-    fit(third, data, killed, run=NullRun(), checkpoint_every=2)
+    fit(third, data, killed, run=NullRun(), callbacks=[Resume(2)])
     assert third.update == UPDATES
     assert torch.equal(third.autoencoder.trained_state()["head.head.weight"], wanted["head.head.weight"])
     assert third.metrics == {name: value for name, value in reference.metrics.items() if name.startswith("val/")}
@@ -85,15 +89,15 @@ def test_killed_and_resumed_its_last_wandb_run_holds_every_update_once(fresh, wa
     folder = tmp_path / "stage"
     folder.mkdir()
 
-    def once(start: int, **how: list[Kill]) -> list[dict[str, Any]]:
+    def once(start: int, *kill: Kill) -> list[dict[str, Any]]:
         module = warmstart(fresh(), UPDATES, validation=held_out)
         with open_one(tmp_path / "tracking", folder=folder) as opened:
             data = serve("warmstart", UPDATES, start)
-            fit(module, data, folder, run=Replayed(opened, folder), checkpoint_every=2, **how)
+            fit(module, data, folder, run=Replayed(opened, folder), callbacks=[Resume(2), *kill])
         return records(opened.directory)
 
     with pytest.raises(InterruptedError):
-        once(0, callbacks=[Kill(5)])
+        once(0, Kill(5))
     found = once(resume_update(folder))
     items = [record["item"] for record in of_kind(found, "history")]
     assert [int(item["update"]) for item in items] == list(range(UPDATES + 1))
@@ -104,36 +108,66 @@ def test_killed_and_resumed_its_last_wandb_run_holds_every_update_once(fresh, wa
     assert last["id"] == of_kind(found, "run")[0]["run_id"]
 
 
-def test_a_kill_between_the_renames_costs_nothing(fresh, warmstart, run, serve, tmp_path):
-    module = warmstart(fresh(), 2)
-    run(module, serve("warmstart", 2))
-    module.save_resume(tmp_path / "resume")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["resume"]
-    assert sorted(p.suffix for p in (tmp_path / "resume").iterdir()) == [".json", ".safetensors", ".safetensors"]
-    os.rename(tmp_path / "resume", tmp_path / "resume.old")
-    (tmp_path / "resume.new").mkdir()
+def test_what_is_kept_is_small_plain_and_whole(fresh, warmstart, serve, tmp_path, monkeypatch):
+    """Trained weights, optimizers and the update, none of which can run; a kill while it is written costs nothing."""
+    fit(warmstart(fresh(), 2), serve("warmstart", 2), tmp_path, run=NullRun(), callbacks=[Resume(1)])
+    assert [path.name for path in (tmp_path / "resume").iterdir()] == ["last.ckpt"]
+    kept = load(tmp_path / "resume" / "last.ckpt")
+    assert kept["counts"] == {"update": 2, "skipped": 0}
+    assert kept["state_dict"].keys() == fresh().trained_state().keys()
+    assert len(kept["optimizer_states"]) == 2
+
+    replace = Path.replace
+
+    def dying(self: Path, other: Path) -> Path:
+        if self.name == "last.ckpt.new":
+            raise InterruptedError
+        return replace(self, other)
+
+    monkeypatch.setattr(Path, "replace", dying)
+    module = warmstart(fresh(), 4)
+    with pytest.raises(InterruptedError):
+        fit(module, serve("warmstart", 4, 2), tmp_path, run=NullRun(), callbacks=[Resume(1)])
+    assert module.update == 3
     assert resume_update(tmp_path) == 2
-    kept = resume_folder(tmp_path)
-    assert kept == tmp_path / "resume.old"
-    # a second kill while the next one is written must not have touched the only whole one
-    module.update = 3
-    rename = os.rename
 
-    def dying(*_: object) -> None:
-        raise InterruptedError
 
-    os.rename = dying
-    try:
+def test_a_time_limit_leaves_a_fit_that_goes_on(fresh, warmstart, serve, tmp_path):
+    late = partial(pl.Trainer, accelerator="cpu", max_time={"seconds": 0})
+    with pytest.raises(NlaeError, match=r"trainer.max_time is over at update \d of 3; run the same command again"):
+        fit(warmstart(fresh(), 3), serve("warmstart", 3), tmp_path, run=NullRun(), trainer=late, callbacks=[Resume(1)])
+    done = resume_update(tmp_path)
+    assert 0 < done < 3
+    module = warmstart(fresh(), 3)
+    fit(module, serve("warmstart", 3, done), tmp_path, run=NullRun(), callbacks=[Resume(1)])
+    assert module.update == 3
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_limit_of_batches_ends_a_fit_resumed_or_not(fresh, warmstart, serve, held_out, tmp_path, killed):
+    short = partial(pl.Trainer, accelerator="cpu", limit_train_batches=3)
+    if killed:
+        module = warmstart(fresh(), 9, validation=held_out)
         with pytest.raises(InterruptedError):
-            module.save_resume(tmp_path / "resume")
-    finally:
-        os.rename = rename
-    assert resume_update(tmp_path) == 2
-    module.save_resume(tmp_path / "resume")
-    assert resume_update(tmp_path) == 3
-    assert not (tmp_path / "resume.old").exists()
+            fit(module, serve("warmstart", 9), tmp_path, run=NullRun(), trainer=short, callbacks=[Resume(1), Kill(2)])
+    module = warmstart(fresh(), 9, validation=held_out)
+    data = serve("warmstart", 9, resume_update(tmp_path))
+    fit(module, data, tmp_path, run=NullRun(), trainer=short, callbacks=[Resume(1)])
+    assert module.update == 3
+    assert "val/fve" in module.metrics, "and the last update is validated"
+
+
+@pytest.mark.parametrize("key", sorted(REFUSED))
+def test_what_a_fit_cannot_have_is_refused_with_the_reason(fresh, warmstart, serve, tmp_path, key):
+    module, data, trainer = warmstart(fresh(), 1), serve("warmstart", 1), partial(pl.Trainer, **{key: 1})
+    with pytest.raises(NlaeError, match=rf"trainer.{key}=1: .{{20}}"):
+        fit(module, data, tmp_path, run=NullRun(), trainer=trainer)
+
+
+def test_every_refused_argument_is_one_of_lightnings():
+    assert REFUSED.keys() <= inspect.signature(pl.Trainer).parameters.keys()
 
 
 def test_nothing_saved_is_update_zero(tmp_path):
-    assert resume_folder(tmp_path) is None
+    assert checkpoint_in(tmp_path) is None
     assert resume_update(tmp_path) == 0

@@ -18,6 +18,7 @@ from nlae.model.mixture import Mixture
 from nlae.rollout import LocalRollout
 from nlae.tracking import NullRun
 from nlae.training import Reinforce, Schedule, WarmStart, fit, validation_set
+from nlae.training.callbacks import Resume
 from nlae.training.resuming import resume_update
 from nlae.training.reward import Fidelity, Reward
 
@@ -65,7 +66,7 @@ def serve(world: Path, view: str, start: int = 0, updates: int = UPDATES, **how:
         start_update=start,
         batch_size=6,
         descriptions=world / "texts" if view == "warmstart" else None,
-        disjoint=False,
+        disjoint_documents=False,
         validation_sites=2,
         validation_rows=16,
         **how,
@@ -116,13 +117,13 @@ def test_killed_and_resumed_it_ends_in_the_same_weights(make_mixture, world, tmp
     whole.mkdir()
     killed.mkdir()
     reference, data = begin(kind, make_mixture(magnitude=True), world, 0)
-    fit(reference, data, whole, run=NullRun(), checkpoint_every=2)
+    fit(reference, data, whole, run=NullRun(), callbacks=[Resume(2)])
     assert {"val/fve", "val/fve/mlp_in.0", "val/fve/mlp_neurons.2"} <= reference.metrics.keys()
     module, data = begin(kind, make_mixture(magnitude=True), world, 0)
     with pytest.raises(InterruptedError):
-        fit(module, data, killed, run=NullRun(), checkpoint_every=2, callbacks=[Kill()])
+        fit(module, data, killed, run=NullRun(), callbacks=[Resume(2), Kill()])
     again, data = begin(kind, make_mixture(magnitude=True), world, resume_update(killed))
-    fit(again, data, killed, run=NullRun(), checkpoint_every=2)
+    fit(again, data, killed, run=NullRun(), callbacks=[Resume(2)])
     wanted, found = reference.trained.trained_state(), again.trained.trained_state()
     assert wanted.keys() == found.keys()
     for name, weight in wanted.items():
