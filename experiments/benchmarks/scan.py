@@ -27,7 +27,7 @@ from torch import Tensor
 from nlae.config.build import build
 from nlae.config.compose import compose_plain
 from nlae.corpus import Corpus, build_corpus
-from nlae.dictionary.scan import scan, scanning
+from nlae.dictionary.scan import scanning
 from nlae.dictionary.scan.reading import forward, token_ids
 from nlae.dictionary.scan.windows import Window
 
@@ -87,7 +87,7 @@ def measure(overrides: list[str], folder: Path, threads: int | None) -> dict[str
     loaded = peak_gigabytes()
     scanning.Reader = Beside  # type: ignore[misc]
     clock = Clock()
-    metrics = scan(target, corpus, folder / "scan", settings=build(config["dictionary"]["scan"], "dictionary.scan"))
+    metrics = build(config["dictionary"]["scan"], "dictionary.scan").scan(target, corpus, folder / "scan")
     total = clock.spent()
     plain = [sum(pair) for pair in zip(*Beside.plain, strict=True)]
     ratios = [ours[0] / theirs[0] for ours, theirs in zip(Beside.scanned, Beside.plain, strict=True)]

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from nlae.dictionary.browse.summary import Table, tables
 from nlae.dictionary.entries import METRICS, OVERVIEW
-from nlae.dictionary.summary import Table, tables
 from nlae.page.environment import number
 from nlae.report.gather import StageFiles
 

@@ -9,23 +9,27 @@ from nlae.stages.context import StageContext
 
 if TYPE_CHECKING:
     from nlae.corpus import Corpus
-    from nlae.dictionary.settings import DictionarySettings
-    from nlae.dictionary.subjects import Subjects
+    from nlae.dictionary.subjects.neurons import Subjects
     from nlae.target import Target
 
-VERSION = 8
+VERSION = 9
 
 
 def check(config: Mapping[str, Any]) -> None:
-    """Refuse, before anything is scanned, directions that do not say where they live.
+    """Refuse, before anything is scanned, layers that the target lacks and directions that do not say where they live.
 
     Raises:
-        NlaeError: they do not.
+        NlaeError: they do not, or it lacks them.
     """
-    given = config["dictionary"].get("directions")
+    layers, given = (config["dictionary"].get(key) for key in ("layers", "directions"))
+    if layers is not None:
+        from nlae.config.build import build
+        from nlae.dictionary.builder import pick_layers
+
+        pick_layers(layers, range(int(build(config["target"], "target").load_config().num_hidden_layers)))
     if given is None:
         return
-    from nlae.dictionary.directions import named_site
+    from nlae.dictionary.subjects.directions import named_site
 
     if named_site(given) is None:
         raise NlaeError(f"dictionary.directions={given} does not name its site: give it the metadata site, as resid.12")
@@ -36,48 +40,35 @@ def run(context: StageContext) -> dict[str, float]:
     from nlae.corpus import Corpus
     from nlae.dictionary import Dictionary
     from nlae.dictionary.browse import write_overview
-    from nlae.dictionary.build import Job, build_dictionary, pick_layers
-    from nlae.dictionary.examining import Examiner
     from nlae.dictionary.scan import Scan
-    from nlae.dictionary.subjects import DirectionSubjects
 
-    settings = context.build("dictionary")
+    builder = context.build("dictionary")
     corpus, scan = Corpus.open(context.parents["corpus"]), Scan.open(context.parents["scan"])
     target = context.build("target").load(dtype=context.dtype, device=context.device)
-    subjects = _subjects(settings, corpus, scan, target)
-    layers = pick_layers(settings.layers, subjects.layers)
+    subjects, of = _subjects(builder.directions, corpus, scan, target)
     facts = {
         "target": str(context.config["target"].get("name") or "the target"),
         "n_layers": len(scan.layers),
         "scanned_tokens": scan.n_tokens,
+        **of,
     }
-    if isinstance(subjects, DirectionSubjects):
-        facts |= {"directions": Path(str(settings.directions)).name, "site": subjects.site.name}
-    model: Any = target.model
-    embedding_VD = model.get_input_embeddings().weight.detach().float().cpu()
-    examiner = Examiner(settings, subjects, corpus, target, context.folder)
-    metrics = build_dictionary(
-        Job(subjects, corpus, target.tokenizer, embedding_VD, settings, layers, facts),
-        context.folder,
-        run=context.run,
-        taught=examiner.taught if settings.teacher is not None else None,
-        examine=examiner.examine if examiner.wanted else None,
-    )
+    metrics: dict[str, float] = builder.build(subjects, corpus, target, context.folder, facts, context.run)
     context.run.html("dictionary", write_overview(Dictionary.open(context.folder), metrics=metrics))
     return metrics
 
 
-def _subjects(settings: "DictionarySettings", corpus: "Corpus", scan: Any, target: "Target") -> "Subjects":
-    """The neurons of the scan, or directions read at its panels' positions."""
-    from nlae.dictionary.subjects import DirectionSubjects, Neurons
+def _subjects(path: str | None, corpus: "Corpus", scan: Any, target: "Target") -> tuple["Subjects", dict[str, str]]:
+    """The neurons of the scan, or directions read at its panels' positions; and what is to be noted of these."""
+    if path is None:
+        from nlae.dictionary.subjects.neurons import Neurons
 
-    if settings.directions is None:
-        return Neurons(scan, target)
-    from nlae.dictionary.directions import Directions, named_site
+        return Neurons(scan, target), {}
+    from nlae.dictionary.subjects.direction_scan import DirectionSubjects
+    from nlae.dictionary.subjects.directions import Directions, named_site
     from nlae.target.trunk import site_width
 
-    path = str(settings.directions)
     site = named_site(path)
     assert site is not None  # else `check` has refused it
     directions = Directions.load(path, site_width(target.model, site.resolve(target.n_layers)))
-    return DirectionSubjects(scan, directions, target, corpus)
+    subjects = DirectionSubjects(scan, directions, target, corpus)
+    return subjects, {"directions": Path(path).name, "site": subjects.site.name}

@@ -43,7 +43,7 @@ def run(context: StageContext) -> dict[str, float]:
 
 def _export_dictionary(context: StageContext) -> dict[str, float]:
     from nlae.dictionary.entries import Dictionary
-    from nlae.dictionary.export import export_neuronpedia
+    from nlae.dictionary.neuronpedia import export_neuronpedia
 
     node = context.node("target")
     name = str(node.get("model") or node.get("name") or "model").rsplit("/", 1)[-1].lower()

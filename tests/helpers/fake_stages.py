@@ -24,10 +24,10 @@ CONFIG = {
     "objective": {"_target_": "nlae.training.settings.ReinforceSettings", "updates": 3},
     "evaluation": {"_target_": "nlae.evaluation.EvaluationSettings", "subject": "reinforce", "max_rows": 10},
     "dictionary": {
-        "_target_": "nlae.dictionary.settings.DictionarySettings",
+        "_target_": "nlae.dictionary.DictionaryBuilder",
         "exemplars": 3,
         "seed": 0,
-        "scan": {"_target_": "nlae.dictionary.scan.ScanSettings", "top": 16, "checkpoint_every": 8},
+        "scan": {"_target_": "nlae.dictionary.scan.Scanner", "top": 16, "checkpoint_every": 8},
     },
     "report": {"samples": 3},
     "trainer": {"precision": "32-true", "accelerator": "cpu", "devices": 1},

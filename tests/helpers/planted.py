@@ -17,7 +17,7 @@ import torch
 from torch.nn import functional as F
 
 from nlae.corpus import Corpus, CorpusSource, Document, build_corpus
-from nlae.dictionary.scan import Scan, ScanSettings, scan
+from nlae.dictionary.scan import Scan, Scanner
 from nlae.target import Target, TinyTarget
 from nlae.teacher.words import is_key
 
@@ -97,7 +97,7 @@ def plant(target: Target) -> None:
                 weight[neuron, half] = FAINT * vector_H
 
 
-SCAN = ScanSettings(
+SCAN = Scanner(
     top=12,
     min_position=32,
     window_tokens=4096,
@@ -109,5 +109,5 @@ SCAN = ScanSettings(
 def scanned(target: Target, folder: Path) -> tuple[Corpus, Scan]:
     corpus = Themes(max_tokens=80, min_tokens=8, val_share=0.2, test_share=0.4)
     build_corpus(corpus, target.tokenizer, folder / "corpus")
-    scan(target, Corpus.open(folder / "corpus"), folder / "scan", settings=SCAN, seed=0)
+    SCAN.scan(target, Corpus.open(folder / "corpus"), folder / "scan", seed=0)
     return Corpus.open(folder / "corpus"), Scan.open(folder / "scan")

@@ -191,10 +191,10 @@ DEATHS = [
 ]
 # of a dictionary of two blocks: between them, with half of the second one's files there, and twice in the finish
 DICTIONARY_DEATHS = [
-    ("nlae.dictionary.build", "score_block", 2, {"layer-001.json"}),
-    ("nlae.dictionary.build", "_line", 1, {"layer-001.json"}),
-    ("nlae.dictionary.build", "write_dictionary", 1, {"layer-001.json", "layer-002.json"}),
-    ("nlae.dictionary.build", "totals", 1, {"layer-001.json", "layer-002.json"}),
+    ("nlae.dictionary.parts", "score_block", 2, {"layer-001.json"}),
+    ("nlae.dictionary.parts:Parts", "_line", 1, {"layer-001.json"}),
+    ("nlae.dictionary.parts", "write_dictionary", 1, {"layer-001.json", "layer-002.json"}),
+    ("nlae.dictionary.parts", "totals", 1, {"layer-001.json", "layer-002.json"}),
 ]
 
 
@@ -214,7 +214,7 @@ def test_killed_in_the_middle_of_a_dictionary_its_entries_are_the_same(tmp_path)
         done = subprocess.run(driver, env=env, capture_output=True, text=True, check=False)
         assert done.returncode == -signal.SIGKILL, (name, done.stderr[-2000:])
         assert not any((killed / "dictionary").glob("*/manifest.json")), name
-        assert {path.name for path in (killed / "dictionary").glob("*/layers/layer-*.json")} == finished
+        assert {path.name for path in (killed / "dictionary").glob("*/resume/layer-*.json")} == finished
     done = subprocess.run([*run, place], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     (one,), (other,) = ((folder / "dictionary").glob("*/dictionary.parquet") for folder in (whole, killed))

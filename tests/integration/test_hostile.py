@@ -321,7 +321,7 @@ LONG = '{"a": ' + "9" * 5000 + "}"
 
 @pytest.mark.parametrize("text", [DEEP, LONG], ids=["deep", "digits"])
 def test_json_that_no_parser_holds_is_one_line_wherever_it_is_read(tmp_path, text):
-    from nlae.dictionary.directions import named_site
+    from nlae.dictionary.subjects.directions import named_site
     from nlae.explain import load_inputs
     from nlae.report.gather import read_json
     from nlae.teacher.cache import AnswerCache
@@ -343,7 +343,7 @@ def test_json_that_no_parser_holds_is_one_line_wherever_it_is_read(tmp_path, tex
 
 @pytest.mark.parametrize("layer", ["9" * 5000, "²", "-1", "1e3", ""])
 def test_a_site_named_in_a_file_is_a_short_number(tmp_path, layer):
-    from nlae.dictionary.directions import named_site
+    from nlae.dictionary.subjects.directions import named_site
 
     (tmp_path / "cfg.json").write_text(json.dumps({"hook_name": f"blocks.{layer}.hook_resid_post"}))
     save_file({"directions": torch.eye(2)}, str(tmp_path / "d.safetensors"), metadata={"site": f"resid.{layer}"})

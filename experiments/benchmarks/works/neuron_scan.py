@@ -12,7 +12,7 @@ from pathlib import Path
 from experiments.benchmarks.job import Job
 from experiments.benchmarks.session import Session
 from experiments.benchmarks.works import subject
-from nlae.dictionary.scan import ScanSettings, scan
+from nlae.dictionary.scan import Scanner
 
 # two test works: one sets the bar, the other is reported
 HELD_OUT = ("val", "test", "test")
@@ -26,11 +26,11 @@ def ours(job: Job, session: Session) -> None:
     ids = passages + job.document_ids[: len(HELD_OUT)]
     corpus = subject.corpus(ids, [(d, sizes.length - 1) for d in range(len(ids))], splits)
     panels = {"select": 1, "bar": 1, "test": 1}
-    settings = ScanSettings(window_tokens=sizes.batch_tokens, panels=panels)
+    scanner = Scanner(window_tokens=sizes.batch_tokens, panels=panels)
 
     def repeat() -> int:
         with tempfile.TemporaryDirectory(prefix="bench-", dir=job.folder) as scratch:
-            scan(target, corpus, Path(scratch) / "scan", settings=settings)
+            scanner.scan(target, corpus, Path(scratch) / "scan")
         return sum(map(len, passages))
 
     session.serve(repeat)

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from nlae.dictionary.browse.summary import percent, pooled
 from nlae.dictionary.entries import Dictionary
 from nlae.dictionary.schema import LABELS, SIGNS
-from nlae.dictionary.summary import percent, pooled
 from nlae.page import Series, line_chart
 from nlae.page.environment import number
 

@@ -14,10 +14,10 @@ import polars as pl
 
 from nlae.dictionary.browse import overview
 from nlae.dictionary.browse.neuron import lead, side
+from nlae.dictionary.browse.summary import percent, tables
 from nlae.dictionary.entries import Dictionary
 from nlae.dictionary.query import Finder, Found, named
 from nlae.dictionary.schema import Entry
-from nlae.dictionary.summary import percent, tables
 from nlae.errors import NlaeError
 
 PAGE = 25  # entries on one page of answers

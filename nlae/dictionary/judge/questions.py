@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
-from nlae.dictionary.judge.settings import DETECTION, FUZZING
+from nlae.dictionary.judge.judging import DETECTION, FUZZING
 
 YES, NO = "yes", "no"
 OPEN, CLOSE = "«", "»"

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 
 from nlae.dictionary.judge.control import PLANTED, SHUFFLED, planted
+from nlae.dictionary.judge.judging import Judging
 from nlae.dictionary.judge.questions import Judge, Question, show
-from nlae.dictionary.judge.settings import JudgeSettings
 from nlae.dictionary.judge.trials import Subject, Windows, draw_trials
 from nlae.dictionary.score.ranks import auroc_own, average_ranks
 from nlae.errors import NlaeError
@@ -43,7 +43,7 @@ class Judgement:
     """
 
     judge: dict[str, Any]
-    settings: JudgeSettings
+    settings: Judging
     control: dict[Group, dict[str, float]] = field(default_factory=dict)
     entries: dict[Group, dict[str, float]] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
@@ -83,28 +83,14 @@ def summary(name: str, scores: Mapping[str, float], seed: int, resamples: int = 
 
 
 def judge_entries(
+    settings: Judging,
     judge: Judge,
     subjects: Sequence[Subject],
     windows: Windows,
-    settings: JudgeSettings | None = None,
-    *,
     cache: Path | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Judgement:
-    """Judge descriptions after the judge itself has been judged.
-
-    Args:
-        judge: who answers.
-        subjects: words with the truth about them; those that fire or rest in too few windows are left out.
-        windows: of works that chose nothing.
-        settings: see `JudgeSettings`.
-        cache: file that keeps answers of a judge that is slow or paid.
-        progress: called with the number of questions just answered.
-
-    Raises:
-        NlaeError: the windows hold too few planted detectors.
-    """
-    settings = settings or JudgeSettings()
+    """See `Judging.ask`."""
     least = max(settings.quantiles * settings.per_quantile, settings.inactive)
     control = planted(windows, count=settings.control, least=least, seed=settings.seed)
     if not control:

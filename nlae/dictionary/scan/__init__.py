@@ -1,6 +1,6 @@
 """One pass over the corpus for all neurons of all layers: exemplars, moments and panels.
 
-Names are loaded on first use, so that building settings imports no torch.
+Names are loaded on first use, so that naming a scanner imports no torch.
 """
 
 from typing import TYPE_CHECKING
@@ -8,36 +8,9 @@ from typing import TYPE_CHECKING
 from nlae.files.lazy import lazily
 
 if TYPE_CHECKING:
-    from nlae.dictionary.scan.folder import Exemplars, Moments, Panel, Scan
-    from nlae.dictionary.scan.neurons import neurons_of
-    from nlae.dictionary.scan.output_side import promoted
-    from nlae.dictionary.scan.panels import roles
-    from nlae.dictionary.scan.scanning import scan
-    from nlae.dictionary.scan.settings import ScanSettings
+    from nlae.dictionary.scan.folder import Scan
+    from nlae.dictionary.scan.scanner import Scanner
 
-__all__ = [
-    "Exemplars",
-    "Moments",
-    "Panel",
-    "Scan",
-    "ScanSettings",
-    "neurons_of",
-    "promoted",
-    "roles",
-    "scan",
-]
+__all__ = ["Scan", "Scanner"]
 
-__getattr__ = lazily(
-    __name__,
-    {
-        "Exemplars": "folder",
-        "Moments": "folder",
-        "Panel": "folder",
-        "Scan": "folder",
-        "ScanSettings": "settings",
-        "neurons_of": "neurons",
-        "promoted": "output_side",
-        "roles": "panels",
-        "scan": "scanning",
-    },
-)
+__getattr__ = lazily(__name__, {"Scan": "folder", "Scanner": "scanner"})

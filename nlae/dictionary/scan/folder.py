@@ -50,8 +50,8 @@ class Moments:
 
     Attributes:
         n: tokens.
-        mean, variance, skewness, kurtosis: float32 [N]; kurtosis is the excess over a normal distribution's 3. Neurons
-            that never vary have skewness and kurtosis 0.
+        mean, variance, kurtosis: float32 [N]; kurtosis is the excess over a normal distribution's 3, and 0 for
+            neurons that never vary.
         frequency: share of tokens at which sign·a exceeds `threshold`, float32 [2, N].
         threshold: root mean square of all neurons of the layer over the calibration tokens.
     """
@@ -59,7 +59,6 @@ class Moments:
     n: int
     mean: Tensor
     variance: Tensor
-    skewness: Tensor
     kurtosis: Tensor
     frequency: Tensor
     threshold: float
@@ -117,6 +116,7 @@ class Scan:
         self.d_model = int(facts["d_model"])
         self.n_tokens = int(facts["n_tokens"])
         self.min_position = int(facts["min_position"])
+        self._panels: dict[str, Panel] = {}
 
     @classmethod
     def open(cls, folder: Path | str) -> Scan:
@@ -132,7 +132,12 @@ class Scan:
             raise NlaeError(f"{path} is missing or damaged: {_REBUILD}") from problem
 
     def panel(self, role: str) -> Panel:
-        """The panel of `train`, `select`, `bar` or `test`."""
+        """The panel of `train`, `select`, `bar` or `test`; kept."""
+        if role not in self._panels:
+            self._panels[role] = self._panel(role)
+        return self._panels[role]
+
+    def _panel(self, role: str) -> Panel:
         if role not in ROLES:
             raise NlaeError(f"panel {role!r}: unknown; choose one of {', '.join(ROLES)}")
         table = read_table(self.folder / f"panel-{role}.arrow", _REBUILD)
@@ -157,7 +162,6 @@ def moments(power_4N: Tensor, count_2N: Tensor, n: int, threshold: float) -> Mom
     """Moments from the float64 sums of the first four powers over `n` tokens."""
     m1, m2, m3, m4 = power_4N.double() / max(n, 1)
     variance = (m2 - m1**2).clamp_min(0)
-    third = m3 - 3 * m1 * m2 + 2 * m1**3
     fourth = m4 - 4 * m1 * m3 + 6 * m1**2 * m2 - 3 * m1**4
     # what is left of a constant is rounding, not variance
     varies = variance > 1e-10 * m2
@@ -166,7 +170,6 @@ def moments(power_4N: Tensor, count_2N: Tensor, n: int, threshold: float) -> Mom
         n=n,
         mean=m1.float(),
         variance=variance.float(),
-        skewness=torch.where(varies, third / safe**1.5, 0.0).float(),
         kurtosis=torch.where(varies, fourth / safe**2 - 3, 0.0).float(),
         frequency=(count_2N.double() / max(n, 1)).float(),
         threshold=threshold,

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from nlae.corpus import Corpus
 from nlae.corpus.base import stable_hash
 from nlae.dictionary.scan.folder import ROLES
-from nlae.dictionary.scan.settings import ScanSettings
+from nlae.dictionary.scan.scanner import Scanner
 from nlae.errors import NlaeError
 
 Ints = npt.NDArray[np.int64]
@@ -77,7 +77,7 @@ def token_lengths(corpus: Corpus) -> Ints:
     return lengths
 
 
-def draw_panels(corpus: Corpus, settings: ScanSettings, seed: int) -> dict[str, PanelRows]:
+def draw_panels(corpus: Corpus, scanner: Scanner, seed: int) -> dict[str, PanelRows]:
     """The positions of all four panels.
 
     Raises:
@@ -86,25 +86,25 @@ def draw_panels(corpus: Corpus, settings: ScanSettings, seed: int) -> dict[str, 
     role, length = roles(corpus), token_lengths(corpus)
     drawn = {}
     for name in ROLES:
-        documents = np.flatnonzero((role == name) & (length > settings.min_position))
+        documents = np.flatnonzero((role == name) & (length > scanner.min_position))
         if not len(documents):
             raise NlaeError(
                 f"panel {name}: no passage of its split is longer than dictionary.scan.min_position="
-                f"{settings.min_position} tokens; give longer documents or lower it"
+                f"{scanner.min_position} tokens; give longer documents or lower it"
             )
         rng = np.random.default_rng([seed, stable_hash("panel", name)])
-        runs = _draw(corpus, documents, length[documents], settings, name, rng)
+        runs = _draw(corpus, documents, length[documents], scanner, name, rng)
         drawn[name] = _rows(corpus, runs)
     return drawn
 
 
 def _draw(
-    corpus: Corpus, documents: Ints, lengths: Ints, settings: ScanSettings, role: str, rng: np.random.Generator
+    corpus: Corpus, documents: Ints, lengths: Ints, scanner: Scanner, role: str, rng: np.random.Generator
 ) -> Ints:
     """Runs of a panel as (document, first position, length), ascending, int64 [R, 3]."""
-    size = min(settings.run(role), settings.rows(role))
-    times = max(1, settings.per_passage // size)
-    of_passage = [_runs(int(n) - settings.min_position, size, times, rng) for n in lengths]
+    size = min(scanner.run(role), scanner.rows(role))
+    times = max(1, scanner.per_passage // size)
+    of_passage = [_runs(int(n) - scanner.min_position, size, times, rng) for n in lengths]
     source = corpus.sources_of(documents)
     taken: dict[str, int] = {}
     turn: list[int] = []
@@ -115,9 +115,9 @@ def _draw(
                 start, length = of_passage[index][nth]
                 taken[source[index]] = taken.get(source[index], 0) + 1
                 turn.append(taken[source[index]])
-                runs.append((int(documents[index]), settings.min_position + start, length))
+                runs.append((int(documents[index]), scanner.min_position + start, length))
     runs_R3 = np.asarray(runs, dtype=np.int64)[np.lexsort((rng.random(len(turn)), np.asarray(turn)))]
-    runs_R3 = runs_R3[np.cumsum(runs_R3[:, 2]) <= settings.rows(role)]
+    runs_R3 = runs_R3[np.cumsum(runs_R3[:, 2]) <= scanner.rows(role)]
     return runs_R3[np.lexsort((runs_R3[:, 1], runs_R3[:, 0]))]
 
 

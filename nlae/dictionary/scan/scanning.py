@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ from nlae.dictionary.scan.folder import FACTS, ROLES, Scan
 from nlae.dictionary.scan.panels import draw_panels
 from nlae.dictionary.scan.parts import RESUME, finish, read_state, shrunk, write_part, write_state
 from nlae.dictionary.scan.reading import forward, make_reading, token_ids, watching
-from nlae.dictionary.scan.settings import ScanSettings
+from nlae.dictionary.scan.scanner import Logs, Scanner
 from nlae.dictionary.scan.streams import Streams
 from nlae.dictionary.scan.windows import Window, calibration_windows, digest, make_windows
 from nlae.errors import NlaeError
@@ -36,50 +36,21 @@ from nlae.terminal.progress import Bar
 VERSION = 2
 
 
-class Logs(Protocol):
-    """What the scan needs of a run."""
-
-    def log(self, metrics: dict[str, float], update: int | None = None) -> None:
-        """Record numbers at a step."""
-
-
 def scan(
-    target: Target,
-    corpus: Corpus,
-    folder: Path,
-    *,
-    settings: ScanSettings | None = None,
-    seed: int = 0,
-    run: Logs | None = None,
+    scanner: Scanner, target: Target, corpus: Corpus, folder: Path, seed: int = 0, run: Logs | None = None
 ) -> dict[str, float]:
-    """Scan all MLP neurons of `target` over `corpus` into `folder`, going on where a killed scan stopped.
-
-    Args:
-        target: the model.
-        corpus: its passages and splits.
-        folder: gets what `Scan.open` reads.
-        settings: what is kept.
-        seed: of the panels.
-        run: receives progress, if given.
-
-    Returns:
-        Counts.
-
-    Raises:
-        NlaeError: a split has too little text, an activation is not finite, or the disk is full.
-    """
-    folder, settings = Path(folder), settings or ScanSettings()
-    panels = draw_panels(corpus, settings, seed)
-    windows = make_windows(corpus, panels, settings)
-    facts = _facts(target, settings, seed, digest(windows, panels))
+    """See `Scanner.scan`."""
+    panels = draw_panels(corpus, scanner, seed)
+    windows = make_windows(corpus, panels, scanner)
+    facts = _facts(target, scanner, seed, digest(windows, panels))
     if _finished(folder, facts):
         shutil.rmtree(folder / RESUME, ignore_errors=True)
         return _metrics(Scan.open(folder))
     (folder / FACTS).unlink(missing_ok=True)
-    streams = Streams(target.n_layers, facts["width"], settings.top, target.device)
+    streams = Streams(target.n_layers, facts["width"], scanner.top, target.device)
     # a state stands between two windows, so it is of one size of windows
-    identity = f"{facts['digest']} {settings.window_tokens}"
-    _read_all(Reader(target, corpus, settings, streams), folder, windows, identity, settings.checkpoint_every, run)
+    identity = f"{facts['digest']} {scanner.window_tokens}"
+    _read_all(Reader(target, corpus, scanner, streams), folder, windows, identity, scanner.checkpoint_every, run)
     for role, rows in panels.items():
         write_table(folder / f"panel-{role}.arrow", rows.table(corpus))
     finish(folder, windows, {role: len(rows) for role, rows in panels.items()}, streams)
@@ -95,19 +66,19 @@ class Reader:
     Args:
         target: the model.
         corpus: where the tokens are.
-        settings: of the scan.
+        scanner: what is kept.
         streams: what the training windows are added to.
     """
 
-    def __init__(self, target: Target, corpus: Corpus, settings: ScanSettings, streams: Streams) -> None:
-        self._target, self._corpus, self._settings, self._streams = target, corpus, settings, streams
+    def __init__(self, target: Target, corpus: Corpus, scanner: Scanner, streams: Streams) -> None:
+        self._target, self._corpus, self._scanner, self._streams = target, corpus, scanner, streams
 
     def calibrate(self) -> None:
         """Set each layer's threshold: the root mean square of its neurons over some training passages."""
-        first, device = self._settings.min_position, self._target.device
+        first, device = self._scanner.min_position, self._target.device
         square_L = torch.zeros(self._target.n_layers, dtype=torch.float64, device=device)
         count = 0
-        for window in calibration_windows(self._corpus, self._settings):
+        for window in calibration_windows(self._corpus, self._scanner):
             reading = make_reading(window, first, device)
             count += reading.tokens
 
@@ -124,7 +95,7 @@ class Reader:
         """Read one window, the `number`-th; returns its panel rows, layer by layer, as `write_part` takes them."""
         device = self._target.device
         ids_BT = token_ids(self._corpus, window, self._target.pad_id)
-        reading = make_reading(window, self._settings.min_position, device) if window.role == "train" else None
+        reading = make_reading(window, self._scanner.min_position, device) if window.role == "train" else None
         panel_m = torch.from_numpy(window.places[:, 0] * ids_BT.shape[1] + window.places[:, 1]).to(device)
         kept: list[tuple[Tensor, Tensor]] = []
 
@@ -179,7 +150,7 @@ def _read_all(
             pending.result()
 
 
-def _facts(target: Target, settings: ScanSettings, seed: int, read: str) -> dict[str, Any]:
+def _facts(target: Target, scanner: Scanner, seed: int, read: str) -> dict[str, Any]:
     """All that identifies a scan; `digest` sums it up."""
     widths = {site_width(target.model, Site("mlp_neurons", layer)) for layer in range(target.n_layers)}
     if len(widths) != 1:
@@ -195,8 +166,8 @@ def _facts(target: Target, settings: ScanSettings, seed: int, read: str) -> dict
         "layers": list(range(target.n_layers)),
         "width": widths.pop(),
         "d_model": target.d_model,
-        "top": settings.top,
-        "min_position": settings.min_position,
+        "top": scanner.top,
+        "min_position": scanner.min_position,
         "seed": seed,
     }
     text = json.dumps([facts, read], sort_keys=True)

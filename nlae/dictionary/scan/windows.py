@@ -18,7 +18,7 @@ from nlae.corpus import Corpus
 from nlae.corpus.base import stable_hash
 from nlae.dictionary.scan.folder import ROLES
 from nlae.dictionary.scan.panels import PanelRows, roles, token_lengths
-from nlae.dictionary.scan.settings import ScanSettings
+from nlae.dictionary.scan.scanner import Scanner
 from nlae.functional.batching import token_batches
 
 Ints = npt.NDArray[np.int64]
@@ -44,22 +44,22 @@ class Window:
     places: Ints
 
 
-def make_windows(corpus: Corpus, panels: Mapping[str, PanelRows], settings: ScanSettings) -> tuple[Window, ...]:
+def make_windows(corpus: Corpus, panels: Mapping[str, PanelRows], scanner: Scanner) -> tuple[Window, ...]:
     """All windows: the training split first, then the panels of the others."""
     windows: list[Window] = []
     for role in ROLES:
         panel = panels[role]
         if role == "train":
-            lengths = _training_lengths(corpus, settings)
+            lengths = _training_lengths(corpus, scanner)
         else:  # positions ascend, so the last of a passage stays
             lengths = dict(zip(panel.document.tolist(), (panel.position + 1).tolist(), strict=True))
-        windows += [_window(role, batch, lengths, panel) for batch in _batches(lengths, settings.window_tokens)]
+        windows += [_window(role, batch, lengths, panel) for batch in _batches(lengths, scanner.window_tokens)]
     return tuple(windows)
 
 
-def calibration_windows(corpus: Corpus, settings: ScanSettings) -> tuple[Window, ...]:
+def calibration_windows(corpus: Corpus, scanner: Scanner) -> tuple[Window, ...]:
     """Some training passages, drawn by hash, over which thresholds are set; without panel rows."""
-    lengths = _training_lengths(corpus, settings)
+    lengths = _training_lengths(corpus, scanner)
     chosen: dict[int, int] = {}
     for document in _hashed(lengths):
         chosen[document] = lengths[document]
@@ -67,7 +67,7 @@ def calibration_windows(corpus: Corpus, settings: ScanSettings) -> tuple[Window,
             break
     nothing = np.zeros(0, dtype=np.int64)
     empty = PanelRows(nothing, nothing, nothing, nothing)
-    return tuple(_window("train", batch, chosen, empty) for batch in _batches(chosen, settings.window_tokens))
+    return tuple(_window("train", batch, chosen, empty) for batch in _batches(chosen, scanner.window_tokens))
 
 
 def digest(windows: tuple[Window, ...], panels: Mapping[str, PanelRows]) -> str:
@@ -82,9 +82,9 @@ def digest(windows: tuple[Window, ...], panels: Mapping[str, PanelRows]) -> str:
     return state.hexdigest()[:32]
 
 
-def _training_lengths(corpus: Corpus, settings: ScanSettings) -> dict[int, int]:
+def _training_lengths(corpus: Corpus, scanner: Scanner) -> dict[int, int]:
     length = token_lengths(corpus)
-    documents = np.flatnonzero((roles(corpus) == "train") & (length > settings.min_position))
+    documents = np.flatnonzero((roles(corpus) == "train") & (length > scanner.min_position))
     return dict(zip(documents.tolist(), length[documents].tolist(), strict=True))
 
 

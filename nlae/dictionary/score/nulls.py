@@ -1,11 +1,11 @@
-"""What other entries' words, and other contexts of the same token, are drawn by: the nulls of a description."""
+"""What a description is measured against: other entries' words, other contexts of the same token, a table of tokens."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from nlae.dictionary.population import blocks
+from nlae.dictionary.score.population import Population, blocks
 from nlae.functional.randomness import generator
 from nlae.functional.scaling import unit
 
@@ -36,3 +36,28 @@ def same_token(row_EK: Tensor, token_M: Tensor, seed: int) -> Tensor:
     drawn_EK = torch.rand(row_EK.shape, generator=generator(seed, "same token"), dtype=torch.float64)
     place_EK = first_EK + (drawn_EK * (after_EK - first_EK)).long()
     return torch.where(row_EK >= 0, order_M[place_EK.clamp_max(len(order_M) - 1)], -1)
+
+
+class LastToken:
+    """Mean training activation at each token, which knows nothing of the context; new tokens get the overall mean.
+
+    Args:
+        population: columns.
+        train_M, token_M: last token of each training context, and of those that are asked about, int64.
+        role: panel of the latter.
+    """
+
+    def __init__(self, population: Population, train_M: Tensor, token_M: Tensor) -> None:
+        self._population = population
+        seen_T, kind_M = train_M.unique(return_inverse=True)
+        place_M = torch.searchsorted(seen_T, token_M).clamp_max(len(seen_T) - 1)
+        self._place_M = torch.where(seen_T[place_M] == token_M, place_M, len(seen_T))  # the last kind: not seen
+        train_Mn = population.values["train"]
+        sum_Tn = torch.zeros(len(seen_T), train_Mn.shape[1]).index_add_(0, kind_M, train_Mn)
+        self._mean_Tn = torch.cat([sum_Tn / torch.bincount(kind_M)[:, None], train_Mn.mean(0, keepdim=True)])
+
+    def __call__(self, places: Tensor, row_eK: Tensor) -> Tensor:
+        """What the table says of contexts, float32 (e, K), for entries of both signs."""
+        n = self._population.n
+        mean_eT = self._mean_Tn[:, places % n].T * torch.where(places < n, 1.0, -1.0)[:, None]
+        return mean_eT.gather(1, self._place_M[row_eK.clamp_min(0)])

@@ -1,7 +1,8 @@
 """On which contexts an entry is scored: all in which it fires up to a limit, and a fixed number of others; how well.
 
 The same works serve all entries. AUROC is how often a context in which the entry fires is ranked above one in which it
-does not, ties half. Shape suffixes: E entries, M contexts of a panel, F firing, O others, R resamples, S works.
+does not, ties half. Several predictions of an entry may be asked for at once; they stand in front. Shape suffixes:
+E entries, M contexts of a panel, F firing, O others, K of either, R resamples, S works, X predictions of each entry.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,8 +18,38 @@ from nlae.functional.randomness import generator
 
 FIRING, OTHERS = 400, 2000  # contexts of an entry at most, unless said otherwise
 _BLOCK = 512
+_SHARED = 4  # contexts of a block of entries are read together when they are this many times those of one entry at most
 Fires = Callable[[Tensor], Tensor]
-Predict = Callable[[Tensor], Tensor]
+Predict = Callable[[Tensor, Tensor], Tensor]  # places of entries e, contexts (e, K) -> what is said of them, (…, e, K)
+
+
+@dataclass(frozen=True)
+class Readings:
+    """Predictions of readings: their inner products with contexts.
+
+    Attributes:
+        reading_XED: of one or several descriptions of each entry, float32.
+        context_MD: in the same space.
+    """
+
+    reading_XED: Tensor
+    context_MD: Tensor
+
+    def __call__(self, places: Tensor, row_eK: Tensor) -> Tensor:
+        """What is said of contexts, float32 (…, e, K); anything where a context is −1."""
+        said_XeD = self.reading_XED[..., places, :]
+        used_M = torch.zeros(len(self.context_MD), dtype=torch.bool)
+        used_M[row_eK.clamp_min(0)] = True
+        shared_u = torch.nonzero(used_M)[:, 0]
+        if len(shared_u) <= _SHARED * row_eK.shape[1]:  # others are nearly the same for all entries
+            place_eK = (used_M.cumsum(0) - 1)[row_eK.clamp_min(0)]
+            said_Xeu = said_XeD @ self.context_MD[shared_u].T
+            return said_Xeu.gather(-1, place_eK.expand(*said_Xeu.shape[:-1], -1))
+        out_XeK = torch.zeros(*said_XeD.shape[:-1], row_eK.shape[1])
+        for place, count in enumerate((row_eK >= 0).sum(-1).tolist()):
+            own_kD = self.context_MD[row_eK[place, :count]]
+            out_XeK[..., place, :count] = said_XeD[..., place, :] @ own_kD.T
+        return out_XeK
 
 
 @dataclass(frozen=True)
@@ -25,8 +57,8 @@ class Trials:
     """Contexts on which entries are scored.
 
     Attributes:
-        fires_EF: contexts in which each entry fires, int64, −1 where it has fewer.
-        other_EO: contexts in which it does not, int64, −1 where there are fewer.
+        fires_EF: contexts in which each entry fires, int64, −1 behind them where it has fewer.
+        other_EO: contexts in which it does not, int64, −1 behind them where there are fewer.
         least: entries with fewer firing contexts are not scored.
     """
 
@@ -51,10 +83,16 @@ class Trials:
         order_M = torch.randperm(rows, generator=generator(seed, "trials", rows))
         fires_EF = torch.full((len(entries), most[0]), -1)
         other_EO = torch.full((len(entries), most[1]), -1)
-        for start in range(0, len(entries), _BLOCK):
-            active_eM = fires(entries[start : start + _BLOCK])[:, order_M]
-            _first(active_eM, order_M, fires_EF[start : start + _BLOCK])
-            _first(~active_eM, order_M, other_EO[start : start + _BLOCK])
+        for part in (slice(start, start + _BLOCK) for start in range(0, len(entries), _BLOCK)):
+            active_eM = fires(entries[part])[:, order_M]
+            _first(active_eM, order_M, fires_EF[part])
+            soon_eM = ~active_eM[:, : 2 * most[1]]  # enough, but for entries that fire half of the time
+            _first(soon_eM, order_M, other_EO[part])
+            short_e = torch.nonzero(other_EO[part][:, -1] < 0)[:, 0]
+            if len(short_e) and soon_eM.shape[1] < rows:
+                again_sO = torch.full((len(short_e), most[1]), -1)
+                _first(~active_eM[short_e], order_M, again_sO)
+                other_EO[part.start + short_e] = again_sO
         return cls(fires_EF[:, : _used(fires_EF)], other_EO[:, : _used(other_EO)], least)
 
     def __len__(self) -> int:
@@ -76,23 +114,22 @@ class Trials:
         return ((self.fires_EF >= 0).sum(-1) >= self.least) & (self.other_EO >= 0).any(-1)
 
     def auroc(self, predict: Predict) -> Tensor:
-        """Of one prediction per entry, float32 (E,); NaN where an entry is not scored.
+        """Of each prediction, float32 (…, E); NaN where an entry is not scored.
 
         Args:
-            predict: places of entries e -> predictions on the whole panel, (e, M).
+            predict: places of entries e and contexts (e, K) -> predictions (…, e, K).
         """
-        area_E = torch.full((len(self),), torch.nan)
-        for places in torch.nonzero(self.scored_E)[:, 0].split(_BLOCK):
-            said_eM = predict(places)
+        parts = []
+        scored = torch.nonzero(self.scored_E)[:, 0]
+        for places in scored.split(_BLOCK):
             fires_eF, other_eO = self.fires_EF[places], self.other_EO[places]
-            there_eF = fires_eF >= 0
-            said_eF, said_eO = (said_eM.gather(1, row.clamp_min(0)) for row in (fires_eF, other_eO))
-            won_eF = _placements(said_eF, said_eO, other_eO >= 0)
-            area_E[places] = (won_eF * there_eF).sum(-1) / there_eF.sum(-1).clamp_min(1)
-        return area_E
+            won_XeF = _placements(predict(places, fires_eF), predict(places, other_eO), other_eO >= 0)
+            parts.append(_mean(won_XeF, fires_eF >= 0))
+        area_Xe = torch.cat(parts, -1)
+        return torch.full((*area_Xe.shape[:-1], len(self)), torch.nan).index_copy(-1, scored, area_Xe)
 
     def influence(self, predict: Predict, work_M: Tensor, works: int) -> tuple[Tensor, Tensor]:
-        """AUROC, and what each work adds to it when it is counted once more: float32 (E,) and (E, S).
+        """AUROC, and what each work adds to it when it is counted once more: float32 (…, E) and (…, E, S).
 
         The structural components of AUROC (DeLong et al. 1988), summed by work (Obuchowski 1997): under resampled works
         AUROC moves by weights times these, up to second order, so that no resample has to be ranked again.
@@ -102,51 +139,62 @@ class Trials:
             work_M: work of each context.
             works: how many there are, S.
         """
-        area_E, share_ES = torch.full((len(self),), torch.nan), torch.zeros(len(self), works)
-        for places in torch.nonzero(self.scored_E)[:, 0].split(_BLOCK):
+        areas, shares = [], []
+        scored = torch.nonzero(self.scored_E)[:, 0]
+        for places in scored.split(_BLOCK):
             fires_eF, other_eO = self.fires_EF[places], self.other_EO[places]
-            said_eM = predict(places)
-            said_eF = said_eM.gather(1, fires_eF.clamp_min(0))
-            said_eO = said_eM.gather(1, other_eO.clamp_min(0))
-            won_eF = _placements(said_eF, said_eO, other_eO >= 0)
-            lost_eO = 1 - _placements(said_eO, said_eF, fires_eF >= 0)
-            area_e = torch.zeros(len(places))
-            for won, row in ((won_eF, fires_eF), (lost_eO, other_eO)):
+            said_XeF, said_XeO = predict(places, fires_eF), predict(places, other_eO)
+            won_XeF = _placements(said_XeF, said_XeO, other_eO >= 0)
+            lost_XeO = 1 - _placements(said_XeO, said_XeF, fires_eF >= 0)
+            areas.append(_mean(won_XeF, fires_eF >= 0))
+            share_XeS = torch.zeros(*areas[-1].shape, works)
+            for won, row in ((won_XeF, fires_eF), (lost_XeO, other_eO)):
                 there = row >= 0
-                count_e1 = there.sum(-1, keepdim=True).clamp_min(1)
-                area_e = (won * there).sum(-1) / count_e1[:, 0]
-                moved = torch.where(there, won - area_e[:, None], 0.0) / count_e1
-                share_ES[places] = share_ES[places].scatter_add(1, work_M[row.clamp_min(0)], moved)
-            area_E[places] = area_e
-        return area_E, share_ES
+                moved = torch.where(there, won - areas[-1][..., None], 0.0) / there.sum(-1, keepdim=True).clamp_min(1)
+                share_XeS.scatter_add_(-1, work_M[row.clamp_min(0)].expand(moved.shape), moved)
+            shares.append(share_XeS)
+        area_Xe, share_XeS = torch.cat(areas, -1), torch.cat(shares, -2)
+        shape = (*area_Xe.shape[:-1], len(self))
+        return (
+            torch.full(shape, torch.nan).index_copy(-1, scored, area_Xe),
+            torch.zeros(*shape, works).index_copy(-2, scored, share_XeS),
+        )
 
     def resampled(self, predict: Predict, weight_RS: Tensor, work_M: Tensor) -> Tensor:
-        """AUROC of one prediction per entry with every work counted as often as it was drawn, float32 (E, R).
+        """AUROC of each prediction with every work counted as often as it was drawn, float32 (…, E, R).
 
         Args:
             predict: as for `auroc`.
             weight_RS: how often each work was drawn.
             work_M: work of each context.
         """
-        area_E, share_ES = self.influence(predict, work_M, weight_RS.shape[1])
-        return (area_E[:, None] + share_ES @ (weight_RS.float() - 1).T).clamp(0, 1)
+        area_XE, share_XES = self.influence(predict, work_M, weight_RS.shape[1])
+        return (area_XE[..., None] + share_XES @ (weight_RS.float() - 1).T).clamp(0, 1)
 
 
-def _placements(said_eX: Tensor, said_eY: Tensor, there_eY: Tensor) -> Tensor:
-    """Share of the Y that each X is ranked above, ties half, float32 (e, X)."""
-    sorted_eY = torch.where(there_eY, said_eY, torch.inf).sort(-1).values
-    count_e1 = there_eY.sum(-1, keepdim=True)
-    said_eX = said_eX.contiguous()
-    below_eX = torch.searchsorted(sorted_eY, said_eX).minimum(count_e1)
-    upto_eX = torch.searchsorted(sorted_eY, said_eX, right=True).minimum(count_e1)
-    return (below_eX + upto_eX).float() / 2 / count_e1.clamp_min(1)
+def _mean(value_XeK: Tensor, there_eK: Tensor) -> Tensor:
+    """Over the contexts that are there, (…, e)."""
+    return (value_XeK * there_eK).sum(-1) / there_eK.sum(-1).clamp_min(1)
+
+
+def _placements(said_Xex: Tensor, said_Xey: Tensor, there_ey: Tensor) -> Tensor:
+    """Share of the y that each x is ranked above, ties half, float32 (…, e, x)."""
+    # numpy sorts values several times faster than torch, which sorts places with them
+    sorted_Xey = torch.from_numpy(np.sort(torch.where(there_ey, said_Xey, torch.inf).numpy(), -1))
+    count_e1 = there_ey.sum(-1, keepdim=True)
+    said_Xex = said_Xex.contiguous()
+    below_Xex = torch.searchsorted(sorted_Xey, said_Xex).minimum(count_e1)
+    upto_Xex = torch.searchsorted(sorted_Xey, said_Xex, right=True).minimum(count_e1)
+    return (below_Xex + upto_Xex).float() / 2 / count_e1.clamp_min(1)
 
 
 def _first(wanted_eM: Tensor, order_M: Tensor, out_eK: Tensor) -> None:
     """Fill `out_eK` with the first contexts that are wanted, in the order of the columns."""
-    rank_eM = wanted_eM.int().cumsum(1)
-    entry, column = torch.nonzero(wanted_eM & (rank_eM <= out_eK.shape[1]), as_tuple=True)
-    out_eK[entry, (rank_eM[entry, column] - 1).long()] = order_M[column]
+    entry, column = torch.nonzero(wanted_eM, as_tuple=True)
+    start_e = torch.searchsorted(entry, torch.arange(len(wanted_eM)))
+    rank = torch.arange(len(entry)) - start_e[entry]
+    kept = rank < out_eK.shape[1]
+    out_eK[entry[kept], rank[kept]] = order_M[column[kept]]
 
 
 def _used(out_EK: Tensor) -> int:

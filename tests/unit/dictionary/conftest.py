@@ -15,10 +15,10 @@ from experiments.benchmarks.made_up import make_up_dictionary
 from invented import Invented
 from nlae.corpus import Corpus, build_corpus
 from nlae.dictionary import Context, Dictionary, write_dictionary
-from nlae.dictionary.scan import Scan, ScanSettings, scan
+from nlae.dictionary.scan import Scan, Scanner
 from nlae.target import Target, TinyTarget
 
-SETTINGS = ScanSettings(
+SETTINGS = Scanner(
     top=5,
     min_position=4,
     window_tokens=512,
@@ -35,7 +35,7 @@ class Scanned:
 
     target: Target
     corpus: Corpus
-    settings: ScanSettings
+    settings: Scanner
     scan: Scan
     metrics: dict[str, float]
 
@@ -54,7 +54,7 @@ def scanned(tmp_path_factory: pytest.TempPathFactory, invented: Corpus) -> Scann
     """A scan of the tiny target: 3 layers of 192 neurons, width 64."""
     target = TinyTarget(layers=3).load()
     folder = tmp_path_factory.mktemp("scan")
-    metrics = scan(target, invented, folder, settings=SETTINGS, seed=1)
+    metrics = SETTINGS.scan(target, invented, folder, seed=1)
     return Scanned(target, invented, SETTINGS, Scan.open(folder), metrics)
 
 

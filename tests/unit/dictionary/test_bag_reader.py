@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from nlae.dictionary.reader.bag import Ridge, features, text_features
 from nlae.dictionary.words.bags import SLOTS
 from nlae.dictionary.words.phrase import render
 from nlae.dictionary.words.picking import Picked
+from nlae.dictionary.words.ridge import Ridge, features, text_features
 from nlae.dictionary.words.vocabulary import Vocabulary
 from nlae.target import TinyTarget
 
-WEIGHT = {"peaks": 1.0, "before": 0.5, "near": 0.25}
+WEIGHT = (1.0, 0.5, 0.25)  # of peaks, before, near
 E, WIDTH, D = 60, 4, 6
 
 
@@ -20,12 +20,12 @@ def fitted():
     source = torch.Generator().manual_seed(0)
     feature_EF = torch.randn(E, 3 * WIDTH, generator=source) + 1
     vector_ED = torch.nn.functional.normalize(torch.randn(E, D, generator=source) + 0.5, dim=-1)
-    return feature_EF, vector_ED, Ridge(feature_EF, WEIGHT)
+    return feature_EF, vector_ED, Ridge(feature_EF, vector_ED, -vector_ED)
 
 
 def test_it_is_a_ridge_on_weighted_features(fitted):
     feature_EF, vector_ED, ridge = fitted
-    weight_F = np.repeat([WEIGHT[slot] for slot in SLOTS], WIDTH)
+    weight_F = np.repeat(WEIGHT, WIDTH)
     x_EF, y_ED = (value.double().numpy() for value in (feature_EF, vector_ED))
     x_EF = (x_EF - x_EF.mean(0)) * weight_F
     for penalty in (0.1, 3.0):
@@ -33,13 +33,14 @@ def test_it_is_a_ridge_on_weighted_features(fitted):
         rows = np.vstack([x_EF, np.sqrt(penalty) * np.eye(len(weight_F))])
         right = np.vstack([y_ED - y_ED.mean(0), np.zeros((len(weight_F), D))])
         map_FD = np.linalg.lstsq(rows, right, rcond=None)[0]
-        read_ED = ridge.fit(vector_ED, penalty).read(feature_EF)
-        np.testing.assert_allclose(read_ED.numpy(), x_EF @ map_FD, atol=1e-5)
+        own, negated = (reader.read(feature_EF) for reader in ridge.fit(WEIGHT, penalty))
+        np.testing.assert_allclose(own.numpy(), x_EF @ map_FD, atol=1e-5)
+        torch.testing.assert_close(own, -negated, atol=1e-5, rtol=0)  # each set of vectors has its reader
 
 
 def test_readings_have_no_mean_over_the_fitted(fitted):
-    feature_EF, vector_ED, ridge = fitted
-    read_ED = ridge.fit(vector_ED, 1.0).read(feature_EF)
+    feature_EF, _, ridge = fitted
+    read_ED = ridge.fit(WEIGHT, 1.0)[0].read(feature_EF)
     torch.testing.assert_close(read_ED.mean(0), torch.zeros(D), atol=1e-6, rtol=0)
     assert float(read_ED.abs().mean()) > 0.01
 
@@ -80,7 +81,7 @@ def test_what_a_word_adds_is_the_same_in_and_out_of_a_sum(vocabulary):
     picked = drawn(vocabulary, 3)
     feature_EF = features(picked, vocabulary)
     vector_ED = torch.nn.functional.normalize(torch.randn(len(picked), D), dim=-1)
-    reader = Ridge(feature_EF, WEIGHT).fit(vector_ED, 1.0)
+    (reader,) = Ridge(feature_EF, vector_ED).fit(WEIGHT, 1.0)
     sum_D = -reader.mean_D
     for slot in SLOTS:
         own = picked.word[slot][5]

@@ -6,14 +6,13 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from nlae.dictionary import Dictionary, build
-from nlae.dictionary.build import Job, build_dictionary, pick_layers
+from nlae.dictionary import Dictionary, parts
+from nlae.dictionary.builder import DictionaryBuilder, pick_layers
 from nlae.dictionary.schema import SCHEMA, SPLITS
-from nlae.dictionary.settings import DictionarySettings
-from nlae.dictionary.subjects import Neurons
+from nlae.dictionary.subjects.neurons import Neurons
 from nlae.errors import NlaeError
 
-SETTINGS = DictionarySettings(
+SETTINGS = DictionaryBuilder(
     exemplars=8, window=8, min_contexts=2, active_quantile=0.9, min_auroc=0.6, max_false=0.9, resamples=20
 )
 
@@ -23,21 +22,19 @@ class KilledError(Exception):
 
 
 @pytest.fixture(scope="module")
-def job(scanned):
-    embedding_VD = scanned.target.model.get_input_embeddings().weight.detach().float()
-    facts = {"target": "tiny", "n_layers": 3, "scanned_tokens": scanned.scan.n_tokens}
+def made(scanned):
     subjects = Neurons(scanned.scan, scanned.target)
-    return Job(subjects, scanned.corpus, scanned.target.tokenizer, embedding_VD, SETTINGS, [0, 1, 2], facts)
+    return lambda folder, asked=SETTINGS: asked.build(subjects, scanned.corpus, scanned.target, folder)
 
 
 @pytest.fixture(scope="module")
-def whole(job, tmp_path_factory):
+def whole(made, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
-    return build_dictionary(job, folder), Dictionary.open(folder)
+    return made(folder), Dictionary.open(folder)
 
 
-def test_a_killed_dictionary_goes_on_and_ends_the_same(job, whole, tmp_path, monkeypatch):
-    real, seen = build.score_block, []
+def test_a_killed_dictionary_goes_on_and_ends_the_same(made, whole, tmp_path, monkeypatch):
+    real, seen = parts.score_block, []
 
     def mortal(words, subjects, layer, *rest):
         seen.append(layer)
@@ -45,13 +42,13 @@ def test_a_killed_dictionary_goes_on_and_ends_the_same(job, whole, tmp_path, mon
             raise KilledError
         return real(words, subjects, layer, *rest)
 
-    monkeypatch.setattr(build, "score_block", mortal)
+    monkeypatch.setattr(parts, "score_block", mortal)
     with pytest.raises(KilledError):
-        build_dictionary(job, tmp_path)
-    assert build_dictionary(job, tmp_path) == whole[0]
+        made(tmp_path)
+    assert made(tmp_path) == whole[0]
     assert seen == [0, 1, 1, 2]
     assert Dictionary.open(tmp_path).frame().collect().equals(whole[1].frame().collect())
-    assert build_dictionary(job, tmp_path) == whole[0]
+    assert made(tmp_path) == whole[0]
     assert len(seen) == 4  # nothing is made twice
 
 
@@ -98,8 +95,8 @@ def test_layers_add_up(whole):
         assert sum(line[name] for line in lines) == metrics[name]
 
 
-def test_without_a_rotation_nothing_is_said_of_one(job, tmp_path):
-    metrics = build_dictionary(replace(job, settings=replace(SETTINGS, rotated=False), layers=[1]), tmp_path)
+def test_without_a_rotation_nothing_is_said_of_one(made, tmp_path):
+    metrics = made(tmp_path, replace(SETTINGS, rotated=False, layers=[1]))
     assert not any("rotated" in name or "headline" in name for name in metrics)
     assert "bag/pass_share" in metrics
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from nlae.dictionary import direction_scan
-from nlae.dictionary.direction_scan import promoted_by, read_site
-from nlae.dictionary.directions import Directions
-from nlae.dictionary.scan import promoted
-from nlae.dictionary.subjects import DirectionSubjects, Subjects
+from nlae.dictionary.subjects import direction_scan
+from nlae.dictionary.subjects.direction_scan import DirectionSubjects, promoted_by, read_site
+from nlae.dictionary.subjects.directions import Directions
+from nlae.dictionary.subjects.neurons import Subjects
+from nlae.dictionary.subjects.output_side import promoted
 from nlae.target import Site, capture
 
 D, N = 64, 24  # the tiny target's width, and the number of directions

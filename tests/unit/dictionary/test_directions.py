@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
-from nlae.dictionary.directions import Directions, named_site
+from nlae.dictionary.subjects.directions import Directions, named_site
 from nlae.errors import NlaeError
 from nlae.target import Site
 

@@ -10,10 +10,10 @@ import polars as pl
 import pytest
 import torch
 
-from nlae.dictionary.examine import Sample, examine, stratified_sample
-from nlae.dictionary.judge.settings import JudgeSettings
+from nlae.dictionary.judge.judging import Judging
+from nlae.dictionary.judge.sample import Sample, examine, stratified_sample
 from nlae.dictionary.judge.trials import Windows
-from nlae.dictionary.steering_settings import SteeringSettings
+from nlae.dictionary.steering import Steering
 from nlae.functional.randomness import generator
 from nlae.target import TinyTarget
 
@@ -59,9 +59,9 @@ class Reads:
 
 
 def settings(**other: Any) -> Any:
-    judging = JudgeSettings(quantiles=2, per_quantile=2, inactive=4, control=6, resamples=200)
+    judging = Judging(quantiles=2, per_quantile=2, inactive=4, control=6, resamples=200)
     default = {"judge": None, "judging": judging, "steered": 0, "seed": 7}
-    return SimpleNamespace(**{**default, "steering": SteeringSettings(kl=0.05, random=4), **other})
+    return SimpleNamespace(**{**default, "steering": Steering(kl=0.05, random=4), **other})
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from experiments.benchmarks.made_up import make_up_dictionary
-from nlae.dictionary.export import export_neuronpedia
+from nlae.dictionary.neuronpedia import export_neuronpedia
 
 
 def test_neuronpedia_rows_say_what_the_dictionary_says(tmp_path):

@@ -7,10 +7,10 @@ import polars as pl
 import pytest
 import torch
 
-from nlae.dictionary.frame import EDGES, UNSEEN, decided, histogram, unseen
-from nlae.dictionary.population import Population
 from nlae.dictionary.scan.folder import Panel
 from nlae.dictionary.schema import BINS
+from nlae.dictionary.score.frame import EDGES, UNSEEN, decided, histogram, unseen
+from nlae.dictionary.score.population import Population
 
 RUNS, LENGTH, N = 9, 6, 3
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from nlae.dictionary.metrics import BASELINES, Reported, beats, figures, middle, share
+from nlae.dictionary.figures import BASELINES, Reported, beats, figures, middle, share
 
 NAN = math.nan
 

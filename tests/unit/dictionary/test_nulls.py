@@ -2,8 +2,8 @@
 
 import torch
 
-from nlae.dictionary.score.last_token import LastToken
-from nlae.dictionary.score.nulls import nearest, same_token
+from nlae.dictionary.score.nulls import LastToken, nearest, same_token
+from nlae.dictionary.score.population import Population
 
 
 def test_nearest_words_are_those_of_another_neuron_that_has_some():
@@ -34,6 +34,8 @@ def test_contexts_trade_places_with_those_of_their_token():
 
 def test_the_table_says_the_mean_of_a_token_and_of_all_where_it_is_new():
     train_Mn = torch.tensor([[1.0, 2.0], [3.0, 4.0], [8.0, 0.0]])
-    table = LastToken(torch.tensor([5, 5, 1]), 10)
-    said_nM = table.predict(train_Mn, torch.tensor([5, 1, 9]))
-    torch.testing.assert_close(said_nM, torch.tensor([[2.0, 8.0, 4.0], [3.0, 0.0, 2.0]]))
+    population = Population({"train": train_Mn}, torch.zeros(4), torch.zeros(4, 1, dtype=torch.long))
+    table = LastToken(population, torch.tensor([5, 5, 1]), torch.tensor([5, 1, 9, 0]))
+    said_EM = table(torch.arange(4), torch.arange(4).expand(4, -1))
+    mean_nM = torch.tensor([[2.0, 8.0, 4.0, 4.0], [3.0, 0.0, 2.0, 2.0]])
+    torch.testing.assert_close(said_EM, torch.cat([mean_nM, -mean_nM]))  # both signs

@@ -8,14 +8,13 @@ import torch
 
 import planted
 from nlae.dictionary import Dictionary
-from nlae.dictionary.build import Job, build_dictionary
-from nlae.dictionary.settings import DictionarySettings
-from nlae.dictionary.subjects import Neurons
+from nlae.dictionary.builder import DictionaryBuilder
+from nlae.dictionary.subjects.neurons import Neurons
 from nlae.dictionary.words.phrase import parse
 
 pytestmark = pytest.mark.slow
 # a tiny model has few dimensions, so that a few words tell something of any direction: the bar is high
-SETTINGS = DictionarySettings(
+SETTINGS = DictionaryBuilder(
     min_auroc=0.95,
     min_contexts=10,
     exemplars=24,
@@ -28,10 +27,8 @@ SETTINGS = DictionarySettings(
 
 def made(target, folder):
     corpus, scan = planted.scanned(target, folder)
-    embedding_VD = target.model.get_input_embeddings().weight.detach().float()
     facts = {"target": "planted", "n_layers": 1, "scanned_tokens": scan.n_tokens}
-    job = Job(Neurons(scan, target), corpus, target.tokenizer, embedding_VD, SETTINGS, [0], facts)
-    metrics = build_dictionary(job, folder / "dictionary")
+    metrics = SETTINGS.build(Neurons(scan, target), corpus, target, folder / "dictionary", facts)
     return metrics, Dictionary.open(folder / "dictionary")
 
 

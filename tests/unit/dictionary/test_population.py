@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nlae.dictionary.population import TRAINED, A, B, Population, splits
+from nlae.dictionary.score.population import TRAINED, A, B, Population, splits
 
 M, N, COUNT = 200, 7, 6
 
@@ -60,15 +60,18 @@ def test_both_signs_stand_one_behind_the_other(population):
 
 def test_a_rotation_keeps_what_stands_in_a_row(population):
     turned = population.rotated(0, 5, DOCUMENT_M, COUNT, QUANTILE)
+    mixed_nM = {role: turned.columns(role, torch.arange(N)) for role in population.values}
     for role, value_Mn in population.values.items():
-        torch.testing.assert_close(turned.values[role].square().sum(1), value_Mn.square().sum(1))
-        assert not torch.allclose(turned.values[role], value_Mn, atol=0.1)
+        torch.testing.assert_close(mixed_nM[role].square().sum(0), value_Mn.square().sum(1))
+        assert not torch.allclose(mixed_nM[role], value_Mn.T, atol=0.1)
     # the same mix on all panels: inner products of rows are kept across them
-    mixed = turned.values["train"] @ turned.values["test"].T
+    mixed = mixed_nM["train"].T @ mixed_nM["test"]
     torch.testing.assert_close(mixed, population.values["train"] @ population.values["test"].T, atol=1e-4, rtol=1e-4)
     again, other = (population.rotated(0, layer, DOCUMENT_M, COUNT, QUANTILE) for layer in (5, 6))
-    assert torch.equal(again.values["test"], turned.values["test"])
-    assert not torch.allclose(other.values["test"], turned.values["test"], atol=0.1)
+    assert torch.equal(again.columns("test", torch.arange(N)), mixed_nM["test"])
+    assert not torch.allclose(other.columns("test", torch.arange(N)), mixed_nM["test"], atol=0.1)
+    some = torch.tensor([N + 2, 3])
+    torch.testing.assert_close(turned.entries("test", some), torch.stack([-mixed_nM["test"][2], mixed_nM["test"][3]]))
 
 
 def test_splits_are_80_10_10_stable_and_of_neurons():

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from nlae.dictionary.steering import TOLERANCE, _Steering, direction_scores, log_odds, output_scores
-from nlae.dictionary.steering_settings import SteeringSettings
+from nlae.dictionary.pushing import TOLERANCE, _Steering, direction_scores, log_odds
+from nlae.dictionary.steering import Steering
 from nlae.target import Site, Target, TinyTarget
 
 CONTEXT_BT = torch.randint(5, 300, (3, 12), generator=torch.Generator().manual_seed(0))
@@ -57,12 +57,12 @@ def test_a_direction_that_writes_a_token_scores_high_and_a_random_one_chance():
     source = torch.Generator().manual_seed(3)
     directions = torch.cat([unembedding[123][None], torch.randn(12, 32, generator=source)])
     promoted = torch.cat([torch.tensor([[123]]), torch.randint(5, 390, (12, 1), generator=source)])
-    settings = SteeringSettings(kl=0.3, random=24)
+    settings = Steering(kl=0.3, random=24)
     own, null = direction_scores(target, Site("mlp_out", 2), directions, promoted, CONTEXT_BT, range(13), settings)
     assert float(own[0]) > 0.95
     assert abs(float(own[1:].mean()) - 0.5) < 0.2
     assert float(null[0]) < 0.8  # another direction's token is no business of this one
-    few = SteeringSettings(kl=0.3, random=24, rows=9)
+    few = Steering(kl=0.3, random=24, rows=9)
     again, _ = direction_scores(target, Site("mlp_out", 2), directions, promoted, CONTEXT_BT, range(13), few)
     assert torch.allclose(own, again, atol=0.05)  # how many are steered with at a time changes nothing but rounding
 
@@ -77,12 +77,12 @@ def test_the_other_sign_lowers_what_this_one_raises_and_is_not_another_neuron():
         out = target.architecture.down_projection(block)(one)
     assert torch.allclose(write[0], out[1] - out[0], atol=1e-6)  # it is what the neuron adds
     top = (write @ target.model.get_output_embeddings().weight.detach().T).topk(5).indices
-    settings = SteeringSettings(kl=0.1, random=8)
-    own, null = output_scores(target, 2, [4, 4], [1, -1], torch.cat([top, top]), CONTEXT_BT, settings)
+    settings = Steering(kl=0.1, random=8)
+    own, null = settings.output_scores(target, 2, [4, 4], [1, -1], torch.cat([top, top]), CONTEXT_BT)
     assert float(own[0]) > 0.7 > 0.3 > float(own[1])
     assert null.isnan().all()
     three = torch.cat([top, top, torch.tensor([[9, 11, 20, 21, 33]])])
-    _, null = output_scores(target, 2, [4, 4, 8], [1, -1, 1], three, CONTEXT_BT, settings)
+    _, null = settings.output_scores(target, 2, [4, 4, 8], [1, -1, 1], three, CONTEXT_BT)
     apart, _ = direction_scores(
         target, Site("mlp_out", 2), torch.cat([write, -write]), three[[2, 2]], CONTEXT_BT, [4, 4], settings
     )
@@ -91,7 +91,7 @@ def test_the_other_sign_lowers_what_this_one_raises_and_is_not_another_neuron():
 
 def test_a_direction_that_changes_nothing_has_no_score():
     target = TinyTarget(layers=2, width=32, vocabulary=400).load()
-    settings = SteeringSettings(random=2)
+    settings = Steering(random=2)
     own, _ = direction_scores(
         target, Site("mlp_out", 1), torch.zeros(1, 32), torch.tensor([[9]]), CONTEXT_BT, [0], settings
     )
@@ -101,4 +101,6 @@ def test_a_direction_that_changes_nothing_has_no_score():
 def test_shapes_are_checked():
     target = TinyTarget(layers=2, width=32, vocabulary=400).load()
     with pytest.raises(ValueError, match="directions"):
-        direction_scores(target, Site("mlp_out", 1), torch.zeros(2, 32), torch.tensor([[9]]), CONTEXT_BT, [0, 1])
+        direction_scores(
+            target, Site("mlp_out", 1), torch.zeros(2, 32), torch.tensor([[9]]), CONTEXT_BT, [0, 1], Steering()
+        )

@@ -2,8 +2,8 @@
 
 import torch
 
-from nlae.dictionary.scan import neurons_of, promoted
-from nlae.dictionary.subjects import Neurons, Subjects
+from nlae.dictionary.subjects.neurons import Neurons, Subjects, neurons_of
+from nlae.dictionary.subjects.output_side import promoted
 
 
 def test_neurons_are_those_of_the_scan(scanned):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nlae.dictionary.summary import percent, pooled, tables
+from nlae.dictionary.browse.summary import percent, pooled, tables
 
 SPACE = "\N{NO-BREAK SPACE}"
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nlae.dictionary.score.trials import FIRING, OTHERS, Trials
+from nlae.dictionary.score.trials import FIRING, OTHERS, Readings, Trials
 
 M, E = 300, 8
 
@@ -25,6 +25,11 @@ def said_EM():
 
 def draw(fires_EM, least=5):
     return Trials.draw(lambda some: fires_EM[some], torch.arange(len(fires_EM)), fires_EM.shape[1], least, 0)
+
+
+def said(value_EM):
+    """Given predictions on the whole panel, at the contexts that are asked for."""
+    return lambda places, row_eK: value_EM[places].gather(1, row_eK.clamp_min(0))
 
 
 def kept(row):
@@ -57,25 +62,25 @@ def test_many_contexts_are_drawn_at_random_up_to_a_limit():
 
 
 def test_auroc_is_what_it_is_defined_as(fires_EM, said_EM, naive_auroc):
-    area_E = draw(fires_EM).auroc(lambda places: said_EM[places])
+    area_E = draw(fires_EM).auroc(said(said_EM))
     for entry in range(5):
         assert float(area_E[entry]) == pytest.approx(naive_auroc(said_EM[entry], fires_EM[entry]), abs=1e-5)
     assert area_E[5:].isnan().all()
-    known = draw(fires_EM, least=4).auroc(lambda places: said_EM[places])[7]
+    known = draw(fires_EM, least=4).auroc(said(said_EM))[7]
     assert float(known) == pytest.approx(naive_auroc(said_EM[7], fires_EM[7]), abs=1e-5)
 
 
 def test_only_the_drawn_contexts_count(fires_EM, said_EM):
     places = torch.tensor([3, 1])
     few = draw(fires_EM)[places]
-    area_E = few.auroc(lambda rows: said_EM[places[rows]])
-    torch.testing.assert_close(area_E, draw(fires_EM).auroc(lambda rows: said_EM[rows])[places])
+    area_E = few.auroc(said(said_EM[places]))
+    torch.testing.assert_close(area_E, draw(fires_EM).auroc(said(said_EM))[places])
 
 
 def test_perfect_and_useless_predictions(fires_EM):
     trials = draw(fires_EM)
-    assert trials.auroc(lambda places: fires_EM[places].float())[:5].tolist() == [1.0] * 5
-    assert trials.auroc(lambda places: torch.zeros(len(places), M))[:5].tolist() == [0.5] * 5
+    assert trials.auroc(said(fires_EM.float()))[:5].tolist() == [1.0] * 5
+    assert trials.auroc(said(torch.zeros(E, M)))[:5].tolist() == [0.5] * 5
 
 
 def test_works_count_as_often_as_they_were_drawn(fires_EM, said_EM, naive_auroc):
@@ -83,8 +88,8 @@ def test_works_count_as_often_as_they_were_drawn(fires_EM, said_EM, naive_auroc)
     work_M = torch.arange(M) % works
     source = torch.Generator().manual_seed(2)
     weight_RS = torch.cat([torch.ones(1, works), torch.randint(0, 3, (4, works), generator=source)]).double()
-    area_ER = draw(fires_EM).resampled(lambda places: said_EM[places], weight_RS, work_M)
-    torch.testing.assert_close(area_ER[:5, 0], draw(fires_EM).auroc(lambda places: said_EM[places])[:5])
+    area_ER = draw(fires_EM).resampled(said(said_EM), weight_RS, work_M)
+    torch.testing.assert_close(area_ER[:5, 0], draw(fires_EM).auroc(said(said_EM))[:5])
     assert area_ER[5:].isnan().all()
 
 
@@ -98,7 +103,7 @@ def test_resamples_move_as_ranking_anew_would(naive_auroc):
     said_EM = torch.randn(1, rows, generator=source) + fires_EM * (1 + 0.5 * shift_S[work_M])
     drawn_RS = torch.randint(works, (40, works), generator=source)
     weight_RS = torch.zeros(40, works).scatter_add_(1, drawn_RS, torch.ones(drawn_RS.shape))
-    area_R = draw(fires_EM).resampled(lambda places: said_EM[places], weight_RS, work_M)[0]
+    area_R = draw(fires_EM).resampled(said(said_EM), weight_RS, work_M)[0]
     exact = []
     for weight_S in weight_RS:
         repeated_M = torch.arange(rows).repeat_interleave(weight_S[work_M].long())
@@ -109,5 +114,32 @@ def test_resamples_move_as_ranking_anew_would(naive_auroc):
 
 
 def test_what_works_add_sums_to_nothing(fires_EM, said_EM):
-    _, share_ES = draw(fires_EM).influence(lambda places: said_EM[places], torch.arange(M) % 6, 6)
+    _, share_ES = draw(fires_EM).influence(said(said_EM), torch.arange(M) % 6, 6)
     torch.testing.assert_close(share_ES.sum(-1), torch.zeros(E), atol=1e-5, rtol=0)
+
+
+def test_readings_are_inner_products_whichever_way_they_are_worked_out(naive_auroc):
+    """Many entries share their other contexts and none of those they fire in; few share all."""
+    source = torch.Generator().manual_seed(4)
+    rows, entries = 6000, 40
+    context_MD, reading_2ED = torch.randn(rows, 8, generator=source), torch.randn(2, entries, 8, generator=source)
+    fires_EM = torch.rand(entries, rows, generator=source) < 0.02
+    trials = Trials.draw(lambda some: fires_EM[some], torch.arange(entries), rows, 5, 0)
+    area_2E = trials.auroc(Readings(reading_2ED, context_MD))
+    said_2EM = reading_2ED @ context_MD.T
+    for kind in range(2):
+        torch.testing.assert_close(area_2E[kind], trials.auroc(said(said_2EM[kind])), atol=1e-6, rtol=0)
+    weight_RS, work_M = torch.randint(0, 3, (4, 30), generator=source).double(), torch.arange(rows) % 30
+    both = trials.resampled(Readings(reading_2ED, context_MD), weight_RS, work_M)
+    torch.testing.assert_close(both[1], trials.resampled(said(said_2EM[1]), weight_RS, work_M), atol=1e-5, rtol=0)
+
+
+def test_an_entry_that_fires_nearly_everywhere_still_has_its_others():
+    rows = 3000
+    fires_EM = torch.ones(2, rows, dtype=torch.bool)
+    fires_EM[0, ::50] = False
+    fires_EM[1, ::2] = False
+    trials = Trials.draw(lambda some: fires_EM[some], torch.arange(2), rows, 5, 0, (10, 40))
+    assert (trials.other_EO >= 0).sum(-1).tolist() == [40, 40]
+    for entry in range(2):
+        assert not bool(fires_EM[entry, trials.other_EO[entry]].any())

@@ -53,12 +53,12 @@ CHANGES = {
     "EvaluationSettings": """subject max_rows fit_rows greedy no_injection_samples components covariance_rows frontier
         quote_lengths frontier_updates frontier_batch frontier_lr matching_rows matching_lm rank_others resamples
         min_clusters sample_seed site_rows""",
-    "DictionarySettings": """layers reader scan exemplars window tokens shrinkage penalty weights active_quantile
+    "DictionaryBuilder": """layers reader scan exemplars window tokens shrinkage penalty weights active_quantile
         min_contexts min_auroc max_false rotated group_top group_quantile promoted resamples embedding teacher taught
         judge judged judging steered steering seed""",
-    "ScanSettings": "top min_position panels runs per_passage",
-    "JudgeSettings": "tasks quantiles per_quantile inactive control control_least control_margin seed resamples",
-    "SteeringSettings": "kl random rows seed",
+    "Scanner": "top min_position panels runs per_passage",
+    "Judging": "tasks quantiles per_quantile inactive control control_least control_margin seed resamples",
+    "Steering": "kl random rows seed",
     "LocalJudge": "model dtype chat",
     "OpenAIJudge": f"{_REMOTE} token_limit_name",
     "AnthropicJudge": f"{_REMOTE} version",

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nlae.dictionary.teaching import Exemplar, taught
+from nlae.dictionary.words.teaching import Exemplar, taught
 from nlae.errors import NlaeError
 from nlae.target import TinyTarget
 from nlae.teacher import LocalTeacher

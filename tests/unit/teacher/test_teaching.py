@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from nlae.config.compose import compose_plain
-from nlae.dictionary.teaching import MOST, Exemplar, excerpts, phrase, taught
+from nlae.dictionary.words.teaching import MOST, Exemplar, excerpts, phrase, taught
 from nlae.errors import NlaeError
 from nlae.pipeline.fingerprint import declared, digest
 from nlae.teacher import AnthropicTeacher, ContextTeacher

@@ -11,15 +11,14 @@ import torch
 from torch import Tensor
 
 from nlae.dictionary.judge.control import PLANTED, SHUFFLED, planted
+from nlae.dictionary.judge.judging import Judging
 from nlae.dictionary.judge.questions import Question, show
-from nlae.dictionary.judge.run import judge_entries
-from nlae.dictionary.judge.settings import JudgeSettings
 from nlae.dictionary.judge.trials import Subject, Windows, draw_trials
 from nlae.errors import NlaeError
 from nlae.functional.randomness import generator
 
 WORDS = ["river", "treaty", "engine", "glacier", "lantern", "verdict", "harvest", "orchestra", "enzyme", "parliament"]
-SMALL = JudgeSettings(quantiles=5, per_quantile=2, inactive=10, control=8, resamples=200)
+SMALL = Judging(quantiles=5, per_quantile=2, inactive=10, control=8, resamples=200)
 
 
 @pytest.fixture(scope="module")
@@ -67,9 +66,7 @@ def subjects(windows: Windows, group: str = "own", shift: int = 0) -> list[Subje
 
 @pytest.mark.parametrize("task", ["detection", "fuzzing"])
 def test_a_judge_that_knows_scores_one_and_mismatched_words_score_chance(windows, task):
-    result = judge_entries(
-        KnownJudge(lean=-5.0), [*subjects(windows), *subjects(windows, "mismatched", 1)], windows, SMALL
-    )
+    result = SMALL.ask(KnownJudge(lean=-5.0), [*subjects(windows), *subjects(windows, "mismatched", 1)], windows)
     flat = result.metrics()
     assert result.refused == {}
     assert set(result.control[task, PLANTED].values()) == {1.0}
@@ -83,7 +80,7 @@ def test_a_judge_that_knows_scores_one_and_mismatched_words_score_chance(windows
 
 @pytest.mark.parametrize("judge", [KnownJudge(always=1.0), KnownJudge(flips=0.4)], ids=["always yes", "guessing"])
 def test_a_judge_that_fails_the_control_publishes_nothing(windows, judge):
-    result = judge_entries(judge, subjects(windows), windows, SMALL)
+    result = SMALL.ask(judge, subjects(windows), windows)
     assert set(result.refused) == {"detection", "fuzzing"}
     assert "a stronger judge" in result.refused["detection"]
     assert result.entries == {}
@@ -94,7 +91,7 @@ def test_a_judge_that_fails_the_control_publishes_nothing(windows, judge):
 
 def test_a_score_is_the_balanced_accuracy_of_one_who_says_yes_or_no(windows):
     judge = KnownJudge(flips=0.2)
-    result = judge_entries(judge, subjects(windows), windows, dataclasses.replace(SMALL, control_least=0.5))
+    result = dataclasses.replace(SMALL, control_least=0.5).ask(judge, subjects(windows), windows)
     asked = [question for question in judge.asked if question.task == "detection"][-200:]
     said_EQ = (judge.odds(asked) > 0).float().view(10, 20)  # active windows are asked about first
     balanced_E = (said_EQ[:, :10].mean(1) + 1 - said_EQ[:, 10:].mean(1)) / 2
@@ -102,7 +99,7 @@ def test_a_score_is_the_balanced_accuracy_of_one_who_says_yes_or_no(windows):
 
 
 def test_silence_is_undecided(windows):
-    result = judge_entries(KnownJudge(silent=0.2), subjects(windows), windows, SMALL)
+    result = SMALL.ask(KnownJudge(silent=0.2), subjects(windows), windows)
     share = result.unanswered["detection"] / (20 * (8 + 8 + 10))
     assert 0.1 < share < 0.3
     both_silent = share**2 / 2  # a silent active window beside a silent other one: half; beside any other it wins
@@ -113,7 +110,7 @@ def test_passing_entries_are_pooled_apart_and_rare_ones_left_out(windows):
     given = subjects(windows)
     given[0] = dataclasses.replace(given[0], passes=True)
     rare = dataclasses.replace(given[1], key="0.99+", activation_WT=torch.zeros(400, 8))
-    result = judge_entries(KnownJudge(), [*given, rare], windows, SMALL)
+    result = SMALL.ask(KnownJudge(), [*given, rare], windows)
     assert result.entries["detection", "own_passing"] == {"0.0+": 1.0}
     assert "0.99+" not in result.entries["detection", "own"]
 
@@ -122,7 +119,7 @@ def test_passing_entries_are_pooled_apart_and_rare_ones_left_out(windows):
 def test_both_signs_of_a_neuron_are_one_draw(windows, neurons):
     own = subjects(windows)
     given = [dataclasses.replace(own[n % 10], key=f"0.{n}{sign}") for n in range(neurons) for sign in "+-"]
-    flat = judge_entries(KnownJudge(flips=0.1), given, windows, SMALL).metrics()
+    flat = SMALL.ask(KnownJudge(flips=0.1), given, windows).metrics()
     assert flat["judge/detection/own_entries"] == 2 * neurons
     assert ("judge/detection/own_low" in flat) == (neurons == 30)
     if neurons == 30:
@@ -133,7 +130,7 @@ def test_no_judge_without_planted_detectors():
     ids_WT = torch.arange(160).view(20, 8)
     tokens = [[f" {chr(97 + int(n) % 26)}{int(n)}" for n in row] for row in ids_WT]
     with pytest.raises(NlaeError, match="no two planted detectors"):
-        judge_entries(KnownJudge(), [], Windows(ids_WT, tokens, ["a"] * 20), SMALL)
+        SMALL.ask(KnownJudge(), [], Windows(ids_WT, tokens, ["a"] * 20))
 
 
 def test_planted_detectors_fire_where_they_say(windows):
@@ -186,4 +183,4 @@ def test_marks_are_shown_once_around_neighbours_and_never_taken_from_the_text():
 @pytest.mark.parametrize("settings", [{"tasks": ("guessing",)}, {"inactive": 0}], ids=["task", "count"])
 def test_settings_are_checked(settings):
     with pytest.raises(NlaeError, match="dictionary.judging"):
-        JudgeSettings(**settings)
+        Judging(**settings)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nlae.dictionary.scan import neurons_of
+from nlae.dictionary.subjects.neurons import neurons_of
 from nlae.target import Site, Target, TinyTarget, capture
 from nlae.target.tiny import FAMILIES
 

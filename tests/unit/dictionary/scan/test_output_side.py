@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nlae.dictionary.scan import promoted
+from nlae.dictionary.subjects.output_side import promoted
 from nlae.target import TinyTarget
 from nlae.target.tiny import FAMILIES
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from nlae.corpus.corpus import DOCUMENTS, ROWS
-from nlae.dictionary.scan import parts, scan
+from nlae.dictionary.scan import parts
 from nlae.dictionary.scan.scanning import Reader
 from nlae.errors import NlaeError
 from nlae.files.arrow import write_table
@@ -20,7 +20,7 @@ CHILD = """
     import sys
     from pathlib import Path
     from nlae.corpus import Corpus
-    from nlae.dictionary.scan import ScanSettings, scan, scanning
+    from nlae.dictionary.scan import Scanner, scanning
     from nlae.target import TinyTarget
     read = scanning.Reader.read
     def in_step(self, number, window):
@@ -28,8 +28,8 @@ CHILD = """
         sys.stdin.readline()  # until the parent has decided that this one is read
         return read(self, number, window)
     scanning.Reader.read = in_step
-    settings = ScanSettings(**SETTINGS)
-    scan(TinyTarget(layers=3).load(), Corpus.open(sys.argv[1]), Path(sys.argv[2]), settings=settings, seed=1)
+    settings = Scanner(**SETTINGS)
+    settings.scan(TinyTarget(layers=3).load(), Corpus.open(sys.argv[1]), Path(sys.argv[2]), seed=1)
 """
 
 
@@ -111,44 +111,44 @@ def test_stopped_while_the_files_are_written(tmp_path, scanned, monkeypatch, whe
     name = {"finish": "nlae.dictionary.scan.parts._write_panel", "facts": "nlae.dictionary.scan.scanning.write_text"}
     monkeypatch.setattr(name[when], fail)
     with pytest.raises(NlaeError, match="No space left"):
-        scan(scanned.target, scanned.corpus, tmp_path, settings=scanned.settings, seed=1)
+        scanned.settings.scan(scanned.target, scanned.corpus, tmp_path, seed=1)
     monkeypatch.undo()
     monkeypatch.setattr(Reader, "read", lambda *_: pytest.fail("read again"))
-    assert scan(scanned.target, scanned.corpus, tmp_path, settings=scanned.settings, seed=1) == scanned.metrics
+    assert scanned.settings.scan(scanned.target, scanned.corpus, tmp_path, seed=1) == scanned.metrics
     assert content(tmp_path) == content(scanned.scan.folder)
 
 
 def test_a_state_of_other_settings_or_without_its_parts_is_not_used(tmp_path, scanned, monkeypatch):
     calls = stopped_after_seven(monkeypatch)
     with pytest.raises(NlaeError, match="stopped"):
-        scan(scanned.target, scanned.corpus, tmp_path, settings=scanned.settings, seed=2)
+        scanned.settings.scan(scanned.target, scanned.corpus, tmp_path, seed=2)
     calls.clear()
     with pytest.raises(NlaeError, match="stopped"):  # another seed: from the start
-        scan(scanned.target, scanned.corpus, tmp_path, settings=scanned.settings, seed=1)
+        scanned.settings.scan(scanned.target, scanned.corpus, tmp_path, seed=1)
     assert calls[0] == 0
     parts.part_path(tmp_path, 2).unlink()
     calls.clear()
     with pytest.raises(NlaeError, match="stopped"):
-        scan(scanned.target, scanned.corpus, tmp_path, settings=scanned.settings, seed=1)
+        scanned.settings.scan(scanned.target, scanned.corpus, tmp_path, seed=1)
     assert calls[0] == 0
     monkeypatch.undo()
-    scan(scanned.target, scanned.corpus, tmp_path, settings=scanned.settings, seed=1)
+    scanned.settings.scan(scanned.target, scanned.corpus, tmp_path, seed=1)
     assert content(tmp_path) == content(scanned.scan.folder)
 
 
 def test_another_seed_in_the_same_folder_replaces_what_was_there(tmp_path, scanned):
-    scan(scanned.target, scanned.corpus, tmp_path, settings=scanned.settings, seed=2)
+    scanned.settings.scan(scanned.target, scanned.corpus, tmp_path, seed=2)
     assert content(tmp_path) != content(scanned.scan.folder)
-    scan(scanned.target, scanned.corpus, tmp_path, settings=scanned.settings, seed=1)
+    scanned.settings.scan(scanned.target, scanned.corpus, tmp_path, seed=1)
     assert content(tmp_path) == content(scanned.scan.folder)
 
 
 def test_a_state_of_another_size_of_windows_is_begun_anew(tmp_path, scanned, monkeypatch):
     calls = stopped_after_seven(monkeypatch)
     with pytest.raises(NlaeError, match="stopped"):
-        scan(scanned.target, scanned.corpus, tmp_path, settings=scanned.settings, seed=1)
+        scanned.settings.scan(scanned.target, scanned.corpus, tmp_path, seed=1)
     calls.clear()
     other = dataclasses.replace(scanned.settings, window_tokens=256)
     with pytest.raises(NlaeError, match="stopped"):
-        scan(scanned.target, scanned.corpus, tmp_path, settings=other, seed=1)
+        other.scan(scanned.target, scanned.corpus, tmp_path, seed=1)
     assert calls[0] == 0

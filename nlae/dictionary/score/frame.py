@@ -10,14 +10,14 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from nlae.dictionary.block import Scores
+from nlae.dictionary.builder import DictionaryBuilder
 from nlae.dictionary.corpus_view import CorpusView
-from nlae.dictionary.population import Population, blocks
 from nlae.dictionary.scan.folder import Panel
 from nlae.dictionary.schema import BINS, GRADES, LABELS, REASONS, SCHEMA, SIGNS, SPLITS
+from nlae.dictionary.score.block import Scores
 from nlae.dictionary.score.clusters import components, count_groups, pair_threshold
-from nlae.dictionary.settings import DictionarySettings
-from nlae.dictionary.subjects import Subjects
+from nlae.dictionary.score.population import Population, blocks
+from nlae.dictionary.subjects.neurons import Subjects
 from nlae.dictionary.words.phrase import listed
 from nlae.dictionary.words.vocabulary import Vocabulary
 from nlae.functional.scaling import unit
@@ -34,7 +34,7 @@ def frame(
     layer: int,
     view: CorpusView,
     vocabulary: Vocabulary,
-    settings: DictionarySettings,
+    settings: DictionaryBuilder,
 ) -> pl.DataFrame:
     """The block's entries, by neuron, then sign, without what the bar decides.
 
@@ -112,7 +112,7 @@ def decided(entries: pl.DataFrame, bar: float, min_auroc: float) -> pl.DataFrame
     )
 
 
-def specialised(inputs_MD: Tensor, population: Population, settings: DictionarySettings) -> tuple[Tensor, Tensor]:
+def specialised(inputs_MD: Tensor, population: Population, settings: DictionaryBuilder) -> tuple[Tensor, Tensor]:
     """Groups among each entry's strongest contexts, and whether there is one that holds most of them; both (E,)."""
     unit_MD = unit(inputs_MD)
     unit_MD = unit(unit_MD - unit_MD.mean(0))

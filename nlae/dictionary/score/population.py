@@ -26,14 +26,16 @@ class Population:
     """Activations of n columns on all panels, where each entry fires, and where it is strongest.
 
     Attributes:
-        values: role -> float32 (M, n).
+        values: role -> float32 (M, n); of a rotation what is rotated.
         threshold_E: an entry fires above it.
         row_EK: its strongest training contexts, one per passage, int64, −1 where sign · a ≤ 0.
+        mix_nn: of a rotation, one column each; its activations are worked out where they are asked for.
     """
 
     values: Mapping[str, Tensor]
     threshold_E: Tensor
     row_EK: Tensor
+    mix_nn: Tensor | None = None
 
     @property
     def n(self) -> int:
@@ -41,7 +43,14 @@ class Population:
         return len(self.threshold_E) // 2
 
     @classmethod
-    def of(cls, values: Mapping[str, Tensor], document_M: Tensor, count: int, quantile: float) -> Population:
+    def of(
+        cls,
+        values: Mapping[str, Tensor],
+        document_M: Tensor,
+        count: int,
+        quantile: float,
+        mix_nn: Tensor | None = None,
+    ) -> Population:
         """Find thresholds and strongest contexts.
 
         Args:
@@ -49,26 +58,33 @@ class Population:
             document_M: passage of each training context, so that one passage cannot fill an entry's list.
             count: contexts wanted of each entry.
             quantile: of the entry's own training activations.
+            mix_nn: rotates the columns.
         """
-        train_Mn = values["train"]
-        rows, n = train_Mn.shape
+        rows, n = values["train"].shape
         above = min(rows - 1, round((1 - quantile) * rows))
         wide = min(rows, max(above + 1, SPARE * count))
-        row_EK = torch.full((2 * n, count), -1)
-        threshold_E = torch.empty(2 * n)
+        found = cls(values, torch.empty(2 * n), torch.full((2 * n, count), -1), mix_nn)
         for part in blocks(n):
-            for sign, value_nM in enumerate(signed(train_Mn[:, part])):
-                top = value_nM.topk(wide, dim=-1)
+            value_nM = found.columns("train", torch.arange(part.start, part.stop))
+            for sign, side_nM in enumerate((value_nM, -value_nM)):
+                top = side_nM.topk(wide, dim=-1)
                 place = slice(sign * n + part.start, sign * n + part.stop)
                 kept = torch.where(top.values > 0, top.indices, -1)[:, : SPARE * count]
-                row_EK[place] = _one_per_passage(kept, document_M, count)
-                threshold_E[place] = top.values[:, above].clamp_min(0)
-        return cls(values, threshold_E, row_EK)
+                found.row_EK[place] = _one_per_passage(kept, document_M, count)
+                found.threshold_E[place] = top.values[:, above].clamp_min(0)
+        return found
+
+    def columns(self, role: str, column_e: Tensor) -> Tensor:
+        """Activations of some columns on one panel, float32 (e, M)."""
+        value_Mn = self.values[role]
+        if self.mix_nn is None:
+            return value_Mn[:, column_e].T.contiguous()
+        return self.mix_nn[:, column_e].T @ value_Mn.T
 
     def entries(self, role: str, entry_e: Tensor) -> Tensor:
         """Sign · activation of some entries on one panel, float32 (e, M)."""
         sign_e1 = torch.where(entry_e < self.n, 1.0, -1.0)[:, None]
-        return self.values[role][:, entry_e % self.n].T * sign_e1
+        return self.columns(role, entry_e % self.n).mul_(sign_e1)
 
     def fires(self, role: str, entry_e: Tensor) -> Tensor:
         """Where some entries fire on one panel, bool (e, M)."""
@@ -77,21 +93,13 @@ class Population:
     def rotated(self, seed: int, layer: int, document_M: Tensor, count: int, quantile: float) -> Population:
         """A random orthogonal mix of all columns, as many of them."""
         drawn_nn = torch.randn(self.n, self.n, generator=generator(seed, "rotation", layer))
-        mix_nn = torch.linalg.qr(drawn_nn).Q
-        values = {role: value_Mn @ mix_nn for role, value_Mn in self.values.items()}
-        return Population.of(values, document_M, count, quantile)
+        return Population.of(self.values, document_M, count, quantile, torch.linalg.qr(drawn_nn).Q)
 
 
 def blocks(n: int, size: int = BLOCK) -> Iterator[slice]:
     """Slices of at most `size` columns."""
     for start in range(0, n, size):
         yield slice(start, min(start + size, n))
-
-
-def signed(value_Mn: Tensor) -> tuple[Tensor, Tensor]:
-    """Columns by sign, each contiguous: a and −a, float32 (n, M)."""
-    value_nM = value_Mn.T.contiguous()
-    return value_nM, -value_nM
 
 
 def splits(layer: int, n: int) -> Tensor:

@@ -16,12 +16,11 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from nlae.dictionary.judge.run import judge_entries, summary
-from nlae.dictionary.judge.settings import DETECTION, FUZZING, JudgeSettings
+from nlae.dictionary.builder import DictionaryBuilder
+from nlae.dictionary.judge.judging import DETECTION, FUZZING, Judging
+from nlae.dictionary.judge.run import summary
 from nlae.dictionary.judge.trials import Subject, Windows
-from nlae.dictionary.settings import DictionarySettings
-from nlae.dictionary.steering import output_scores
-from nlae.dictionary.steering_settings import SteeringSettings
+from nlae.dictionary.steering import Steering
 from nlae.files.arrow import write_text
 from nlae.functional.randomness import derive_seed, generator
 from nlae.target import Target
@@ -78,15 +77,15 @@ class Sample:
 
 
 def examine(
-    target: Target, sample: Sample, windows: Windows, settings: DictionarySettings, folder: Path
+    target: Target, sample: Sample, windows: Windows, asked: DictionaryBuilder, folder: Path
 ) -> tuple[pl.DataFrame, dict[str, float]]:
-    """Judge all of the sample, and steer with `settings.steered` of it, drawn at random.
+    """Judge all of the sample, and steer with `asked.steered` of it, drawn at random.
 
     Args:
         target: the model itself.
         sample: what is examined.
         windows: of works that chose nothing.
-        settings: of the dictionary.
+        asked: whom and how much.
         folder: gets `judge.json`, and the answers of a judge that is slow or paid.
 
     Returns:
@@ -94,21 +93,21 @@ def examine(
     """
     keys, metrics = [sample.key(place) for place in range(len(sample.layer))], dict[str, float]()
     columns: dict[str, list[float | None]] = {name: [None] * len(keys) for name in (DETECTION, FUZZING, "output_score")}
-    if settings.judge is not None and keys:
-        judging = replace(settings.judging or JudgeSettings(), seed=settings.seed)
+    if asked.judge is not None and keys:
+        judging = replace(asked.judging or Judging(), seed=asked.seed)
         subjects = [subject for place in range(len(keys)) for subject in sample.subjects(place)]
         cache = folder / "answers.jsonl"
         with Bar("questions answered", None) as bar:
-            said = judge_entries(settings.judge, subjects, windows, judging, cache=cache, progress=bar.advance)
+            said = judging.ask(asked.judge, subjects, windows, cache=cache, progress=bar.advance)
         for task in (DETECTION, FUZZING):
             columns[task] = [said.entries.get((task, OWN), {}).get(key) for key in keys]
         write_text(folder / "judge.json", json.dumps(said.notes(windows), indent=1, ensure_ascii=False))
         metrics |= said.metrics()
-    if settings.steered and keys:
-        for name, score_E in _steer(target, sample, windows, settings).items():
+    if asked.steered and keys:
+        for name, score_E in _steer(target, sample, windows, asked).items():
             scores = {key: value for key, value in zip(keys, score_E.tolist(), strict=True) if math.isfinite(value)}
             columns |= {"output_score": [scores.get(key) for key in keys]} if name == "output_score" else {}
-            metrics |= summary(name, scores, settings.seed)
+            metrics |= summary(name, scores, asked.seed)
     names = {"layer": pl.Int32(), "neuron": pl.Int32(), "sign": pl.String()}
     data = {name: list(getattr(sample, name)) for name in names} | columns
     return pl.DataFrame(data, schema=names | dict.fromkeys(columns, pl.Float32())), metrics
@@ -135,12 +134,12 @@ def stratified_sample(layer: Sequence[int], frequency: Sequence[float], count: i
     return sorted(row for _, _, row in sorted(ranked)[:count])
 
 
-def _steer(target: Target, sample: Sample, windows: Windows, settings: DictionarySettings) -> dict[str, Tensor]:
+def _steer(target: Target, sample: Sample, windows: Windows, asked: DictionaryBuilder) -> dict[str, Tensor]:
     """Output scores of a random part of the sample, and their null, float32 (E,) each; NaN where there are none."""
-    steering = replace(settings.steering or SteeringSettings(), seed=settings.seed)
+    steering = replace(asked.steering or Steering(), seed=asked.seed)
     total = len(windows.ids_WT)
     context_BT = windows.ids_WT[torch.linspace(0, total - 1, min(CONTEXTS, total)).long()]
-    chosen = torch.randperm(len(sample.layer), generator=generator(settings.seed, "steered"))[: settings.steered]
+    chosen = torch.randperm(len(sample.layer), generator=generator(asked.seed, "steered"))[: asked.steered]
     found_E2 = torch.full((len(sample.layer), 2), torch.nan)
     with Bar("directions steered with", len(chosen)) as bar:
         for layer in sorted({sample.layer[place] for place in chosen.tolist()}):
@@ -148,6 +147,6 @@ def _steer(target: Target, sample: Sample, windows: Windows, settings: Dictionar
             neurons, signs = [sample.neuron[p] for p in places], [1 if sample.sign[p] == "+" else -1 for p in places]
             tokens_nK = torch.tensor([list(sample.promoted[p]) for p in places])
             if places:
-                scores = output_scores(target, layer, neurons, signs, tokens_nK, context_BT, steering, bar.advance)
+                scores = steering.output_scores(target, layer, neurons, signs, tokens_nK, context_BT, bar.advance)
                 found_E2[places] = torch.stack(scores, 1)
     return {"output_score": found_E2[:, 0], "output_score/null": found_E2[:, 1]}

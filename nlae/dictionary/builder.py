@@ -1,25 +1,41 @@
-"""Settings of the dictionary. No torch here: they are built and checked before any model is loaded."""
+"""What a dictionary is asked to be, and who builds it.
+
+No torch is imported here before something is built: arguments are checked before any model is loaded.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 from nlae.errors import NlaeError
+
+if TYPE_CHECKING:
+    from nlae.corpus import Corpus
+    from nlae.dictionary.subjects.neurons import Subjects
+    from nlae.target import Target
 
 READERS = ("bag",)
 
 
+class Logs(Protocol):
+    """What the dictionary needs of a run."""
+
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Record a table."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DictionarySettings:
-    """What is described, what is tried for each block, and what an entry must show to pass.
+class DictionaryBuilder:
+    """Describes and scores entries: what is tried for each block, and what an entry must show to pass.
 
     Attributes:
         layers: blocks that get entries; None is all of them.
         directions: a SAELens folder or a file of directions that get entries in place of neurons.
         reader: what turns words into a vector; `bag` is a ridge over their token embeddings.
-        scan: settings of the stage `scan`.
+        scan: the scan that entries come from, which the goal `scan` runs.
         exemplars: strongest contexts of the training panel, one per passage, that words and vectors come from.
         window: tokens before a context whose words count as near.
         tokens: of a description at most.
@@ -38,9 +54,9 @@ class DictionarySettings:
         taught: entries that are described by it, drawn at random over all blocks.
         judge: who says from descriptions alone where entries fire; None leaves detection and fuzzing out.
         judged: entries of neurons B that are judged, whether they pass or not.
-        judging: settings of the judging.
+        judging: how they are judged.
         steered: of those, how many are steered with; 0 leaves output scores out.
-        steering: settings of the steering.
+        steering: how they are steered with.
         seed: of rotations, mismatches, panels, judging, steering and bootstrap.
     """
 
@@ -74,7 +90,7 @@ class DictionarySettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse settings that no dictionary can satisfy."""
+        """Refuse arguments that no dictionary can satisfy."""
         for name in ("exemplars", "window", "tokens", "min_contexts", "group_top", "resamples"):
             if getattr(self, name) < 1:
                 raise NlaeError(f"dictionary.{name}={getattr(self, name)} must be at least 1")
@@ -95,9 +111,6 @@ class DictionarySettings:
             raise NlaeError(f"dictionary.penalty={list(self.penalty)}: each must be above 0")
         if not all(len(row) == 3 and min(row) >= 0 and max(row) > 0 for row in self.weights):
             raise NlaeError("dictionary.weights: each is three numbers, of words fired on, before and near, not all 0")
-        self._check_subjects()
-
-    def _check_subjects(self) -> None:
         if self.directions is not None and self.layers is not None:
             raise NlaeError(
                 "dictionary.directions and dictionary.layers are both set: drop one, as directions live at one site"
@@ -109,3 +122,48 @@ class DictionarySettings:
             )
         if self.layers is not None and len(set(self.layers)) != len(self.layers):
             raise NlaeError(f"dictionary.layers={list(self.layers)} names a layer twice")
+
+    def build(
+        self,
+        subjects: Subjects,
+        corpus: Corpus,
+        target: Target,
+        folder: Path,
+        facts: Mapping[str, Any] | None = None,
+        run: Logs | None = None,
+    ) -> dict[str, float]:
+        """Describe and score every entry of the layers into `folder`, going on where a killed build stopped.
+
+        Args:
+            subjects: columns and their inputs.
+            corpus: passages.
+            target: the model itself.
+            folder: gets the dictionary; in `resume` lie parts of finished blocks, to be deleted in the end.
+            facts: of the target, to be written down.
+            run: gets a table of entries.
+
+        Returns:
+            Flat metrics.
+        """
+        from nlae.dictionary.corpus_view import CorpusView
+        from nlae.dictionary.judge.examiner import Examiner
+        from nlae.dictionary.parts import Parts
+
+        view = CorpusView(corpus, target.tokenizer)
+        parts = Parts(self, subjects, view, folder, pick_layers(self.layers, subjects.layers))
+        examiner = Examiner(self, subjects, view, target, folder)
+        parts.make(target, examiner)
+        return parts.finish(examiner, dict(facts or {}), run)
+
+
+def pick_layers(named: Sequence[int] | None, known: Sequence[int]) -> list[int]:
+    """Blocks of the dictionary, ascending; all of them where none are named.
+
+    Raises:
+        NlaeError: one that the target does not have.
+    """
+    layers = sorted(known if named is None else (int(layer) for layer in named))
+    wrong = [layer for layer in layers if layer not in known]
+    if wrong:
+        raise NlaeError(f"dictionary.layers holds {wrong[0]}: the target has layers {known[0]} to {known[-1]}")
+    return layers

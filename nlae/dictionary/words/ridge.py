@@ -7,7 +7,7 @@ descriptions have in common says nothing. Shape suffixes: E entries, K words of 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,8 +17,6 @@ from nlae.dictionary.words.bags import SLOTS
 from nlae.dictionary.words.phrase import parse
 from nlae.dictionary.words.picking import Picked
 from nlae.dictionary.words.vocabulary import Vocabulary
-
-NAME = "bag"
 
 
 def features(picked: Picked, vocabulary: Vocabulary) -> Tensor:
@@ -66,29 +64,30 @@ class Bag:
 
 
 class Ridge:
-    """Fits readers of several penalties to one set of descriptions.
+    """Fits readers of several penalties and weights to one set of descriptions, of one or several sets of vectors.
 
     Args:
         feature_EF: of the descriptions.
-        weight: of each slot.
+        vectors: unit vectors of what is described, float32 (E, D) each.
     """
 
-    def __init__(self, feature_EF: Tensor, weight: Mapping[str, float]) -> None:
-        width = feature_EF.shape[1] // len(SLOTS)
-        self._weight_F = torch.cat([torch.full((width,), weight[slot]) for slot in SLOTS])
+    def __init__(self, feature_EF: Tensor, *vectors: Tensor) -> None:
         self._mean_F = feature_EF.mean(0)
-        self._centred_EF = (feature_EF - self._mean_F) * self._weight_F
-        self._gram_FF = (self._centred_EF.T @ self._centred_EF).double()
+        centred_EF = feature_EF - self._mean_F
+        self._gram_FF = centred_EF.T @ centred_EF
+        self._right_FD = centred_EF.T @ torch.cat([vector_ED - vector_ED.mean(0) for vector_ED in vectors], 1)
+        self._many = len(vectors)
 
-    def fit(self, vector_ED: Tensor, penalty: float) -> Bag:
-        """The reader with one penalty.
+    def fit(self, weights: Sequence[float], penalty: float) -> list[Bag]:
+        """The reader of each set of vectors.
 
         Args:
-            vector_ED: unit vectors of what is described.
+            weights: of each slot.
             penalty: λ.
         """
-        right_FD = (self._centred_EF.T @ (vector_ED - vector_ED.mean(0))).double()
-        damped_FF = self._gram_FF + penalty * torch.eye(len(self._gram_FF), dtype=torch.float64)
-        solved_FD = torch.cholesky_solve(right_FD, torch.linalg.cholesky(damped_FF)).float()
-        map_FD = solved_FD * self._weight_F[:, None]
-        return Bag(map_FD, self._mean_F @ map_FD)
+        weight_F = torch.tensor(weights).repeat_interleave(len(self._mean_F) // len(SLOTS))
+        damped_FF = self._gram_FF * weight_F * weight_F[:, None]
+        damped_FF.diagonal().add_(penalty)
+        solved_FD = torch.cholesky_solve(self._right_FD * weight_F[:, None], torch.linalg.cholesky(damped_FF))
+        maps = (solved_FD * weight_F[:, None]).chunk(self._many, 1)
+        return [Bag(map_FD, self._mean_F @ map_FD) for map_FD in maps]

@@ -15,20 +15,19 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from nlae.corpus import Corpus
+from nlae.dictionary.builder import DictionaryBuilder
 from nlae.dictionary.corpus_view import CorpusView
-from nlae.dictionary.examine import Sample, examine, stratified_sample
+from nlae.dictionary.judge.sample import Sample, examine, stratified_sample
 from nlae.dictionary.judge.trials import Windows
-from nlae.dictionary.population import Population
 from nlae.dictionary.schema import SIGNS
-from nlae.dictionary.settings import DictionarySettings
-from nlae.dictionary.subjects import Subjects
+from nlae.dictionary.score.population import Population
+from nlae.dictionary.subjects.neurons import Subjects
 from nlae.functional.bootstrap import ClusterBootstrap
 from nlae.functional.randomness import derive_seed, generator
 from nlae.target import Target
 from nlae.terminal.progress import Bar
 
-Strangers = Mapping[tuple[int, int, str], str]
+Others = Mapping[tuple[int, int, str], str]
 LENGTH = 32  # tokens of a window; shorter runs are left out, as judges compare windows of one length
 CONTEXT = 64  # tokens before an exemplar's peak that a teacher sees
 EMBEDDED = ("description", "mismatched", "token_list")
@@ -38,32 +37,32 @@ class Examiner:
     """Asks whoever is configured.
 
     Args:
-        settings: of the dictionary.
+        asked: of the dictionary: whom and how much.
         subjects: columns and their inputs.
-        corpus: passages.
+        view: of the corpus.
         target: the model itself.
         folder: of the dictionary; gets answers of a judge or teacher that is slow or paid.
     """
 
     def __init__(
-        self, settings: DictionarySettings, subjects: Subjects, corpus: Corpus, target: Target, folder: Path
+        self, asked: DictionaryBuilder, subjects: Subjects, view: CorpusView, target: Target, folder: Path
     ) -> None:
-        self._settings, self._subjects, self._target, self._folder = settings, subjects, target, folder
-        self._view = CorpusView(corpus, target.tokenizer)
+        self._asked, self._subjects, self._target, self._folder = asked, subjects, target, folder
+        self._view = view
 
     @property
     def wanted(self) -> bool:
         """Whether anybody is asked about finished words."""
-        return self._settings.embedding is not None or self._settings.judge is not None or bool(self._settings.steered)
+        return self._asked.embedding is not None or self._asked.judge is not None or bool(self._asked.steered)
 
     def taught(self, layer: int, population: Population) -> dict[int, str]:
         """Descriptions by a teacher of this layer's share of the entries that it is asked about."""
-        from nlae.dictionary.teaching import Exemplar, taught
+        from nlae.dictionary.words.teaching import Exemplar, taught
 
-        settings, n = self._settings, population.n
-        layers = self._subjects.layers if settings.layers is None else list(settings.layers)
-        count = settings.taught // len(layers) + (sorted(layers).index(layer) < settings.taught % len(layers))
-        chosen = torch.randperm(2 * n, generator=generator(settings.seed, "taught", layer))[:count].tolist()
+        asked, n = self._asked, population.n
+        layers = self._subjects.layers if asked.layers is None else list(asked.layers)
+        count = asked.taught // len(layers) + (sorted(layers).index(layer) < asked.taught % len(layers))
+        chosen = torch.randperm(2 * n, generator=generator(asked.seed, "taught", layer))[:count].tolist()
         panel = self._subjects.panel("train")
         shown = []
         for entry in chosen:
@@ -72,10 +71,10 @@ class Examiner:
             shown.append([Exemplar(*self._around(document, position)) for document, position in places])
         tokenizer = self._target.tokenizer
         texts = taught(
-            settings.teacher,
+            asked.teacher,
             shown,
             self._folder / f"taught-{layer:03d}.jsonl",
-            settings.tokens,
+            asked.tokens,
             count=lambda text: len(tokenizer.encode(text, add_special_tokens=False)),
         )
         return {entry: text for entry, text in zip(chosen, texts, strict=True) if text}
@@ -85,23 +84,23 @@ class Examiner:
         before, after = words[max(0, position - CONTEXT) : position], words[position + 1 : position + 1 + CONTEXT // 4]
         return "".join(before), words[position], "".join(after)
 
-    def examine(self, of_b: pl.DataFrame, strangers: Strangers) -> tuple[pl.DataFrame, dict[str, float]]:
+    def examine(self, of_b: pl.DataFrame, others: Others) -> tuple[pl.DataFrame, dict[str, float]]:
         """Columns of entries and flat numbers.
 
         Args:
             of_b: entries of neurons B.
-            strangers: (layer, place of an entry in its block, `mismatched` or `token_lists`) -> another text about it.
+            others: (layer, place of an entry in its block, `mismatched` or `token_lists`) -> another text about it.
         """
         keys = of_b.select("layer", "neuron", "sign")
         flat: dict[str, float] = {}
-        if self._settings.embedding is not None and len(of_b):
-            area_E3 = self._embedded(of_b, strangers)
+        if self._asked.embedding is not None and len(of_b):
+            area_E3 = self._embedded(of_b, others)
             keys = keys.with_columns(embedding=pl.Series(area_E3[:, 0].numpy()).fill_nan(None).cast(pl.Float32()))
             flat |= self._summary(of_b, area_E3)
-        if (self._settings.judge is not None or self._settings.steered) and len(of_b):
+        if (self._asked.judge is not None or self._asked.steered) and len(of_b):
             chosen = self._sample(of_b)
             scores, numbers = examine(
-                self._target, self._as_sample(of_b[chosen], strangers), self._windows, self._settings, self._folder
+                self._target, self._as_sample(of_b[chosen], others), self._windows, self._asked, self._folder
             )
             keys = keys.join(scores, on=["layer", "neuron", "sign"], how="left")
             flat |= numbers
@@ -117,7 +116,7 @@ class Examiner:
 
     @cached_property
     def _windows(self) -> Windows:
-
+        """The windows as text."""
         panel = self._subjects.panel("test")
         ids_WT = torch.from_numpy(panel.token_id)[self._rows]
         tokens = [[self._view.word(token) for token in ids] for ids in ids_WT.tolist()]
@@ -138,15 +137,15 @@ class Examiner:
                 for role in ("test", "train")
             )
             value_EWT[places] = test.T[:, self._rows]
-            threshold_E[places] = _quantiles(train, self._settings.active_quantile)
+            threshold_E[places] = _quantiles(train, self._asked.active_quantile)
         return value_EWT, threshold_E
 
-    def _embedded(self, of_b: pl.DataFrame, strangers: Strangers) -> Tensor:
+    def _embedded(self, of_b: pl.DataFrame, others: Others) -> Tensor:
         """Detection of own words, mismatched ones and token lists, (E, 3); NaN where it cannot be told."""
         from nlae.dictionary.judge.embedding import detection
 
-        judge = self._settings.embedding
-        texts = _texts(of_b, strangers, self._subjects.width)
+        judge = self._asked.embedding
+        texts = _texts(of_b, others, self._subjects.width)
         windows = ["".join(tokens) for tokens in self._windows.tokens]
         with Bar("texts embedded", 3 * len(of_b) + len(windows)) as bar:
             window_WD = judge.embed(windows, progress=bar.advance)
@@ -169,7 +168,7 @@ class Examiner:
         if not known_E.any():
             return {}
         neurons = of_b.select("layer", "neuron").rows()
-        bootstrap = ClusterBootstrap(neurons, derive_seed(self._settings.seed, "embedding"))
+        bootstrap = ClusterBootstrap(neurons, derive_seed(self._asked.seed, "embedding"))
         passes_E = torch.from_numpy(of_b["passes"].to_numpy().copy())
         flat = {"embedding/entries": float(known_E.sum())}
         names = ("embedding/detection", "embedding/detection_mismatched", "embedding/detection_token_list")
@@ -182,15 +181,15 @@ class Examiner:
         return flat
 
     def _sample(self, of_b: pl.DataFrame) -> list[int]:
-        count = self._settings.judged if self._settings.judge is not None else self._settings.steered
-        return stratified_sample(of_b["layer"].to_list(), of_b["frequency"].to_list(), count, self._settings.seed)
+        count = self._asked.judged if self._asked.judge is not None else self._asked.steered
+        return stratified_sample(of_b["layer"].to_list(), of_b["frequency"].to_list(), count, self._asked.seed)
 
-    def _as_sample(self, entries: pl.DataFrame, strangers: Strangers) -> Sample:
+    def _as_sample(self, entries: pl.DataFrame, others: Others) -> Sample:
         value_EWT, threshold_E = self._activations(entries)
-        texts = _texts(entries, strangers, self._subjects.width)
+        texts = _texts(entries, others, self._subjects.width)
         signs = [SIGNS.index(sign) for sign in entries["sign"]]
         ids = {
-            layer: self._subjects.promoted(layer, max(1, self._settings.promoted))[0] for layer in set(entries["layer"])
+            layer: self._subjects.promoted(layer, max(1, self._asked.promoted))[0] for layer in set(entries["layer"])
         }
         places = zip(entries["layer"], signs, entries["neuron"], strict=True)
         return Sample(
@@ -207,14 +206,14 @@ class Examiner:
         )
 
 
-def _texts(entries: pl.DataFrame, strangers: Strangers, width: int) -> dict[str, list[str]]:
+def _texts(entries: pl.DataFrame, others: Others, width: int) -> dict[str, list[str]]:
     """Own words, mismatched ones and token lists of some entries."""
     rows = entries.select("layer", "neuron", "sign").rows()
     places = [(layer, neuron + width * SIGNS.index(sign)) for layer, neuron, sign in rows]
     return {
         "description": entries["description"].to_list(),
-        "mismatched": [strangers.get((*place, "mismatched"), "") for place in places],
-        "token_list": [strangers.get((*place, "token_lists"), "") for place in places],
+        "mismatched": [others.get((*place, "mismatched"), "") for place in places],
+        "token_list": [others.get((*place, "token_lists"), "") for place in places],
     }
 
 

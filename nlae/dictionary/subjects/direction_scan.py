@@ -13,16 +13,70 @@ import torch
 from torch import Tensor
 
 from nlae.corpus import Corpus
-from nlae.dictionary.directions import Directions
-from nlae.dictionary.scan.folder import Exemplars, Moments, Panel, moments
-from nlae.dictionary.scan.output_side import of_write_vectors, through_output
+from nlae.dictionary.scan.folder import Exemplars, Moments, Panel, Scan, moments
 from nlae.dictionary.scan.streams import Reading, Streams
+from nlae.dictionary.subjects.directions import Directions
+from nlae.dictionary.subjects.output_side import of_write_vectors, through_output
 from nlae.functional.batching import token_batches
 from nlae.target import Site, Target
 from nlae.target.model import pad_right
 from nlae.target.trunk import Trunk
 
 _VALUES = 1 << 24  # activations in memory at once
+
+
+class DirectionSubjects:
+    """Directions at one site, as the columns of one layer; their inputs are what stands at the site.
+
+    Args:
+        scan: finished scan of the same corpus; gives the panels' places.
+        directions: with their site.
+        target: the model that was scanned.
+        corpus: its passages.
+    """
+
+    def __init__(self, scan: Scan, directions: Directions, target: Target, corpus: Corpus) -> None:
+        assert directions.site is not None
+        self._scan, self._directions, self._target, self._corpus = scan, directions, target, corpus
+        self.site = directions.site.resolve(target.n_layers)
+        self.layers = [self.site.index]
+        self.width, self.d_model = directions.write_nd.shape
+        self.signed = directions.signed
+        self._inputs: dict[str, Tensor] = {}
+        self._summary: tuple[Exemplars, Moments] | None = None
+
+    def panel(self, role: str) -> Panel:
+        """See `Subjects`."""
+        return self._scan.panel(role)
+
+    def inputs(self, layer: int, role: str) -> Tensor:
+        """See `Subjects`; read when it is first asked for, and kept."""
+        if role not in self._inputs:
+            self._inputs[role] = read_site(self._target, self.site, self._corpus, self.panel(role))
+        return self._inputs[role]
+
+    def activations(self, layer: int, inputs_MD: Tensor) -> Tensor:
+        """See `Subjects`."""
+        return self._directions.activations(inputs_MD)
+
+    def exemplars(self, layer: int) -> Exemplars:
+        """See `Subjects`; of the panel `train`."""
+        return self._summarised()[0]
+
+    def moments(self, layer: int) -> Moments:
+        """See `Subjects`; over the panel `train`."""
+        return self._summarised()[1]
+
+    def promoted(self, layer: int, k: int) -> tuple[Tensor, Tensor]:
+        """See `Subjects`; empty lists for directions at an MLP's input."""
+        return promoted_by(self._target, self.site, self._directions.write_nd, k)
+
+    def _summarised(self) -> tuple[Exemplars, Moments]:
+        if self._summary is None:
+            inputs_MD = self.inputs(self.site.index, "train")
+            top = int(self._scan.facts["top"])
+            self._summary = summarise(self._directions, inputs_MD, self.panel("train"), top)
+        return self._summary
 
 
 @torch.no_grad()

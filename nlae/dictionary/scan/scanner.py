@@ -1,19 +1,32 @@
-"""Settings of the scan. No torch here: they are built and checked before any model is loaded."""
+"""What a scan keeps. No torch is imported here before it runs: arguments are checked before any model is loaded."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from nlae.errors import NlaeError
+
+if TYPE_CHECKING:
+    from nlae.corpus import Corpus
+    from nlae.target import Target
 
 PANELS = {"train": 48000, "select": 12000, "bar": 12000, "test": 24000}
 RUNS = {"train": 1, "select": 8, "bar": 8, "test": 32}
 
 
+class Logs(Protocol):
+    """What the scan needs of a run."""
+
+    def log(self, metrics: dict[str, float], update: int | None = None) -> None:
+        """Record numbers at a step."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ScanSettings:
-    """What is kept of the pass.
+class Scanner:
+    """Reads a corpus once for all MLP neurons of a target.
 
     Attributes:
         top: exemplars per neuron and sign.
@@ -34,7 +47,7 @@ class ScanSettings:
     checkpoint_every: int = 8
 
     def __post_init__(self) -> None:
-        """Refuse settings that no scan can satisfy."""
+        """Refuse arguments that no scan can satisfy."""
         for name in ("top", "window_tokens", "per_passage", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise NlaeError(f"dictionary.scan.{name}={getattr(self, name)} must be at least 1")
@@ -54,3 +67,25 @@ class ScanSettings:
     def run(self, role: str) -> int:
         """Consecutive positions of one panel that are taken together."""
         return int(self.runs.get(role, RUNS[role]))
+
+    def scan(
+        self, target: Target, corpus: Corpus, folder: Path, *, seed: int = 0, run: Logs | None = None
+    ) -> dict[str, float]:
+        """Scan into `folder`, going on where a killed scan stopped.
+
+        Args:
+            target: the model.
+            corpus: its passages and splits.
+            folder: gets what `Scan.open` reads.
+            seed: of the panels.
+            run: receives progress, if given.
+
+        Returns:
+            Counts.
+
+        Raises:
+            NlaeError: a split has too little text, an activation is not finite, or the disk is full.
+        """
+        from nlae.dictionary.scan.scanning import scan
+
+        return scan(self, target, corpus, Path(folder), seed, run)

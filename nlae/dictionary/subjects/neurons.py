@@ -1,0 +1,128 @@
+"""What a dictionary describes, behind one interface, and the neurons of a scan as the usual case of it.
+
+A *subject* is a column with an activation at every token; its *inputs* are what the activation is computed from.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from nlae.dictionary.scan.folder import Exemplars, Moments, Panel, Scan
+from nlae.dictionary.subjects.output_side import promoted
+from nlae.target import Target
+
+
+class Subjects(Protocol):
+    """All columns of some layers.
+
+    Attributes:
+        layers: block indices.
+        width: columns per layer, n.
+        signed: whether negative activations exist, so that both signs are entries.
+        d_model: width of the inputs, d.
+    """
+
+    layers: list[int]
+    width: int
+    signed: bool
+    d_model: int
+
+    def panel(self, role: str) -> Panel:
+        """Positions of `train`, `select`, `bar` or `test`, M of them."""
+        ...
+
+    def inputs(self, layer: int, role: str) -> Tensor:
+        """Raw inputs at a panel's positions, float32 [M, d]."""
+        ...
+
+    def activations(self, layer: int, inputs_MD: Tensor) -> Tensor:
+        """Activation of every column at given inputs, float32 [M, n]."""
+        ...
+
+    def exemplars(self, layer: int) -> Exemplars:
+        """Strongest passages of the training works, [2, n, k]."""
+        ...
+
+    def moments(self, layer: int) -> Moments:
+        """Moments and frequency over training works, [n]."""
+        ...
+
+    def promoted(self, layer: int, k: int) -> tuple[Tensor, Tensor]:
+        """Ids and weights of the k tokens that each column promotes and suppresses, both [2, 2, n, k]."""
+        ...
+
+
+class Neurons:
+    """The neurons of a scan's layers; their inputs are those of the MLP.
+
+    Args:
+        scan: finished scan.
+        target: the model that was scanned.
+    """
+
+    signed = True
+
+    def __init__(self, scan: Scan, target: Target) -> None:
+        self._scan, self._target = scan, target
+        self.layers = list(scan.layers)
+        self.width, self.d_model = scan.width, scan.d_model
+        self._promoted: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+
+    def panel(self, role: str) -> Panel:
+        """See `Subjects`."""
+        return self._scan.panel(role)
+
+    def inputs(self, layer: int, role: str) -> Tensor:
+        """See `Subjects`."""
+        return self.panel(role).inputs(layer)
+
+    def activations(self, layer: int, inputs_MD: Tensor) -> Tensor:
+        """See `Subjects`."""
+        return neurons_of(self._target, layer, inputs_MD)
+
+    def exemplars(self, layer: int) -> Exemplars:
+        """See `Subjects`."""
+        return self._scan.exemplars(layer)
+
+    def moments(self, layer: int) -> Moments:
+        """See `Subjects`."""
+        return self._scan.moments(layer)
+
+    def promoted(self, layer: int, k: int) -> tuple[Tensor, Tensor]:
+        """See `Subjects`; those of the last block are kept."""
+        if (layer, k) not in self._promoted:
+            self._promoted = {(layer, k): promoted(self._target, layer, k)}
+        return self._promoted[layer, k]
+
+
+@torch.no_grad()
+def neurons_of(target: Target, layer: int, inputs_MD: Tensor, batch: int = 2048) -> Tensor:
+    """What enters the down-projection of one block when its MLP reads given inputs.
+
+    Args:
+        target: the model; its type and device are used.
+        layer: block index.
+        inputs_MD: inputs of the block's MLP, raw.
+        batch: rows at once.
+
+    Returns:
+        float32 [M, N], on the CPU.
+    """
+    architecture = target.architecture
+    mlp = architecture.mlp(architecture.blocks(target.model)[layer])
+    down, _ = architecture.hooked(target.model, "mlp_neurons", layer)
+    found: list[Tensor] = []
+
+    def seen(_module: Any, args: Any) -> None:
+        found.append(args[0].flatten(0, -2).float().cpu())
+
+    handle = down.register_forward_pre_hook(seen)
+    try:
+        for rows_mD in inputs_MD.split(batch):
+            mlp(rows_mD[None].to(target.device, target.dtype))
+    finally:
+        handle.remove()
+    return torch.cat(found)
