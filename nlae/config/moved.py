@@ -10,6 +10,7 @@ from nlae.errors import NlaeError
 
 _BOTH = ("warmup", "decay", "clip_norm", "weight_decay", "validate_every", "micro_tokens")
 _DATA = ("validation_rows", "validation_sites")
+_QUOTE_READER = {"updates": "updates", "batch": "batch_size", "lr": "lr"}
 _MACHINE = ("threads", "matmul_precision", "checkpointing")
 
 # old key or group: what is written now; one that ends in a dot stands for all below it
@@ -26,7 +27,17 @@ MOVED = {
     **{f"objective.warmstart.{key}": f"data.{key}" for key in ("disjoint_documents", "reader_sites")},
     **{f"objective.{stage}.checkpoint_every": "callbacks.resume.every" for stage in ("warmstart", "reinforce")},
     "objective.warmstart.": "verbalizer.… and reconstructor.…",
+    "objective.reinforce.algorithm": "objective=grpo, rloo, frozen or supervised",
+    "objective.reinforce.clip": "objective.policy_loss.clip",
     "objective.reinforce.": "objective.",
+    "evaluation.greedy": "evaluation.measures.greedy=null to leave it out",
+    "evaluation.frontier": "evaluation.measures.frontier=null to leave it out",
+    "evaluation.quote_lengths": "evaluation.measures.frontier.quote_lengths",
+    **{f"evaluation.frontier_{old}": f"evaluation.measures.frontier.{new}" for old, new in _QUOTE_READER.items()},
+    **{f"evaluation.matching_{key}": f"evaluation.measures.matching.{key}" for key in ("rows", "lm")},
+    "evaluation.no_injection_samples": "evaluation.measures.no_injection.samples",
+    **{f"evaluation.{key}": f"evaluation.measures.pca.{key}" for key in ("components", "covariance_rows")},
+    "evaluation.rank_others": "evaluation.measures.rank.others",
     "trainer.device": "trainer=cpu, trainer=gpu, or trainer.devices=[1] for the second GPU",
     "trainer.optimizer_bits": "optimizer=adamw or optimizer=adamw_8bit",
     **{f"trainer.{key}": f"machine.{key}" for key in _MACHINE},

@@ -45,11 +45,11 @@ RANGES: Mapping[str, Range] = {
     **dict.fromkeys(
         (
             "activations", "attempts", "batch_size", "batch_tokens", "checkpoint_every", "components", "concurrency",
-            "context", "covariance_rows", "devices", "every", "exemplars", "frontier_batch", "frontier_updates",
+            "context", "covariance_rows", "devices", "every", "exemplars",
             "group_top", "heads", "inactive", "max_prefix_chars", "max_prefix_tokens", "max_rows", "max_tokens",
-            "max_words", "micro_tokens", "min_contexts", "min_tokens", "panels",
+            "max_words", "micro_tokens", "min_contexts", "min_tokens", "others", "panels",
             "per_passage", "per_quantile", "positions_per_document", "quantiles", "quote_lengths", "quote_tokens",
-            "rank", "rank_others", "reader_sites", "resamples", "rows", "runs", "samples",
+            "rank", "reader_sites", "resamples", "rows", "runs", "samples",
             "shard_rows", "site_rows", "stop_after", "stride", "sync_every", "top", "updates", "validate_every",
             "validation_rows", "validation_sites", "vocabulary", "width", "window",
             "window_tokens",
@@ -64,7 +64,7 @@ RANGES: Mapping[str, Range] = {
         SHARE,
     ),
     **dict.fromkeys(("seed", "sample_seed", "weights_seed"), SEED),
-    **dict.fromkeys(("lr", "verbalizer_lr", "reconstructor_lr", "frontier_lr"), RATE),
+    **dict.fromkeys(("lr", "verbalizer_lr", "reconstructor_lr"), RATE),
     **dict.fromkeys(("alpha", "timeout", "clip_norm", "clip", "penalty", "scale"), POSITIVE),
     **dict.fromkeys(("memory_share", "shrinkage"), Range(0, 1, above=True)),
     "dictionary.tokens": COUNT,

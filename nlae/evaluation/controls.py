@@ -2,11 +2,11 @@
 
 Each is a *unit* vector, like a reconstruction, so that all share one scale:
 
-* `mean`: μ/‖μ‖ for every row.
-* `last_token`: the mean of the training unit vectors at this row's token id, made unit again; μ/‖μ‖ for a token that
+* the mean: μ/‖μ‖ for every row.
+* the last token: the mean of the training unit vectors at this row's token id, made unit again; μ/‖μ‖ for a token that
   was not seen in training.
-* `pca_k`: the row's own unit vector, centred on μ, projected onto the first k principal directions of the training
-  unit vectors, put back onto μ and made unit again: k numbers a row instead of words.
+* k principal components: the row's own unit vector, centred on μ, projected onto the first k principal directions of
+  the training unit vectors, put back onto μ and made unit again: k numbers a row instead of words.
 
 Everything is fitted on training rows at or after the site's first position.
 """
@@ -36,14 +36,12 @@ class TrainingSummary:
         raw_mean_D: mean of raw vectors.
         token_ids: ascending ids for which there is a mean.
         token_mean_UD: mean unit vector of each of them, not normalised.
-        components_KD: principal directions, largest first, orthonormal.
     """
 
     mean_D: Tensor
     raw_mean_D: Tensor
     token_ids: npt.NDArray[np.int64]
     token_mean_UD: Tensor
-    components_KD: Tensor
 
     def constant(self, n: int) -> Tensor:
         """μ/‖μ‖ n times, [n, D]."""
@@ -59,36 +57,26 @@ class TrainingSummary:
         out_ND[seen] = unit(self.token_mean_UD[torch.from_numpy(place)[seen]])
         return out_ND, seen
 
-    def pca(self, truth_ND: Tensor, k: int) -> Tensor:
-        """The rows rebuilt from k numbers each, [N, D], unit; k above the width keeps everything."""
-        basis_kD = self.components_KD[:k]
+    def rebuilt(self, truth_ND: Tensor, basis_kD: Tensor) -> Tensor:
+        """The rows rebuilt from one number for each of k orthonormal directions, [N, D], unit."""
         centred_ND = truth_ND - self.mean_D
         return unit(self.mean_D + centred_ND @ basis_kD.T @ basis_kD)
 
 
-def summarise(
-    rows: ActivationRows,
-    token_ids: npt.NDArray[np.int64],
-    components: int,
-    covariance_rows: int,
-    mean_D: Tensor | None = None,
-) -> TrainingSummary:
+def summarise(rows: ActivationRows, token_ids: npt.NDArray[np.int64], mean_D: Tensor | None = None) -> TrainingSummary:
     """One pass over the training rows.
 
     Args:
         rows: training rows.
         token_ids: ids whose means are wanted.
-        components: number of principal directions.
-        covariance_rows: at most this many rows, evenly spaced, enter the covariance.
         mean_D: the checkpoint's μ, which everything is then centred on; None takes the mean of these rows.
     """
     wanted = np.unique(token_ids)
-    stride = max(1, -(-len(rows) // covariance_rows))
     sums: _Sums | None = None
     total = -(-len(rows) // BATCH)
     for indices, raw_BD in track(rows.batches(BATCH), total, description="fit controls"):
         sums = sums or _Sums(raw_BD.shape[1], len(wanted))
-        sums.add(raw_BD, _places(rows.token_id[indices], wanted), torch.from_numpy(indices % stride == 0))
+        sums.add(raw_BD, _places(rows.token_id[indices], wanted))
     if sums is None:
         raise ValueError("no training rows: the controls have nothing to be fitted on")
     own_mean_D = sums.unit_D / len(rows)
@@ -99,8 +87,29 @@ def summarise(
         raw_mean_D=sums.raw_D / len(rows),
         token_ids=wanted[seen.numpy()],
         token_mean_UD=(sums.token_UD[seen] / sums.count_U[seen, None]).float(),
-        components_KD=sums.components(components),
     )
+
+
+def principal_directions(rows: ActivationRows, count: int, covariance_rows: int) -> Tensor:
+    """Principal directions of unit vectors around their own mean, largest first, orthonormal; float32 [≤ count, D].
+
+    Args:
+        rows: training rows.
+        count: number of directions.
+        covariance_rows: at most this many rows, evenly spaced, enter the covariance.
+    """
+    stride = max(1, -(-len(rows) // covariance_rows))
+    total = -(-len(rows) // BATCH)
+    sum_D, square_DD, seen = torch.zeros(()), torch.zeros(()), 0
+    for indices, raw_BD in track(rows.batches(BATCH), total, description="fit principal components"):
+        part_BD = unit(raw_BD).double()[torch.from_numpy(indices % stride == 0)]
+        seen += len(part_BD)
+        sum_D = sum_D + part_BD.sum(0)
+        square_DD = square_DD + part_BD.T @ part_BD
+    centre_D = sum_D / seen
+    _, vectors_DD = torch.linalg.eigh(square_DD / seen - torch.outer(centre_D, centre_D))
+    components_KD: Tensor = vectors_DD.flip(1).T[:count].float().contiguous()
+    return components_KD
 
 
 class _Sums:
@@ -111,11 +120,8 @@ class _Sums:
         self.raw_D = torch.zeros(width, dtype=torch.float64)
         self.token_UD = torch.zeros(tokens, width, dtype=torch.float64)
         self.count_U = torch.zeros(tokens, dtype=torch.float64)
-        self.sampled_D = torch.zeros(width, dtype=torch.float64)
-        self.square_DD = torch.zeros(width, width, dtype=torch.float64)
-        self.sampled = 0
 
-    def add(self, raw_BD: Tensor, place_B: Tensor, sampled_B: Tensor) -> None:
+    def add(self, raw_BD: Tensor, place_B: Tensor) -> None:
         """Add rows; `place_B` is −1 where the token is not wanted."""
         unit_BD = unit(raw_BD).double()
         self.unit_D += unit_BD.sum(0)
@@ -123,18 +129,6 @@ class _Sums:
         known = place_B >= 0
         self.token_UD.index_add_(0, place_B[known], unit_BD[known])
         self.count_U.index_add_(0, place_B[known], torch.ones(int(known.sum()), dtype=torch.float64))
-        part_BD = unit_BD[sampled_B]
-        self.sampled += len(part_BD)
-        self.sampled_D += part_BD.sum(0)
-        self.square_DD += part_BD.T @ part_BD
-
-    def components(self, count: int) -> Tensor:
-        """The first principal directions of the sampled rows around their own mean, float32 [≤ count, D]."""
-        centre_D = self.sampled_D / self.sampled
-        covariance_DD = self.square_DD / self.sampled - torch.outer(centre_D, centre_D)
-        _, vectors_DD = torch.linalg.eigh(covariance_DD)
-        components_KD: Tensor = vectors_DD.flip(1).T[:count].float().contiguous()
-        return components_KD
 
 
 def _places(token_id_B: npt.NDArray[np.int64], wanted: npt.NDArray[np.int64]) -> Tensor:

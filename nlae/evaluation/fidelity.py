@@ -75,6 +75,21 @@ class Scoreboard:
         """Put 1 − Σ error / Σ total with its interval, for a measure with a denominator of its own."""
         self._put(name, fve(error_N[keep_N], total_N[keep_N]), self.bootstrap.fve(error_N, total_N, keep_N))
 
+    def add_mean(self, name: str, value_N: Tensor, keep_N: Tensor, null_N: Tensor | None = None) -> None:
+        """Put the mean of a number of each row, with its interval; and beside it the same of a null, and their gap.
+
+        Args:
+            name: of the figure; with a null also `name_null` and `name_gap`, each with `_low` and `_high`.
+            value_N: a number for each measured row.
+            keep_N: rows that it is a mean over.
+            null_N: the number for the same rows under the null.
+        """
+        self._put(name, float(value_N[keep_N].double().mean()), self.bootstrap.mean(value_N, keep_N))
+        if null_N is not None:
+            self.add_mean(f"{name}_null", null_N, keep_N)
+            gap = self.metrics[self.key(name)] - self.metrics[self.key(f"{name}_null")]
+            self._put(f"{name}_gap", gap, self.bootstrap.mean(value_N.double() - null_N.double(), keep_N))
+
     def put(self, name: str, value: float) -> None:
         """Put a plain number, as it is named."""
         self.metrics[name] = float(value)

@@ -114,7 +114,7 @@ def start_token(tokenizer: Any) -> int:
         return int(tokenizer.bos_token_id)
     newline = tokenizer.encode("\n", add_special_tokens=False)
     if not newline:
-        raise NlaeError("the target's tokenizer has neither BOS nor a newline: set evaluation.frontier=false")
+        raise NlaeError("the target's tokenizer has neither BOS nor a newline: set evaluation.measures.frontier=null")
     return int(newline[-1])
 
 

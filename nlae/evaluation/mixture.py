@@ -1,12 +1,11 @@
 """Evaluation of a mixture: site after site, each with its own controls and interval.
 
 A site's figures are kept as soon as they are there, so that a run that was killed goes on with the next one. The quote
-frontier, matching and greedy explanations are left out: they take minutes a site, and a pair of one site has them.
+frontier, matching and other costly measures are left out: they take minutes a site, and a pair of one site has them.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shutil
 from collections.abc import Mapping
@@ -17,10 +16,8 @@ import polars as pl
 
 from nlae.activations import ActivationStore
 from nlae.evaluation import neurons
-from nlae.evaluation.parts import Errors, calibrated, raw_space, wordless
-from nlae.evaluation.reworded import reworded
-from nlae.evaluation.settings import EvaluationSettings
-from nlae.evaluation.subject import Subject
+from nlae.evaluation.evaluation import Evaluation
+from nlae.evaluation.record import EvaluationRecord
 from nlae.files.arrow import write_text
 from nlae.files.foreign import parse_json
 from nlae.model.mixture import Mixture
@@ -43,22 +40,22 @@ SAMPLES = 4
 
 
 def evaluate_mixture(
+    evaluation: Evaluation,
     mixture: Mixture,
     stores: Mapping[str, ActivationStore],
     folder: Path,
     *,
-    settings: EvaluationSettings | None = None,
     seed: int = 0,
     run: Run | None = None,
 ) -> dict[str, float]:
     """Measure every site of `mixture` on the test split.
 
     Args:
+        evaluation: its measures, but for the costly ones, on `site_rows` test rows at each site.
         mixture: what is measured.
         stores: activations of its sites, by name.
         folder: gets `sites.parquet` (a line a site), `samples.json`, `notes.json`, and `neurons.parquet` where there
             are neurons.
-        settings: `site_rows` test rows are measured at each site.
         seed: of the sampling noise of each row.
         run: where a table goes.
 
@@ -68,8 +65,6 @@ def evaluate_mixture(
     Raises:
         NlaeError: a site has no test or training rows.
     """
-    settings = settings or EvaluationSettings()
-    share = dataclasses.replace(settings, max_rows=settings.site_rows, fit_rows=settings.site_rows)
     by_site: dict[str, dict[str, float]] = {}
     noted: dict[str, list[str]] = {}
     samples: dict[str, list[dict[str, object]]] = {}
@@ -77,7 +72,8 @@ def evaluate_mixture(
         for name in mixture.names:
             place = folder / SITES / name
             if not (place / "site.json").is_file():
-                _measure(Subject(mixture.at(name), stores[name], place, share, seed), place)
+                record = evaluation.record(mixture.at(name), stores[name], place, seed=seed, several=True)
+                _measure(evaluation, record, place)
             found = parse_json((place / "site.json").read_text(encoding="utf-8"))
             by_site[name], samples[name] = found["metrics"], found["samples"]
             for note in found["notes"]:
@@ -103,27 +99,18 @@ def evaluate_mixture(
     return metrics
 
 
-def _measure(subject: Subject, place: Path) -> None:
-    """One site: fidelity, controls, neurons; written to `place`, `site.json` last."""
+def _measure(evaluation: Evaluation, record: EvaluationRecord, place: Path) -> None:
+    """One site; written to `place`, `site.json` last."""
     place.mkdir(parents=True, exist_ok=True)
-    board, main_N, errors = subject.board, subject.main_N, Errors()
-    board.put("rows", int(main_N.sum()))
-    board.note_clusters(main_N)
-    board.add("fve", subject.error_N, main_N)
-    board.put("closed_rate", float(np.mean([one.closed for one in subject.said])))
-    calibrated(subject)
-    raw_space(subject)
-    wordless(subject, errors)
-    reworded(subject, errors)
-    if neurons.reads_neurons(subject):
-        neurons.write(neurons.measure(subject), place)
+    evaluation.measure(record, several=True)
+    board, main_N = record.board, record.main_N
     shown = [i for i, main in enumerate(main_N.tolist()) if main][:SAMPLES]
-    decode = subject.autoencoder.target.tokenizer.decode  # type: ignore[attr-defined]
+    decode = record.autoencoder.target.tokenizer.decode  # type: ignore[attr-defined]
     samples = [
         {
-            "row": int(subject.rows.row[i]),
-            "context": str(decode(subject.rows.context_ids(i))),
-            "explanation": subject.texts[i],
+            "row": int(record.rows.row[i]),
+            "context": str(decode(record.rows.context_ids(i))),
+            "explanation": record.texts[i],
         }
         for i in shown
     ]

@@ -1,4 +1,4 @@
-"""What an evaluation leaves on disk: a row a line, the frontier's points, samples to read, and the reasons for gaps.
+"""What every evaluation leaves on disk: a row a line, samples to read, and the reasons for gaps.
 
 Every file appears whole or not at all. `rows.parquet` holds the errors themselves, so two evaluations can be compared
 row by row afterwards (`paired.py`).
@@ -13,12 +13,10 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from torch import Tensor
 
 from nlae.activations import ActivationRows
 from nlae.evaluation.base import Contexts
-from nlae.evaluation.parts import Errors
-from nlae.evaluation.subject import Subject
+from nlae.evaluation.record import EvaluationRecord
 from nlae.files.arrow import replacing, write_text
 from nlae.functional.randomness import derive_seed
 from nlae.functional.reconstruction import per_token_fve
@@ -28,17 +26,17 @@ EXTREMES = 10
 SAMPLES = 40
 
 
-def row_table(subject: Subject, errors: Errors, rank_N: Tensor) -> pl.DataFrame:
+def row_table(record: EvaluationRecord) -> pl.DataFrame:
     """One line per measured row.
 
     Columns: row, document, source, position, token_id, token, context (its last 64 tokens), norm, early, massive,
     explanation, closed, n_tokens (generated), tokens_read, fve (per token: 1 − error / training variance; null without
     it), rank (null for early rows), error (‖ĥ−ĥ'‖²), spread (‖ĥ−μ‖²), `error_*` of everything else that predicted this
-    row (null where it did not), explanation_greedy, teacher.
+    row (null where it did not), and what measures have added: explanation_greedy, teacher.
     """
-    rows, tokenizer = subject.rows, getattr(getattr(subject.autoencoder, "target", None), "tokenizer", None)
-    contexts = [rows.context_ids(i) for i in range(len(rows))]
-    variance = None if subject.statistics is None else subject.statistics.variance
+    rows, tokenizer = record.rows, getattr(getattr(record.autoencoder, "target", None), "tokenizer", None)
+    contexts = record.context_ids
+    variance = None if record.statistics is None else record.statistics.variance
     columns: dict[str, Any] = {
         "row": rows.row,
         "document": rows.document,
@@ -49,21 +47,18 @@ def row_table(subject: Subject, errors: Errors, rank_N: Tensor) -> pl.DataFrame:
         "context": _decoded(tokenizer, contexts),
         "norm": rows.norm,
         "early": rows.early,
-        "massive": subject.massive_N.numpy(),
-        "explanation": subject.texts,
-        "closed": [one.closed for one in subject.said],
-        "n_tokens": [one.n_tokens for one in subject.said],
-        "tokens_read": None if errors.tokens_N is None else errors.tokens_N.long().numpy(),
-        "fve": None if variance is None else per_token_fve(subject.error_N, variance).numpy(),
-        "rank": rank_N.numpy(),
-        "error": subject.error_N.numpy(),
-        "spread": subject.board.spread_N.numpy(),
+        "massive": record.massive_N.numpy(),
+        "explanation": record.texts,
+        "closed": [one.closed for one in record.said],
+        "n_tokens": [one.n_tokens for one in record.said],
+        "tokens_read": None if record.lengths is None else record.lengths[0].long().numpy(),
+        "fve": None if variance is None else per_token_fve(record.error_N, variance).numpy(),
+        "rank": record.columns.get("rank"),
+        "error": record.error_N.numpy(),
+        "spread": record.board.spread_N.numpy(),
     }
-    columns |= {f"error_{name}": error_N.numpy() for name, error_N in errors.items() if name != "explanation"}
-    if "greedy" in errors.texts:
-        columns["explanation_greedy"] = errors.texts["greedy"]
-    if "teacher" in errors.texts:
-        columns["teacher"] = errors.texts["teacher"]
+    columns |= {f"error_{name}": error_N.numpy() for name, error_N in record.errors.items()}
+    columns |= {name: values for name, values in record.columns.items() if name != "rank"}
     filled = {name: [None] * len(rows) if values is None else values for name, values in columns.items()}
     return pl.DataFrame(filled).with_columns(pl.selectors.float().fill_nan(None))
 
@@ -78,8 +73,8 @@ def unselected(table: pl.DataFrame, count: int, seed: int) -> pl.DataFrame:
     return shown
 
 
-def write(folder: Path, table: pl.DataFrame, frontier: dict[str, Any] | None, notes: list[str]) -> None:
-    """Write `rows.parquet`, `samples.json` (unselected, best, worst), `frontier.json` and `notes.json`."""
+def write(folder: Path, table: pl.DataFrame, notes: list[str]) -> None:
+    """Write `rows.parquet`, `samples.json` (unselected, best, worst) and `notes.json`."""
     with replacing(folder / "rows.parquet") as temporary:
         table.write_parquet(temporary)
     shown = unselected(table, len(table), 0)
@@ -88,7 +83,7 @@ def write(folder: Path, table: pl.DataFrame, frontier: dict[str, Any] | None, no
         "best": shown.sort("error", "row").head(EXTREMES).to_dicts(),
         "worst": shown.sort("error", "row", descending=[True, False]).head(EXTREMES).to_dicts(),
     }
-    for name, content in (("samples.json", samples), ("frontier.json", frontier), ("notes.json", notes)):
+    for name, content in (("samples.json", samples), ("notes.json", notes)):
         write_text(folder / name, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
 
 

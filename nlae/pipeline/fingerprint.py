@@ -72,7 +72,7 @@ NEVER_HASHED: dict[str, dict[str, str]] = {
     },
     "PlainRollout": {"batch_size": _MEMORY},
     "VllmRollout": {"batch_size": _MEMORY, "memory_share": _MEMORY, "devices": _DEVICE},
-    "EvaluationSettings": {"batch_size": _MEMORY},
+    "Evaluation": {"batch_size": _MEMORY},
     "DictionaryBuilder": {"directions": _PLACE},
     "Scanner": {"window_tokens": _MEMORY, "checkpoint_every": _KILL},
     "LocalJudge": _JUDGE,

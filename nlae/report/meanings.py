@@ -21,7 +21,8 @@ def order(name: str) -> tuple[int, int]:
     for i, entry in enumerate(table()):
         match = re.fullmatch(entry["key"], plain(name))
         if match:
-            return i, int(match.group(1)) if match.groups() else 0
+            first = match.group(1) if match.groups() else ""
+            return i, int(first) if first.isdigit() else 0
     return len(table()), 0
 
 

@@ -11,7 +11,7 @@ from nlae.stages.context import StageContext
 if TYPE_CHECKING:
     from nlae.corpus import Corpus
 
-VERSION = 5
+VERSION = 6
 TRAINING_DOCUMENTS = "training_documents.txt"
 log = logging.getLogger(__name__)
 
@@ -24,35 +24,34 @@ def run(context: StageContext) -> dict[str, float]:
     """
     from nlae.activations import ActivationStore, Descriptions
     from nlae.corpus import Corpus
-    from nlae.evaluation import evaluate
     from nlae.evaluation.mixture import evaluate_mixture
     from nlae.model.mixture import Mixture
     from nlae.stages.subject import load_subject
 
     corpus = Corpus.open(context.parents["corpus"])
     check_unseen(corpus, context.parents["subject"])
-    pair = load_subject(context)
+    pair, evaluation = load_subject(context), context.build("evaluation")
     if isinstance(pair, Mixture):
         folder = context.parents["extract"]
         return evaluate_mixture(
+            evaluation,
             pair,
             {name: ActivationStore.open(folder / name) for name in pair.names},
             context.folder,
-            settings=context.build("evaluation"),
             seed=context.seed,
             run=context.run,
         )
-    return evaluate(
+    metrics: dict[str, float] = evaluation(
         pair,
         ActivationStore.open(context.parents["extract"]),
-        corpus,
-        Descriptions.open(context.parents["describe"]),
         context.folder,
-        settings=context.build("evaluation"),
+        corpus=corpus,
+        descriptions=Descriptions.open(context.parents["describe"]),
         seed=context.seed,
         extraction=parse_json((context.parents["extract"] / "metrics.json").read_text(encoding="utf-8")),
         run=context.run,
     )
+    return metrics
 
 
 def check_unseen(corpus: "Corpus", subject: Path) -> None:

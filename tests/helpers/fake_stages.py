@@ -22,7 +22,7 @@ CONFIG = {
     "rollout": {"_target_": "nlae.rollout.LocalRollout", "temperature": 1.0},
     "reward": {"fidelity": 1.0},
     "objective": {"_target_": "nlae.training.settings.ReinforceSettings", "updates": 3},
-    "evaluation": {"_target_": "nlae.evaluation.EvaluationSettings", "subject": "reinforce", "max_rows": 10},
+    "evaluation": {"_target_": "nlae.evaluation.Evaluation", "measures": {}, "subject": "reinforce", "max_rows": 10},
     "dictionary": {
         "_target_": "nlae.dictionary.DictionaryBuilder",
         "exemplars": 3,

@@ -23,9 +23,9 @@ SMALLER = [
     "evaluation.subject=warmstart",
     "evaluation.max_rows=8",
     "evaluation.fit_rows=8",
-    "evaluation.frontier_updates=1",
-    "evaluation.matching_rows=2",
-    "evaluation.no_injection_samples=2",
+    "evaluation.measures.frontier.updates=1",
+    "evaluation.measures.matching.rows=2",
+    "evaluation.measures.no_injection.samples=2",
     "evaluation.resamples=10",
 ]
 

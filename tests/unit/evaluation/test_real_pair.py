@@ -11,8 +11,8 @@ import polars as pl
 import pytest
 import torch
 
+from measured import evaluation
 from nlae.activations import ActivationStore, Descriptions, Rows, ShardList, fit_statistics, write_shard
-from nlae.evaluation import EvaluationSettings, ReaderBudget, evaluate
 from nlae.evaluation.frontier import QuoteBatches, quote, read_frozen, start_token
 from nlae.functional.scaling import unit
 from nlae.model.autoencoder import Autoencoder, PairSettings
@@ -72,9 +72,13 @@ def test_the_whole_suite(pair: Autoencoder, store: ActivationStore, tmp_path: Pa
     texts = Descriptions(
         {int(row): quote(pair.target.tokenizer, test.context_ids(i), 4) for i, row in enumerate(test.row)}
     )
-    settings = EvaluationSettings(max_rows=60, fit_rows=8, matching_rows=8, resamples=50, no_injection_samples=4)
-    budget = ReaderBudget(updates=4, batch_size=8, lr=1e-3)
-    metrics = evaluate(pair, store, None, texts, tmp_path, settings=settings, budget=budget)
+    changes = {
+        "no_injection": {"samples": 4},
+        "frontier": {"updates": 4, "batch_size": 8, "lr": 1e-3},
+        "matching": {"rows": 8},
+    }
+    measured = evaluation(changes, max_rows=60, fit_rows=8, resamples=50)
+    metrics = measured(pair, store, tmp_path, descriptions=texts)
     names = ["fve", "fve_greedy", "fve_calibrated", "raw_r2", "control/teacher", "control/no_injection", "frontier/fve"]
     names += [f"frontier/quote_{n}{kind}" for n in (1, 2, 4, 8, 16, 32) for kind in ("", "_frozen")]
     names += ["match/lm", "match/reader"]

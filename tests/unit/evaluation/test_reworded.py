@@ -10,19 +10,17 @@ from typing import Any
 import pytest
 import torch
 
+from measured import evaluation
 from nlae.activations import ActivationStore
-from nlae.evaluation import evaluate
-from nlae.evaluation.reworded import shuffled_words, without_quotes
-from nlae.evaluation.settings import EvaluationSettings
+from nlae.evaluation.measures.no_quotes import without_quotes
+from nlae.evaluation.measures.word_shuffle import shuffled_words
 from nlae.functional.scaling import unit
 
-SETTINGS = EvaluationSettings(
-    max_rows=None, components=(1,), no_injection_samples=4, resamples=100, frontier=False, matching_rows=0, greedy=False
-)
+CHANGES = {"no_injection": {"samples": 4}, "frontier": None, "matching": None, "greedy": None}
 
 
 def run(pair: Any, store: ActivationStore, folder: Path) -> dict[str, float]:
-    return evaluate(pair, store, None, None, folder, settings=SETTINGS)
+    return evaluation(CHANGES, max_rows=None, resamples=100)(pair, store, folder)
 
 
 def constant_fve(store: ActivationStore, keep: Any) -> float:

@@ -14,14 +14,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from measured import evaluation
 from nlae.activations import ActivationStore, Descriptions
-from nlae.evaluation import EvaluationSettings, ReaderBudget, evaluate
 from nlae.functional.scaling import unit
 
-SETTINGS = EvaluationSettings(
-    max_rows=None, components=(1, 4, 12), quote_lengths=(1, 4, 32), no_injection_samples=4, resamples=200
-)
-BUDGET = ReaderBudget(updates=3, batch_size=8, lr=0.1)
+SMALL = {"pca": {"components": (1, 4, 12)}, "no_injection": {"samples": 4}}
 
 
 def fit_nothing(
@@ -37,12 +34,21 @@ def fit_nothing(
     return lambda given: constant.expand(len(given), -1)
 
 
-def run(autoencoder: Any, store: ActivationStore, folder: Path, **how: Any) -> tuple[dict[str, float], pl.DataFrame]:
-    settings = how.pop("settings", SETTINGS)
-    how.setdefault("descriptions", None)
-    metrics = evaluate(
-        autoencoder, store, None, folder=folder, settings=settings, budget=BUDGET, fit_reader=fit_nothing, **how
+QUOTES = {"quote_lengths": (1, 4, 32), "updates": 3, "batch_size": 8, "lr": 0.1, "fit_reader": fit_nothing}
+
+
+def run(
+    autoencoder: Any,
+    store: ActivationStore,
+    folder: Path,
+    changes: dict[str, dict[str, Any] | None] | None = None,
+    settings: dict[str, Any] | None = None,
+    **how: Any,
+) -> tuple[dict[str, float], pl.DataFrame]:
+    made = evaluation(
+        SMALL | {"frontier": QUOTES} | (changes or {}), **{"max_rows": None, "resamples": 200} | (settings or {})
     )
+    metrics = made(autoencoder, store, folder, **how)
     return metrics, pl.read_parquet(folder / "rows.parquet")
 
 
@@ -123,7 +129,8 @@ def test_all_the_names_that_scripts_rely_on(fakes: SimpleNamespace, store: Activ
         fakes.Autoencoder(fakes.truth(), store.statistics, noise=0.2),
         store,
         tmp_path,
-        settings=EvaluationSettings(resamples=50, no_injection_samples=4),
+        {"pca": {}, "frontier": {**QUOTES, "quote_lengths": (1, 2, 4, 8, 16, 32)}},
+        {"max_rows": 2000, "resamples": 50},
         descriptions=Descriptions(texts),
         extraction={"extraction_rate": 123.0},
     )
@@ -249,10 +256,10 @@ def test_the_same_numbers_twice_and_after_a_kill(
 def test_the_sampling_seed_moves_the_noise_but_not_the_rows(
     fakes: SimpleNamespace, store: ActivationStore, tmp_path: Path
 ) -> None:
-    settings = EvaluationSettings(max_rows=100, frontier=False, matching_rows=0, resamples=20, no_injection_samples=2)
+    changes, settings = {"frontier": None, "matching": None}, {"max_rows": 100, "resamples": 20}
     pair = fakes.Autoencoder(fakes.truth(), store.statistics, noise=0.3)
-    one, first = run(pair, store, tmp_path / "a", settings=settings, seed=0)
-    two, second = run(pair, store, tmp_path / "b", settings=settings, seed=1)
+    one, first = run(pair, store, tmp_path / "a", changes, settings, seed=0)
+    two, second = run(pair, store, tmp_path / "b", changes, settings, seed=1)
     assert first["row"].to_list() == second["row"].to_list()
     assert one["fve"] != two["fve"]
     assert one["rows"] == 100

@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from measured import evaluation
 from nlae.activations import ActivationStore
 from nlae.activations.datamodule import ActivationDataModule
-from nlae.evaluation import EvaluationSettings, ReaderBudget, evaluate
 
 
 def fit_nothing(autoencoder: Any, texts: Any, activations: Callable[[int], Tensor], **how: Any) -> Any:
@@ -24,13 +24,9 @@ def fit_nothing(autoencoder: Any, texts: Any, activations: Callable[[int], Tenso
 
 
 def measure(pair: Any, store: ActivationStore, folder: Path) -> tuple[dict[str, float], pl.DataFrame]:
-    settings = EvaluationSettings(
-        max_rows=None, components=(1,), quote_lengths=(1,), no_injection_samples=1, resamples=50
-    )
-    budget = ReaderBudget(updates=1, batch_size=4, lr=0.1)
-    metrics = evaluate(
-        pair, store, None, folder=folder, settings=settings, budget=budget, fit_reader=fit_nothing, descriptions=None
-    )
+    quotes = {"quote_lengths": (1,), "updates": 1, "batch_size": 4, "lr": 0.1, "fit_reader": fit_nothing}
+    changes = {"pca": {"components": (1,)}, "no_injection": {"samples": 1}, "frontier": quotes}
+    metrics = evaluation(changes, max_rows=None, resamples=50)(pair, store, folder)
     return metrics, pl.read_parquet(folder / "rows.parquet")
 
 

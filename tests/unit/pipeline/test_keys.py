@@ -50,9 +50,12 @@ CHANGES = {
     "LocalRollout": "temperature",
     "PlainRollout": "temperature",
     "VllmRollout": "temperature dtype model api",
-    "EvaluationSettings": """subject max_rows fit_rows greedy no_injection_samples components covariance_rows frontier
-        quote_lengths frontier_updates frontier_batch frontier_lr matching_rows matching_lm rank_others resamples
-        min_clusters sample_seed site_rows""",
+    "Evaluation": "measures subject max_rows fit_rows resamples min_clusters sample_seed site_rows",
+    "NoInjection": "samples",
+    "PCA": "components covariance_rows",
+    "Rank": "others",
+    "Frontier": "quote_lengths updates batch_size lr fit_reader",
+    "Matching": "rows lm",
     "DictionaryBuilder": """layers reader scan exemplars window tokens shrinkage penalty weights active_quantile
         min_contexts min_auroc max_false rotated group_top group_quantile promoted resamples embedding teacher taught
         judge judged judging steered steering seed""",

@@ -1,4 +1,4 @@
-"""The rows that are measured and what the autoencoder says of them: what all parts of an evaluation share."""
+"""The rows that are measured and all that is known of them: what every measure is given."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nlae.activations import ActivationRows, ActivationStore
+from nlae.activations import ActivationRows, ActivationStore, Descriptions
 from nlae.errors import NlaeError
 from nlae.evaluation import round_trip
-from nlae.evaluation.base import RoundTrip, statistics_of
+from nlae.evaluation.base import Contexts, RoundTrip, statistics_of
 from nlae.evaluation.controls import TrainingSummary, summarise
 from nlae.evaluation.fidelity import Scoreboard
 from nlae.evaluation.round_trip import Text, Voice
 from nlae.evaluation.sampling import stratified
-from nlae.evaluation.settings import EvaluationSettings
 from nlae.functional.scaling import SiteStatistics
 
 MASSIVE = 10.0
@@ -27,22 +26,41 @@ EARLY_SHARE = 4
 
 
 @dataclasses.dataclass
-class Subject:
-    """One autoencoder on one choice of test rows.
+class EvaluationRecord:
+    """One autoencoder on one choice of test rows. What costs something is made on first use and then kept.
 
     Attributes:
         autoencoder: what is measured.
         store: activations of all splits.
-        folder: where explanations are kept as they are written.
-        settings: how many rows, which parts.
-        seed: of the sampling noise.
+        folder: where files go; explanations are kept there as they are written.
+        seed: of the sampling noise, which is a function of (seed, "evaluate", row).
+        corpus: for contexts longer than the store's 64 tokens; or None.
+        descriptions: the teacher's texts; or None.
+        max_rows: test rows at or after the site's first position, at most; None takes all.
+        fit_rows: validation rows, and training rows, that a measure may fit something on.
+        sample_seed: draws rows, pairings and resamples.
+        resamples: of the bootstrap.
+        min_clusters: with fewer source works there is no interval.
+        batch_size: rows verbalised or read together.
+        errors: ‖ĥ−ĥ'‖² of each measured row by what predicted it, NaN where it predicted nothing: columns `error_*` of
+            `rows.parquet`.
+        columns: further columns of `rows.parquet`, a value for each measured row.
     """
 
     autoencoder: RoundTrip
     store: ActivationStore
     folder: Path
-    settings: EvaluationSettings
-    seed: int
+    seed: int = 0
+    corpus: Contexts | None = None
+    descriptions: Descriptions | None = None
+    max_rows: int | None = 2000
+    fit_rows: int = 256
+    sample_seed: int = 0
+    resamples: int = 2000
+    min_clusters: int = 30
+    batch_size: int = 64
+    errors: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+    columns: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @cached_property
     def statistics(self) -> SiteStatistics | None:
@@ -52,7 +70,7 @@ class Subject:
     @cached_property
     def rows(self) -> ActivationRows:
         """Test rows that are measured: the main ones, and a quarter as many early ones."""
-        limit = self.settings.max_rows
+        limit = self.max_rows
         chosen = [
             self.choose("test", limit),
             self.choose("test", None if limit is None else max(1, limit // EARLY_SHARE), early=True),
@@ -68,14 +86,17 @@ class Subject:
     def choose(self, split: str, limit: int | None, early: bool = False) -> ActivationRows:
         """At most `limit` rows of a split, in proportion to their source works."""
         rows = self.store.split(split, early=early)
-        return rows.select(
-            stratified(rows.source.tolist(), limit, self.settings.sample_seed, self.settings.min_clusters)
-        )
+        return rows.select(stratified(rows.source.tolist(), limit, self.sample_seed, self.min_clusters))
 
     @cached_property
     def raw_ND(self) -> Tensor:
         """Raw activations of the measured rows."""
         return self.rows.all()
+
+    @cached_property
+    def context_ids(self) -> list[list[int]]:
+        """Tokens up to and including each measured row's position: the last 64, which is what the store keeps."""
+        return [self.rows.context_ids(i) for i in range(len(self.rows))]
 
     @cached_property
     def main_N(self) -> Tensor:
@@ -95,20 +116,24 @@ class Subject:
             self.raw_ND,
             None if self.statistics is None else self.statistics.mean_D.cpu(),
             list(self.rows.source),
-            seed=self.settings.sample_seed,
-            resamples=self.settings.resamples,
-            min_clusters=self.settings.min_clusters,
+            seed=self.sample_seed,
+            resamples=self.resamples,
+            min_clusters=self.min_clusters,
         )
+
+    @cached_property
+    def training_rows(self) -> ActivationRows:
+        """Training rows at or after the site's first position."""
+        rows = self.store.split("train", early=False)
+        if not len(rows):
+            raise NlaeError(f"{self.store.folder} has no training rows: the controls need some; use more documents")
+        return rows
 
     @cached_property
     def training(self) -> TrainingSummary:
         """What the controls know of the training rows."""
-        rows = self.store.split("train", early=False)
-        if not len(rows):
-            raise NlaeError(f"{self.store.folder} has no training rows: the controls need some; use more documents")
         mean_D = None if self.statistics is None else self.statistics.mean_D
-        most = max(self.settings.components)
-        return summarise(rows, self.rows.token_id, most, self.settings.covariance_rows, mean_D)
+        return summarise(self.training_rows, self.rows.token_id, mean_D)
 
     @cached_property
     def constant_D(self) -> Tensor:
@@ -117,16 +142,16 @@ class Subject:
 
     def write(self, rows: ActivationRows, name: str, **how: Any) -> list[Text]:
         """Explanations of `rows`, one seed per row; kept under `name`."""
-        voice = Voice(name, self.seed, batch_size=self.settings.batch_size, **how)
+        voice = Voice(name, self.seed, batch_size=self.batch_size, **how)
         return round_trip.write(self.autoencoder, rows, voice, self.folder)
 
     def read(self, texts: list[str], name: str) -> Tensor:
         """Unit vectors that the reconstructor makes of `texts`, [N, D]."""
 
         def reader(part: list[str]) -> Tensor:
-            return self.autoencoder.reconstruct(part, batch_size=self.settings.batch_size)
+            return self.autoencoder.reconstruct(part, batch_size=self.batch_size)
 
-        return round_trip.read(reader, texts, self.constant_D, self.settings.batch_size, name)
+        return round_trip.read(reader, texts, self.constant_D, self.batch_size, name)
 
     @cached_property
     def said(self) -> list[Text]:
@@ -139,11 +164,28 @@ class Subject:
         return [one.text for one in self.said]
 
     @cached_property
+    def lengths(self) -> tuple[Tensor, int] | None:
+        """Tokens the reconstructor reads for each explanation, float64 [N], and those it reads for no text at all."""
+        return round_trip.read_lengths(self.autoencoder, self.texts)
+
+    @cached_property
     def pred_ND(self) -> Tensor:
-        """What the reconstructor makes of them."""
+        """What the reconstructor makes of the explanations: unit vectors."""
         return self.read(self.texts, "explanations")
 
     @cached_property
     def error_N(self) -> Tensor:
         """‖ĥ−ĥ'‖² of each measured row."""
         return self.board.error(self.pred_ND)
+
+    def put_control(self, name: str, error_N: Tensor, keep_N: Tensor | None = None) -> None:
+        """Put `control/<name>` with its gap to the round trip over the rows kept (the main ones), and keep its errors.
+
+        Args:
+            name: of the control.
+            error_N: ‖ĥ−ĥ'‖² of what it predicts of every measured row.
+            keep_N: rows that it is about.
+        """
+        keep_N = self.main_N if keep_N is None else keep_N
+        self.errors[name] = torch.where(keep_N, error_N, torch.full_like(error_N, float("nan")))
+        self.board.add_control(f"control/{name}", error_N, self.error_N, keep_N)

@@ -1,0 +1,39 @@
+"""What an evaluation measures: each a class in a file, called with the whole record; `conf/evaluation` lists them."""
+
+from nlae.evaluation.measures.base import Measure
+from nlae.evaluation.measures.calibrated import Calibrated
+from nlae.evaluation.measures.frontier import Frontier
+from nlae.evaluation.measures.greedy import Greedy
+from nlae.evaluation.measures.last_token import LastToken
+from nlae.evaluation.measures.lengths import Lengths
+from nlae.evaluation.measures.matching import Matching
+from nlae.evaluation.measures.mean import Mean
+from nlae.evaluation.measures.neurons import Neurons
+from nlae.evaluation.measures.no_injection import NoInjection
+from nlae.evaluation.measures.no_quotes import NoQuotes
+from nlae.evaluation.measures.pca import PCA
+from nlae.evaluation.measures.rank import Rank
+from nlae.evaluation.measures.raw_space import RawSpace
+from nlae.evaluation.measures.shuffled import Shuffled
+from nlae.evaluation.measures.teacher import Teacher
+from nlae.evaluation.measures.word_shuffle import WordShuffle
+
+__all__ = [
+    "PCA",
+    "Calibrated",
+    "Frontier",
+    "Greedy",
+    "LastToken",
+    "Lengths",
+    "Matching",
+    "Mean",
+    "Measure",
+    "Neurons",
+    "NoInjection",
+    "NoQuotes",
+    "Rank",
+    "RawSpace",
+    "Shuffled",
+    "Teacher",
+    "WordShuffle",
+]
