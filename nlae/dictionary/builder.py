@@ -145,9 +145,9 @@ class DictionaryBuilder:
         Returns:
             Flat metrics.
         """
-        from nlae.dictionary.corpus_view import CorpusView
         from nlae.dictionary.judge.examiner import Examiner
         from nlae.dictionary.parts import Parts
+        from nlae.dictionary.words.corpus_view import CorpusView
 
         view = CorpusView(corpus, target.tokenizer)
         parts = Parts(self, subjects, view, folder, pick_layers(self.layers, subjects.layers))

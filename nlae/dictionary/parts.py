@@ -16,7 +16,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from nlae.dictionary.builder import DictionaryBuilder, Logs
-from nlae.dictionary.corpus_view import CorpusView
 from nlae.dictionary.entries import write_dictionary
 from nlae.dictionary.figures import Reported, block_row, figures, say, totals
 from nlae.dictionary.judge.examiner import Examiner
@@ -27,6 +26,7 @@ from nlae.dictionary.score.frame import EDGES, decided, frame, specialised
 from nlae.dictionary.score.population import B
 from nlae.dictionary.subjects.neurons import Subjects
 from nlae.dictionary.words.bags import Bags
+from nlae.dictionary.words.corpus_view import CorpusView
 from nlae.dictionary.words.describing import Words
 from nlae.dictionary.words.vocabulary import Vocabulary
 from nlae.files.arrow import replacing, write_text

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from nlae.dictionary.builder import DictionaryBuilder
-from nlae.dictionary.corpus_view import CorpusView
 from nlae.dictionary.judge.sample import Sample, examine, stratified_sample
 from nlae.dictionary.judge.trials import Windows
 from nlae.dictionary.schema import SIGNS
 from nlae.dictionary.score.population import Population
 from nlae.dictionary.subjects.neurons import Subjects
+from nlae.dictionary.words.corpus_view import CorpusView
 from nlae.functional.bootstrap import ClusterBootstrap
 from nlae.functional.randomness import derive_seed, generator
 from nlae.target import Target

@@ -19,8 +19,8 @@ from torch import Tensor
 from nlae.dictionary.builder import DictionaryBuilder
 from nlae.dictionary.judge.judging import DETECTION, FUZZING, Judging
 from nlae.dictionary.judge.run import summary
+from nlae.dictionary.judge.steering import Steering
 from nlae.dictionary.judge.trials import Subject, Windows
-from nlae.dictionary.steering import Steering
 from nlae.files.arrow import write_text
 from nlae.functional.randomness import derive_seed, generator
 from nlae.target import Target

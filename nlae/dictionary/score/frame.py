@@ -7,17 +7,18 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import torch
 from torch import Tensor
 
 from nlae.dictionary.builder import DictionaryBuilder
-from nlae.dictionary.corpus_view import CorpusView
 from nlae.dictionary.scan.folder import Panel
-from nlae.dictionary.schema import BINS, GRADES, LABELS, REASONS, SCHEMA, SIGNS, SPLITS
+from nlae.dictionary.schema import BINS, GRADES, LABELS, MARGIN, REASONS, SCHEMA, SIGNS, SPLITS
 from nlae.dictionary.score.block import Scores
 from nlae.dictionary.score.clusters import components, count_groups, pair_threshold
 from nlae.dictionary.score.population import Population, blocks
 from nlae.dictionary.subjects.neurons import Subjects
+from nlae.dictionary.words.corpus_view import CorpusView
 from nlae.dictionary.words.phrase import listed
 from nlae.dictionary.words.vocabulary import Vocabulary
 from nlae.functional.scaling import unit
@@ -25,6 +26,7 @@ from nlae.functional.scaling import unit
 EDGES = torch.linspace(-8, 8, BINS + 1)
 UNSEEN = 3  # windows of test works that are shown
 WRITTEN = 4  # words of what an entry writes
+_ARROW = pl.DataFrame(schema=SCHEMA).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
 _TEST = ("auroc", "mismatched", "nearest", "permuted", "last_token", "token_list", "lens", "skyline")
 
 
@@ -89,7 +91,7 @@ def frame(
         "std": moments.variance.sqrt().repeat(2),
     }
     series = {name: pl.Series(name, value.float().numpy()).fill_nan(None) for name, value in numbers.items()}
-    series |= {name: pl.Series(name, value, dtype=SCHEMA[name], strict=False) for name, value in columns.items()}
+    series |= {name: pl.Series(name, pa.array(value, _ARROW.field(name).type)) for name, value in columns.items()}
     whole = pl.DataFrame([series[name].cast(SCHEMA[name]) for name in SCHEMA])
     signs = SIGNS if subjects.signed else SIGNS[:1]
     return whole.filter(pl.col("sign").is_in(signs)).sort("neuron", pl.col("sign") == SIGNS[1], maintain_order=True)
@@ -98,7 +100,7 @@ def frame(
 def decided(entries: pl.DataFrame, bar: float, min_auroc: float) -> pl.DataFrame:
     """Entries with what the bar of all blocks decides: who passes, with which grade and label, and why not."""
     auroc, passes = pl.col("auroc"), (pl.col("auroc") >= max(bar, min_auroc)).fill_null(False)
-    more = (auroc > pl.col("permuted")).fill_null(True) & (auroc > pl.col("last_token")).fill_null(True)
+    more = [(auroc > pl.col(name) + MARGIN).fill_null(True) for name in ("permuted", "last_token")]
     grade = pl.lit("")
     for name, least in GRADES.items():
         grade = pl.when(auroc >= least).then(pl.lit(name)).otherwise(grade)
@@ -107,7 +109,11 @@ def decided(entries: pl.DataFrame, bar: float, min_auroc: float) -> pl.DataFrame
     return entries.with_columns(
         passes=passes,
         grade=pl.when(passes).then(grade).otherwise(pl.lit("")),
-        label=pl.when(passes & more).then(pl.lit(LABELS[1])).when(passes).then(pl.lit(LABELS[0])).otherwise(pl.lit("")),
+        label=pl.when(passes & more[0] & more[1])
+        .then(pl.lit(LABELS[1]))
+        .when(passes)
+        .then(pl.lit(LABELS[0]))
+        .otherwise(pl.lit("")),
         reason=pl.when(passes).then(pl.lit("")).otherwise(why),
     )
 
@@ -127,9 +133,12 @@ def specialised(inputs_MD: Tensor, population: Population, settings: DictionaryB
 
 def histogram(value_Mn: Tensor, mean_n: Tensor, std_n: Tensor) -> Tensor:
     """Counts of sign · (a − mean) / std over `EDGES`, int64 (E, BINS); the outer bins take what lies beyond."""
-    z_nM = ((value_Mn - mean_n) / std_n.clamp_min(1e-12)).T.contiguous()
-    bin_nM = torch.bucketize(z_nM, EDGES[1:-1])
-    count_nB = torch.zeros(len(z_nM), BINS, dtype=torch.long).scatter_add_(1, bin_nM, torch.ones_like(bin_nM))
+    scale, low = BINS / float(EDGES[-1] - EDGES[0]), float(EDGES[0])
+    count_nB = torch.empty(value_Mn.shape[1], BINS, dtype=torch.long)
+    for part in blocks(len(count_nB)):
+        z_Me = (value_Mn[:, part] - mean_n[part]) / std_n[part].clamp_min(1e-12)
+        bin_Me = (z_Me.sub_(low).mul_(scale)).clamp_(0, BINS - 1).long() + BINS * torch.arange(z_Me.shape[1])
+        count_nB[part] = bin_Me.flatten().bincount(minlength=BINS * z_Me.shape[1]).view(-1, BINS)
     return torch.cat([count_nB, count_nB.flip(-1)])
 
 

@@ -12,8 +12,8 @@ import torch
 
 from nlae.dictionary.judge.judging import Judging
 from nlae.dictionary.judge.sample import Sample, examine, stratified_sample
+from nlae.dictionary.judge.steering import Steering
 from nlae.dictionary.judge.trials import Windows
-from nlae.dictionary.steering import Steering
 from nlae.functional.randomness import generator
 from nlae.target import TinyTarget
 

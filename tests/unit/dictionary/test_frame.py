@@ -77,6 +77,7 @@ def test_histograms_count_deviations_of_either_sign():
         (0.9, 0.6, 0.95, "strong", "token", ""),
         (0.85, 0.9, 0.6, "good", "token", ""),
         (0.78, None, None, "fair", "context", ""),
+        (0.85, 0.835, 0.6, "good", "token", ""),  # no more than chance would make of it
         (0.72, 0.5, 0.5, "", "", "bar"),
         (0.65, 0.5, 0.5, "", "", "auroc"),
         (None, None, None, "", "", "few contexts"),

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from nlae.dictionary.pushing import TOLERANCE, _Steering, direction_scores, log_odds
-from nlae.dictionary.steering import Steering
+from nlae.dictionary.judge.pushing import TOLERANCE, _Steering, direction_scores, log_odds
+from nlae.dictionary.judge.steering import Steering
 from nlae.target import Site, Target, TinyTarget
 
 CONTEXT_BT = torch.randint(5, 300, (3, 12), generator=torch.Generator().manual_seed(0))

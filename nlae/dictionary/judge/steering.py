@@ -49,6 +49,6 @@ class Steering:
             context_BT: token ids.
             progress: called with the number of directions just finished.
         """
-        from nlae.dictionary.pushing import output_scores
+        from nlae.dictionary.judge.pushing import output_scores
 
         return output_scores(target, layer, neurons, signs, promoted_nK, context_BT, self, progress)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from nlae.dictionary.steering import Steering
+from nlae.dictionary.judge.steering import Steering
 from nlae.errors import NlaeError
 from nlae.functional.randomness import generator
 from nlae.target.cache import fork, keeps_state, read_on
