@@ -27,7 +27,7 @@ SMALL = [
 ]
 WORKS = {
     "one site": ["reinforce"],
-    "mixture": ["warmstart", "site=mixture", "site.layers=[0,1]", "prompt=site", "prompt.max_tokens=8"],
+    "sites": ["warmstart", "site=sites", "site.layers=[0,1]", "prompt=site", "prompt.max_tokens=8"],
 }
 UNITS = {  # what an activity's waits are divided by
     "local step": "local steps",

@@ -1,39 +1,46 @@
-"""Batches for the objectives, in an order that is a pure function of (seed, stage, update).
+"""Batches for training, in an order that is a pure function of (seed, stage, update).
 
-No sampler state and no worker state: a resume at update u needs nothing but u. Early positions (before the site's
-`min_position`) are never trained on. Text is left as strings; tokenising is the business of the prompt.
+No sampler state and no worker state: a resume at update u needs nothing but u. All sites' stores hold the same rows, so
+one choice of rows serves every site; which sites an update is about comes in shuffled rounds: after as many updates as
+there are sites, each has had one. Early positions (before the site's `min_position`) are never trained on. Text is left
+as strings; tokenising is the business of the prompt.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from nlae.activations import ActivationRows, ActivationStore, Descriptions
+from nlae.activations.order import batch_rows, draw_sites, permutation, split_documents
+from nlae.activations.store import open_stores
 from nlae.errors import NlaeError
 
-View = Literal["warmstart", "rollout"]
-Ints = npt.NDArray[np.int64]
+View = Literal["verbalizer", "reconstructor", "warmstart", "rollout"]
+VERBALIZER, RECONSTRUCTOR, ROLLOUT = "verbalizer", "reconstructor", ""  # streams of batches
+STREAMS = {
+    "verbalizer": (VERBALIZER,),
+    "reconstructor": (RECONSTRUCTOR,),
+    "warmstart": (VERBALIZER, RECONSTRUCTOR),
+    "rollout": (ROLLOUT,),
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """Rows of one update.
+    """Rows of one update, at one site or several.
 
     Attributes:
-        update: which update this batch belongs to (for validation: which batch).
-        activation_BD: raw float32 activations.
+        update: which update this batch belongs to.
+        activations: raw float32 activations (B, width) by site name; the same rows at all of them.
         row_B: row numbers of the corpus, int64.
         token_id_B: the token at each row's position, int64.
         context_ids: tokens up to and including each row's position, the last 64 of them.
@@ -41,7 +48,7 @@ class Batch:
     """
 
     update: int
-    activation_BD: Tensor
+    activations: dict[str, Tensor]
     row_B: Tensor
     token_id_B: Tensor
     context_ids: list[list[int]]
@@ -50,77 +57,25 @@ class Batch:
     def __len__(self) -> int:
         return len(self.row_B)
 
+    @property
+    def site(self) -> str:
+        """Name of the only site."""
+        (name,) = self.activations
+        return name
+
+    @property
+    def activation_BD(self) -> Tensor:  # a shape, as elsewhere
+        """Raw activations of the only site."""
+        return self.activations[self.site]
+
     def to(self, device: torch.device | str, **kwargs: Any) -> Batch:
         """The same batch on another device; Lightning calls this."""
         return dataclasses.replace(
             self,
-            activation_BD=self.activation_BD.to(device, **kwargs),
+            activations={name: x_BD.to(device, **kwargs) for name, x_BD in self.activations.items()},
             row_B=self.row_B.to(device, **kwargs),
             token_id_B=self.token_id_B.to(device, **kwargs),
         )
-
-
-def batch_rows(n_rows: int, *, seed: int, stage: str, update: int, batch_size: int) -> Ints:
-    """Indices int64[batch_size] of one update: epochs are permutations of all rows, cut into consecutive batches.
-
-    A batch may straddle two epochs, so every row is seen equally often and all batches are full.
-    """
-    if n_rows < 1 or batch_size < 1 or update < 0:
-        raise ValueError(f"need rows, a batch size and an update ≥ 0, got {n_rows}, {batch_size}, {update}")
-    places = np.arange(update * batch_size, (update + 1) * batch_size)
-    epochs = places // n_rows
-    parts = [
-        _permutation(n_rows, seed, stage, int(epoch))[places[epochs == epoch] % n_rows] for epoch in np.unique(epochs)
-    ]
-    return np.concatenate(parts)
-
-
-def make_batch(rows: ActivationRows, indices: Ints, update: int, descriptions: Descriptions | None = None) -> Batch:
-    """Gather the rows at `indices` (within the view) and, with `descriptions`, their texts."""
-    row = rows.row[indices]
-    return Batch(
-        update=update,
-        activation_BD=rows.activations(indices),
-        row_B=torch.from_numpy(row),
-        token_id_B=torch.from_numpy(rows.token_id[indices]),
-        context_ids=[rows.context_ids(int(index)) for index in indices],
-        explanation=None if descriptions is None else [descriptions.text(int(number)) for number in row],
-    )
-
-
-class UpdateDataset(Dataset[Any]):
-    """Item i is the batch of update `start + i`; with several streams, a dict of batches keyed by their names."""
-
-    def __init__(
-        self,
-        streams: Mapping[str, tuple[ActivationRows, int]],
-        *,
-        seed: int,
-        stage: str,
-        start: int,
-        stop: int,
-        descriptions: Descriptions | None = None,
-    ) -> None:
-        self.streams, self.seed, self.stage = dict(streams), seed, stage
-        self.start, self.stop, self.descriptions = start, stop, descriptions
-
-    def __len__(self) -> int:
-        return max(0, self.stop - self.start)
-
-    def __getitem__(self, index: int) -> Batch | dict[str, Batch]:
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        batches = {name: self._one(name, self.start + index) for name in self.streams}
-        return batches[""] if set(batches) == {""} else batches
-
-    def __iter__(self) -> Iterator[Batch | dict[str, Batch]]:
-        return (self[index] for index in range(len(self)))
-
-    def _one(self, name: str, update: int) -> Batch:
-        rows, size = self.streams[name]
-        stage = f"{self.stage}/{name}" if name else self.stage
-        indices = batch_rows(len(rows), seed=self.seed, stage=stage, update=update, batch_size=size)
-        return make_batch(rows, indices, update, self.descriptions)
 
 
 class UpdateLoader(DataLoader[Any]):
@@ -163,12 +118,14 @@ class _From(Sampler[int]):
 
 
 class ActivationDataModule(pl.LightningDataModule):
-    """Serves one target and site to one objective.
+    """Serves the activations of one target, at one site or several, to one fit.
 
     Views:
-        `warmstart`: each item is `{"verbalizer": Batch, "reconstructor": Batch}`, both with text; with
+        `verbalizer`, `reconstructor`: each item is a `Batch` with text, of one site and of `reader_sites` sites; with
             `disjoint_documents` no document feeds both.
-        `rollout`: each item is a `Batch` over all training rows, with text only where descriptions are given.
+        `warmstart`: each item is `{"verbalizer": Batch, "reconstructor": Batch}`, the same batches together.
+        `rollout`: each item is a `Batch` of one site over all training rows, with text only where descriptions are
+            given.
 
     Args:
         store: folder of the activations.
@@ -176,17 +133,19 @@ class ActivationDataModule(pl.LightningDataModule):
         seed: training seed.
         stage: name of the stage; part of the order's seed.
         max_updates: updates in all.
+        sites: names of the sites; None is the only one that `store` holds.
         start_update: first update to serve; may be set until the loader is made.
-        batch_size: rows per update (`rollout`).
-        verbalizer_batch, reconstructor_batch: rows per update for each role (`warmstart`).
-        descriptions: folder of the teacher's texts; needed by `warmstart`, optional for `rollout`.
+        batch_size: rows per update.
+        verbalizer_batch, reconstructor_batch: rows per update for each role, where they differ.
+        descriptions: folder of the teacher's texts; optional for `rollout`, needed by all others.
         disjoint_documents: split documents between verbalizer and reconstructor.
+        reader_sites: sites that the reconstructor learns at in one update; None for all.
         validation_rows: how many validation rows to keep in `validation`, chosen by seed; None for all.
-        validation_sites, reader_sites: of several sites (`MixtureDataModule`); one has no use for them.
+        validation_sites: sites that share those rows, spread over all of them.
         workers: loader processes; 0 reads in the training process, which the memory map makes cheap.
 
     Raises (in `setup`):
-        NlaeError: nothing to train on.
+        NlaeError: nothing to train on, or sites that hold other rows.
     """
 
     def __init__(
@@ -197,64 +156,88 @@ class ActivationDataModule(pl.LightningDataModule):
         seed: int,
         stage: str,
         max_updates: int,
+        sites: Sequence[str] | None = None,
         start_update: int = 0,
         batch_size: int = 32,
         verbalizer_batch: int | None = None,
         reconstructor_batch: int | None = None,
         descriptions: Path | str | None = None,
         disjoint_documents: bool = True,
+        reader_sites: int | None = None,
         validation_rows: int | None = 256,
         validation_sites: int = 4,
-        reader_sites: int | None = None,
         workers: int = 0,
     ) -> None:
         super().__init__()
-        self.store_folder, self.view = Path(store), view
-        self.seed, self.stage = seed, stage
-        self.max_updates, self.start_update, self.batch_size = max_updates, start_update, batch_size
-        self.verbalizer_batch = verbalizer_batch or batch_size
-        self.reconstructor_batch = reconstructor_batch or batch_size
+        self.store_folder, self.view, self.seed, self.stage = Path(store), view, seed, stage
+        self.max_updates, self.start_update = max_updates, start_update
+        self.size = {
+            VERBALIZER: verbalizer_batch or batch_size,
+            RECONSTRUCTOR: reconstructor_batch or batch_size,
+            ROLLOUT: batch_size,
+        }
+        self.sites = None if sites is None else tuple(sites)
         self.descriptions_folder = None if descriptions is None else Path(descriptions)
-        self.disjoint, self.workers = disjoint_documents, workers
-        del validation_sites, reader_sites
-        self.validation_rows = validation_rows
-        self.streams: dict[str, tuple[ActivationRows, int]] = {}
+        self.disjoint, self.reader_sites, self.workers = disjoint_documents, reader_sites, workers
+        self.validation_rows, self.validation_sites = validation_rows, validation_sites
+        self.streams: dict[str, dict[str, ActivationRows]] = {}
 
     def setup(self, stage: str | None = None) -> None:
-        """Open the files and choose the rows; later calls do nothing."""
+        """Open the files and choose the rows, at all sites; later calls do nothing."""
         if self.streams:
             return
-        self.store = ActivationStore.open(self.store_folder)
+        if self.sites is None:
+            self.sites = (ActivationStore.open(self.store_folder).site,)
+        self.stores = open_stores(self.store_folder, self.sites)
         self.descriptions = self._descriptions()
         train = self._rows("train")
-        if self.view == "rollout":
-            self.streams = {"": (train, self.batch_size)}
-        else:
-            verbalizer, reconstructor = split_documents(train, self.seed) if self.disjoint else (train, train)
-            self.streams = {
-                "verbalizer": (verbalizer, self.verbalizer_batch),
-                "reconstructor": (reconstructor, self.reconstructor_batch),
-            }
-        for name, (rows, _) in self.streams.items():
-            if not len(rows):
+        halves = {ROLLOUT: train, VERBALIZER: train, RECONSTRUCTOR: train}
+        if self.disjoint and self.view != "rollout":
+            halves[VERBALIZER], halves[RECONSTRUCTOR] = split_documents(train, self.seed)
+        for name in STREAMS[self.view]:
+            if not len(halves[name]):
                 raise NlaeError(
                     f"{self.store_folder} has no rows {f'left for the {name} ' if name else ''}in view {self.view}: "
                     "raise corpus.max_documents or set data.disjoint_documents=false"
                 )
-        self.validation = self._sample(self._rows("val"))
+        at = np.unique(np.linspace(0, len(self.sites) - 1, self.validation_sites).round().astype(int))
+        share = self.validation_rows
+        if share is not None and len(at) > 1:
+            share = max(8, share // len(at))
+        held = self._sample(self._rows("val"), share)
+        self.validation = {self.sites[i]: self._same(held, self.sites[i], "val") for i in at}
+        self.streams = {
+            stream: {site: self._same(halves[stream], site, "train") for site in self.sites}
+            for stream in STREAMS[self.view]
+        }
 
     def train_dataloader(self) -> DataLoader[Any]:
         """One item per update from `start_update` to `max_updates`."""
         self.setup()
-        dataset = UpdateDataset(
-            self.streams,
-            seed=self.seed,
-            stage=self.stage,
-            start=0,
-            stop=self.max_updates,
-            descriptions=self.descriptions,
+        return UpdateLoader(_Updates(self), self.start_update, workers=self.workers)
+
+    def item(self, update: int) -> Any:
+        """The batch or batches of one update."""
+        batches = {stream: self._batch(stream, update) for stream in self.streams}
+        return batches if self.view == "warmstart" else next(iter(batches.values()))
+
+    def _batch(self, stream: str, update: int) -> Batch:
+        by_site, stage = self.streams[stream], f"{self.stage}/{stream}" if stream else self.stage
+        names, count = list(by_site), 1
+        if stream == RECONSTRUCTOR:
+            count = len(names) if self.reader_sites is None else self.reader_sites
+        names = draw_sites(names, count, seed=self.seed, stage=stage, update=update)
+        rows = by_site[names[0]]
+        at = batch_rows(len(rows), seed=self.seed, stage=stage, update=update, batch_size=self.size[stream])
+        row, texts = rows.row[at], self.descriptions
+        return Batch(
+            update=update,
+            activations={name: by_site[name].activations(at) for name in names},
+            row_B=torch.from_numpy(row),
+            token_id_B=torch.from_numpy(rows.token_id[at]),
+            context_ids=[rows.context_ids(int(index)) for index in at],
+            explanation=None if texts is None else [texts.text(int(number)) for number in row],
         )
-        return UpdateLoader(dataset, self.start_update, workers=self.workers)
 
     def _descriptions(self) -> Descriptions | None:
         if self.descriptions_folder is None:
@@ -264,25 +247,38 @@ class ActivationDataModule(pl.LightningDataModule):
         return Descriptions.open(self.descriptions_folder)
 
     def _rows(self, split: str) -> ActivationRows:
-        rows = self.store.split(split, early=False)
+        """Rows of a split, those with a text where there are texts, at the first site."""
+        rows = next(iter(self.stores.values())).split(split, early=False)
         return rows if self.descriptions is None else rows.select(np.isin(rows.row, self.descriptions.rows))
 
-    def _sample(self, rows: ActivationRows) -> ActivationRows:
-        if self.validation_rows is None or len(rows) <= self.validation_rows:
+    def _same(self, rows: ActivationRows, site: str, split: str) -> ActivationRows:
+        """The same rows at another site.
+
+        Raises:
+            NlaeError: it lacks some of them.
+        """
+        other = self.stores[site].split(split, early=False)
+        found = other.select(np.isin(other.row, rows.row))
+        if not np.array_equal(found.row, rows.row):
+            raise NlaeError(f"{self.stores[site].folder} holds other rows than the other sites: extract it again")
+        return found
+
+    def _sample(self, rows: ActivationRows, limit: int | None) -> ActivationRows:
+        if limit is None or len(rows) <= limit:
             return rows
-        chosen = _permutation(len(rows), self.seed, "validation", 0)[: self.validation_rows]
-        return rows.select(np.sort(chosen))
+        return rows.select(np.sort(permutation(len(rows), self.seed, "validation", 0)[:limit]))
 
 
-def split_documents(rows: ActivationRows, seed: int) -> tuple[ActivationRows, ActivationRows]:
-    """Two views of about equal size that share no document."""
-    documents = np.unique(rows.document)
-    first = documents[_permutation(len(documents), seed, "disjoint", 0)[: -(-len(documents) // 2)]]
-    chosen = np.isin(rows.document, first)
-    return rows.select(chosen), rows.select(~chosen)
+class _Updates(Dataset[Any]):
+    """Item i is that of update i."""
 
+    def __init__(self, module: ActivationDataModule) -> None:
+        self.module = module
 
-@lru_cache(maxsize=8)
-def _permutation(n: int, seed: int, stage: str, epoch: int) -> Ints:
-    key = int.from_bytes(hashlib.sha256(stage.encode()).digest()[:8], "little")
-    return np.random.default_rng([seed, key, epoch]).permutation(n)
+    def __len__(self) -> int:
+        return self.module.max_updates
+
+    def __getitem__(self, index: int) -> Any:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return self.module.item(index)

@@ -3,8 +3,8 @@
 Which passages share a batch, and which rows share a shard, follows from the corpus and the settings alone. So a run
 that was killed redoes only the shards it had not finished and ends with the same files. Only the blocks up to the site
 are run, and each passage only up to its last drawn position. The next batch is put together and the last shard written
-while the model runs. A mixture of sites is read in the same pass, into one store for each site, in a folder of the
-site's name.
+while the model runs. Several sites are read in the same pass, into one store for each, in a folder of the site's
+name.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ import torch
 from torch import Tensor
 
 from nlae.activations import ActivationStore, Rows, Shard, ShardList, fit_statistics, write_shard
-from nlae.activations.store import CONTEXT_TOKENS, check_shard
+from nlae.activations.store import CONTEXT_TOKENS, check_shard, store_folders
 from nlae.corpus.plan import Plan, make_plan
 from nlae.errors import NlaeError
-from nlae.target import Site, SiteMixture, resolved_sites
+from nlae.target import Site, Sites
 from nlae.target.reading import SitesReader
 from nlae.terminal.progress import Bar
 
@@ -52,7 +52,7 @@ def check_dtype(dtype: str) -> None:
 
 def extract(
     target: Target,
-    site: Site | SiteMixture,
+    site: Site | Sites,
     corpus: Corpus,
     folder: Path,
     *,
@@ -65,11 +65,11 @@ def extract(
 
     Args:
         target: the model.
-        site: where to read; resolved here if it is not. A mixture is read in one pass.
+        site: where to read; resolved here if it is not. Several are read in one pass.
         corpus: passages and rows.
-        folder: the store, or for a mixture the folder of its stores; `shards.json` lists what is finished.
+        folder: the store, or of several sites the folder of their stores; `shards.json` lists what is finished.
         batch_tokens: budget of one forward pass, padding counted; changes speed, not results.
-        shard_rows: rows from which a shard is closed; fewer for a mixture, whose shards are in memory together.
+        shard_rows: rows from which a shard is closed; fewer for several sites, whose shards are in memory together.
         dtype: float16 or float32, for the unit directions.
         run: receives progress, if given.
 
@@ -79,21 +79,21 @@ def extract(
     Raises:
         NlaeError: no row reaches the site's first position, an activation is not finite, or the disk is full.
     """
-    sites = resolved_sites(site, target.n_layers)
+    sites = site.resolve(target.n_layers).sites
     folder = Path(folder)
     check_dtype(dtype)
     _check_positions(corpus, sites[0])
-    mixed = isinstance(site, SiteMixture)
-    plan = make_plan(corpus, min(shard_rows, max(256, 4 * shard_rows // len(sites))) if mixed else shard_rows)
+    plan = make_plan(corpus, min(shard_rows, max(256, 4 * shard_rows // len(sites))))
     reader = SitesReader(target, sites)
+    folders = store_folders(folder, [one.name for one in sites])
     stores = [
-        _Store(folder / one.name if mixed else folder, ShardList(plan.digest, one.name, one.min_position, width, dtype))
+        _Store(folders[one.name], ShardList(plan.digest, one.name, one.min_position, width, dtype))
         for one, width in zip(sites, reader.widths, strict=True)
     ]
     _read_all(reader, corpus, plan, stores, batch_tokens, run)
     for store in stores:
         fit_statistics(store.folder, store.listing)
-    return _mixture_metrics(stores) if mixed else _metrics(folder, stores[0].listing)
+    return _metrics(folder, stores[0].listing) if len(stores) == 1 else _all_metrics(stores)
 
 
 @dataclasses.dataclass
@@ -280,7 +280,7 @@ def _metrics(folder: Path, listing: ShardList) -> dict[str, float]:
     }
 
 
-def _mixture_metrics(stores: list[_Store]) -> dict[str, float]:
+def _all_metrics(stores: list[_Store]) -> dict[str, float]:
     """Counts of all stores together, and what differs from site to site under its name."""
     by_site = {store.listing.site: _metrics(store.folder, store.listing) for store in stores}
     first = next(iter(by_site.values()))

@@ -220,6 +220,20 @@ class ActivationRows:
         return ActivationRows(self._store, self._places[np.asarray(chosen)])
 
 
+def store_folders(folder: Path, names: Sequence[str]) -> dict[str, Path]:
+    """Where the stores of these sites lie: of one site in `folder` itself, of several under their names."""
+    return {name: folder if len(names) == 1 else folder / name for name in names}
+
+
+def open_stores(folder: Path, names: Sequence[str]) -> dict[str, ActivationStore]:
+    """The activations of one extraction by the name of their site.
+
+    Raises:
+        NlaeError: one is missing or damaged.
+    """
+    return {name: ActivationStore.open(place) for name, place in store_folders(folder, names).items()}
+
+
 def check_shard(folder: Path, shard: Shard, verify: bool) -> None:
     """Compare a shard's file with its entry in the list.
 

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from nlae.activations import ActivationRows
-from nlae.activations.datamodule import batch_rows
+from nlae.activations.order import batch_rows
 from nlae.errors import NlaeError
 from nlae.evaluation.base import FitReader, Reader
 from nlae.functional.randomness import derive_seed

@@ -14,15 +14,16 @@ from torch import Tensor
 
 from nlae.functional.randomness import derive_seed
 from nlae.functional.scaling import unit
-from nlae.model.autoencoder import Autoencoder
-from nlae.model.reconstructor import Reconstructor
+from nlae.model.backbone import RECONSTRUCTOR
+from nlae.model.site_autoencoder import SiteAutoencoder
+from nlae.model.site_reconstructor import SiteReconstructor
 from nlae.training.base import Schedule
 
 ROLE = "reader"
 
 
 def fit_reader(
-    autoencoder: Autoencoder,
+    autoencoder: SiteAutoencoder,
     texts: Callable[[int], list[str]],
     activations: Callable[[int], Tensor],
     *,
@@ -44,12 +45,10 @@ def fit_reader(
         seed: of the adapter's initialisation.
         progress: called with 1 after every update.
     """
-    backbone, settings = autoencoder.backbone, autoencoder.settings
+    backbone, own = autoencoder.backbone, autoencoder.reconstructor
     backbone.remove(ROLE)
-    backbone.add_reader(ROLE, settings.reconstructor_adapter, derive_seed(seed, ROLE) % 2**31)
-    reader = Reconstructor(
-        backbone, autoencoder.prompt, max_tokens=settings.max_tokens, role=ROLE, site=autoencoder.site
-    )
+    backbone.add_reader(ROLE, backbone.adapters.get(RECONSTRUCTOR), derive_seed(seed, ROLE) % 2**31)
+    reader = SiteReconstructor(backbone, own.prompt, max_tokens=own.max_tokens, role=ROLE, site=own.site)
     optimizer = torch.optim.AdamW(reader.trainable(), lr=lr, weight_decay=0.0, betas=(0.9, 0.98))
     schedule = Schedule(updates=updates, reconstructor_lr=lr)
     for update in range(updates):

@@ -43,8 +43,12 @@ class SiteStatistics:
 
     def save(self, path: Path) -> None:
         """Write to one safetensors file."""
+        save_file(self.tensors(), str(path))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a file holds of them: `mean` and `numbers`."""
         numbers = torch.tensor([self.variance, self.alpha, self.norm_median, self.count], dtype=torch.float64)
-        save_file({"mean": self.mean_D.contiguous().cpu(), "numbers": numbers}, str(path))
+        return {"mean": self.mean_D.contiguous().cpu(), "numbers": numbers}
 
     @classmethod
     def load(cls, path: Path) -> SiteStatistics:

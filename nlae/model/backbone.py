@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import dataclasses
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -23,39 +22,20 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from nlae.errors import NlaeError
-from nlae.target import Site, Target, Trunk
+from nlae.model.adapters import AdapterSettings
+from nlae.model.merging import merged_state, refuse_quantized
+from nlae.target import Site, Target, Trunk, deepest
 from nlae.target.linear import speed_up
 from nlae.target.lora import adaptable, lean
-from nlae.target.quantization import is_quantized
 from nlae.target.recompute import recompute
 
 VERBALIZER, REFERENCE, RECONSTRUCTOR = "verbalizer", "reference", "reconstructor"
 PRECISIONS = ("fp32", "bf16-mixed", "bf16-base")
 
 
-@dataclasses.dataclass(frozen=True)
-class AdapterSettings:
-    """A LoRA adapter on every linear map of the blocks a role runs through.
-
-    Attributes:
-        rank: inner dimension.
-        alpha: the update is scaled by alpha / rank.
-    """
-
-    rank: int = 16
-    alpha: float = 16.0
-
-    def config(self, modules: list[str], *, transposed: bool = False) -> LoraConfig:
-        """The peft configuration for exactly these modules (dotted names); GPT-2 keeps its weights transposed."""
-        alpha: Any = self.alpha  # peft's annotation says int, but it only divides by it
-        return LoraConfig(
-            r=self.rank,
-            lora_alpha=alpha,
-            lora_dropout=0.0,
-            target_modules=modules,
-            bias="none",
-            fan_in_fan_out=transposed,
-        )
+def base_dtype(precision: str) -> str:
+    """Type of the target's weights under a precision."""
+    return "bfloat16" if precision == "bf16-base" else "float32"
 
 
 class Backbone(nn.Module):
@@ -63,60 +43,80 @@ class Backbone(nn.Module):
 
     Args:
         target: the frozen model; with adapters its weights are shared by all roles.
-        site: where activations are read; the reconstructor runs up to and including this hook. A mixture of sites
-            gives its deepest.
-        verbalizer_adapter: None trains a full copy of the model.
-        reconstructor_adapter: None trains a full copy of the trunk.
+        sites: where activations are read (resolved), in the order in which they are listed; the reconstructor runs up
+            to and including the deepest hook.
         precision: `fp32`, `bf16-mixed` (fp32 weights under autocast) or `bf16-base` (bf16 weights, fp32 adapters).
         seed: of the adapters' random initialisation.
-        copies: False leaves the weights of roles without adapters to `of_models`.
+
+    Raises:
+        NlaeError: no site, or one named twice.
     """
 
     def __init__(
         self,
         target: Target,
-        site: Site,
+        sites: Sequence[Site],
         *,
-        verbalizer_adapter: AdapterSettings | None,
-        reconstructor_adapter: AdapterSettings | None,
         precision: str = "fp32",
         seed: int = 0,
-        copies: bool = True,
     ) -> None:
         super().__init__()
         if precision not in PRECISIONS:
             raise NlaeError(f"precision is {precision!r}; choose one of {', '.join(PRECISIONS)}")
-        if copies and precision == "bf16-base" and (verbalizer_adapter is None or reconstructor_adapter is None):
-            # bf16 parameters under AdamW round most updates to zero
-            raise NlaeError(
-                "target.dtype=bfloat16 trains adapters only; train whole weights with trainer.precision=bf16-mixed"
-            )
-        if copies and (verbalizer_adapter is None or reconstructor_adapter is None):
-            _refuse_quantized(target, "cannot be trained whole; keep verbalizer=lora and reconstructor=lora")
-        self.target, self.site, self.precision, self.seed = target, site, precision, seed
+        names = [site.name for site in sites]
+        if not names or len(set(names)) < len(names):
+            raise NlaeError(f"an autoencoder needs sites, each once; got {', '.join(names) or 'none'}")
+        self.target, self.sites, self.precision, self.seed = target, tuple(sites), precision, seed
         self.adapters: dict[str, AdapterSettings] = {}
         self.model: PreTrainedModel = target.model
         self.full_verbalizer: PreTrainedModel | None = None
         self.full_reference: PreTrainedModel | None = None
         self.full_trunks = nn.ModuleDict()
         self.active: str | None = None
-        self.target_trunk = Trunk(self.model, site)
+        self.target_trunk = Trunk(self.model, deepest(sites))
         # plain, not registered: cuts share all weights with the trunks they are made of
         self._cuts: dict[tuple[str, Site], Trunk] = {}
-        if not copies:
+
+    def has(self, role: str) -> bool:
+        """Whether `role` has weights of its own."""
+        return (
+            role in self.adapters
+            or role in self.full_trunks
+            or (role == VERBALIZER and self.full_verbalizer is not None)
+        )
+
+    def add(self, role: str, adapter: AdapterSettings | None) -> None:
+        """Give verbalizer or reconstructor weights to learn, unless it has some already.
+
+        Args:
+            role: which of the two.
+            adapter: None copies the model, or the trunk, to train it whole.
+
+        Raises:
+            NlaeError: whole weights in a precision, or of a target, that they cannot be trained in.
+        """
+        if self.has(role):
             return
-        if verbalizer_adapter is None:
+        if adapter is None and self.precision == "bf16-base":
+            # bf16 parameters under AdamW round most updates to zero
+            raise NlaeError(
+                "target.dtype=bfloat16 trains adapters only; train whole weights with trainer.precision=bf16-mixed"
+            )
+        if adapter is None:
+            refuse_quantized(self.target, "cannot be trained whole; keep verbalizer=lora and reconstructor=lora")
+        if role != VERBALIZER:
+            self.add_reader(role, adapter)
+        elif adapter is None:
             self.full_verbalizer = self.clean_copy("target").requires_grad_(True)
         else:
-            self._add_adapter(VERBALIZER, verbalizer_adapter, adaptable(target, target.n_layers))
-        self.add_reader(RECONSTRUCTOR, reconstructor_adapter)
+            self._add_adapter(role, adapter, adaptable(self.target, self.target.n_layers))
 
     def add_reader(self, role: str, adapter: AdapterSettings | None, seed: int | None = None) -> None:
-        """Add a role that reads text into vectors: an adapter on the blocks up to the site, or a copy of the trunk."""
+        """Add a role that reads text: an adapter on the blocks up to the deepest site, or a copy of the trunk."""
         if adapter is None:
-            self.full_trunks[role] = Trunk(self.clean_copy("target"), self.site).requires_grad_(True)
+            self.full_trunks[role] = Trunk(self.clean_copy("target"), self.target_trunk.site).requires_grad_(True)
         else:
-            self._add_adapter(role, adapter, adaptable(self.target, self.site.index + 1), seed)
+            self._add_adapter(role, adapter, adaptable(self.target, self.target_trunk.site.index + 1), seed)
 
     def add_reference(self) -> None:
         """Freeze a copy of everything the verbalizer's weights have learned so far, under the role `reference`."""
@@ -134,7 +134,7 @@ class Backbone(nn.Module):
         if role in self.full_trunks:
             del self.full_trunks[role]
             self._cuts = {key: trunk for key, trunk in self._cuts.items() if key[0] != role}
-        for _, layer in self._lora_layers():
+        for _, layer in self.lora_layers():
             if role in layer.lora_A:
                 layer.delete_adapter(role)
 
@@ -163,7 +163,7 @@ class Backbone(nn.Module):
         if role is not None and role == self.active:
             yield
             return
-        layers = [layer for _, layer in self._lora_layers()]
+        layers = [layer for _, layer in self.lora_layers()]
         before, outer, self.active = [layer._active_adapter for layer in layers], self.active, role
         active = [role] if role in self.adapters else []
         for layer in layers:
@@ -229,28 +229,11 @@ class Backbone(nn.Module):
         maps = [self.model.get_submodule(name) for name in modules[:1]]
         return settings.config(modules, transposed=any(isinstance(_bare(part), Conv1D) for part in maps))
 
-    def merged_state(self, role: str) -> dict[str, Tensor]:
-        """State dict of the whole causal LM with the adapter of `role` merged, without any adapter keys."""
-        if role == VERBALIZER and self.full_verbalizer is not None:
-            return self.full_verbalizer.state_dict()
-        _refuse_quantized(self.target, "cannot take adapters in, so nothing whole can be written from it")
-        state = {k.replace(".base_layer.", "."): v for k, v in self.model.state_dict().items() if ".lora_" not in k}
-        if role in self.full_trunks:
-            # a trunk is the decoder cut short: its own weights lie over the target's, the rest is never read
-            start = self._decoder_name()
-            own = self.full_trunks[role].state_dict()
-            return state | {start + name.removeprefix("decoder."): weight for name, weight in own.items()}
-        for name, layer in self._lora_layers():
-            if role in layer.lora_A:
-                key = f"{name}.weight"
-                state[key] = (state[key].float() + layer.get_delta_weight(role).float()).to(state[key].dtype)
-        return state
-
     def clean_copy(self, role: str) -> PreTrainedModel:
         """The weights that `role` runs with, adapters merged, in a model of their own; `target` for the bare ones."""
         with self.target.device:  # not made on the host: a machine may have less memory than its GPU
             copied: Any = type(self.model)(copy.deepcopy(self.model.config))
-        copied.to(self.target.dtype).load_state_dict(self.merged_state(role))
+        copied.to(self.target.dtype).load_state_dict(merged_state(self, role))
         computed = dict(self.model.named_buffers())
         for name, buffer in copied.named_buffers():  # frequencies: devices round their powers in different ways
             if name in computed:
@@ -262,9 +245,7 @@ class Backbone(nn.Module):
         cls, target: Target, site: Site, verbalizer: PreTrainedModel, reader: PreTrainedModel, *, precision: str
     ) -> Backbone:
         """A backbone of ready-made full models: `verbalizer` writes, `reader`'s blocks up to the site read."""
-        backbone = cls(
-            target, site, verbalizer_adapter=None, reconstructor_adapter=None, precision=precision, copies=False
-        )
+        backbone = cls(target, [site], precision=precision)
         backbone.full_verbalizer = verbalizer
         backbone.full_trunks[RECONSTRUCTOR] = Trunk(reader, site)
         return backbone
@@ -280,7 +261,7 @@ class Backbone(nn.Module):
             inject_adapter_in_model(self.adapter_config(settings, modules), self.model, adapter_name=role)
         lean(speed_up(self.model))
         self.adapters[role] = settings
-        for _, layer in self._lora_layers():
+        for _, layer in self.lora_layers():
             # outside `use` the shared weights are the bare target, whatever peft has just made active
             layer._active_adapter = []
         self.model.requires_grad_(False)
@@ -291,13 +272,8 @@ class Backbone(nn.Module):
                     parameter.data = parameter.data.float().to(self.target.device)
                     parameter.requires_grad_(True)
 
-    def _decoder_name(self) -> str:
-        """Dotted name of the decoder inside the causal LM, with its final dot; empty when it is the model itself."""
-        decoder = self.target.architecture.decoder(self.model)
-        name = next(name for name, module in self.model.named_modules() if module is decoder)
-        return f"{name}." if name else ""
-
-    def _lora_layers(self) -> list[tuple[str, Any]]:
+    def lora_layers(self) -> list[tuple[str, Any]]:
+        """All maps that have adapters, with their dotted names."""
         return [(name, module) for name, module in self.model.named_modules() if isinstance(module, LoraLayer)]
 
     def _named(self, role: str) -> dict[str, nn.Parameter]:
@@ -311,11 +287,6 @@ class Backbone(nn.Module):
             for name, parameter in self.model.named_parameters()
             if ".lora_" in name and name.endswith(end)
         }
-
-
-def _refuse_quantized(target: Target, reason: str) -> None:
-    if is_quantized(target.model):
-        raise NlaeError(f"target {target.source_name}: a quantised base {reason}; or set target.quantization=null")
 
 
 def _bare(module: nn.Module) -> nn.Module:

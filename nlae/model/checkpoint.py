@@ -1,94 +1,61 @@
 """A checkpoint is a folder a person can read: safetensors, a tokenizer, and `nla_meta.yaml`.
 
 ```
-nla_meta.yaml              what it is, from what, at which site, with which prompt; the reference's sidecar and more
+nla_meta.yaml              what it is, from what, at which sites, with which prompt
 verbalizer/ reconstructor/ adapter_config.json, adapter_model.safetensors as peft has them; or model.safetensors
-heads.safetensors          head, norm head, injection map
-statistics.safetensors     μ, denominator, α      distractors.safetensors   100 training directions, for ranks
+heads.safetensors          head.<site>.…, norm head and injection map of each site
+statistics.safetensors     μ, denominator, α of each site
+distractors.safetensors    100 training directions of each site, for ranks
 training_documents.txt     hashes of the documents it was trained on
 tokenizer/
 ```
 
 The base weights are named by source and fingerprint, not copied. Nothing is unpickled, and nothing runs remote code.
+Writing is in `checkpoint_writing`, what older versions wrote in `checkpoint_older`.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import os
-import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from nlae.errors import NlaeError
 from nlae.files.foreign import finite, read_yaml
 from nlae.functional.scaling import SiteStatistics
-from nlae.model.autoencoder import Autoencoder, PairSettings
-from nlae.model.backbone import RECONSTRUCTOR, VERBALIZER, AdapterSettings
+from nlae.model.adapters import AdapterSettings
+from nlae.model.autoencoder import Autoencoder
+from nlae.model.backbone import RECONSTRUCTOR, VERBALIZER, Backbone, base_dtype
+from nlae.model.checkpoint_older import named_by_site, upgraded
+from nlae.model.injection import InjectionSettings
 from nlae.model.prompt import Prompt
+from nlae.model.reconstructor import Reconstructor
 from nlae.model.sidecar import checked
-from nlae.model.verbalizer import InjectionSettings
+from nlae.model.site_autoencoder import SiteAutoencoder
+from nlae.model.verbalizer import Verbalizer
 from nlae.target import Site, source_from_description
-from nlae.target.selfcheck import check_probe, probe
+from nlae.target.selfcheck import check_probes
 
 META = "nla_meta.yaml"
+ROLE = "autoencoder"
 PEFT_PREFIX = "base_model.model."
 HEADS, STATISTICS, DISTRACTORS = "heads.safetensors", "statistics.safetensors", "distractors.safetensors"
 DATA = ("*.yaml", "*.json", "*.safetensors", "*.jinja", "*.model", "*.txt")  # all that is fetched: no code, no pickle
-CONTENT = (META, HEADS, STATISTICS, DISTRACTORS, "tokenizer", VERBALIZER, RECONSTRUCTOR)
-
-
-def save(pair: Autoencoder, folder: Path) -> None:
-    """Write `pair` into `folder`, each file under its final name only when whole, `nla_meta.yaml` last.
-
-    A stage's folder holds other files too; they are left alone.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    new = folder / "checkpoint.new"
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir()
-    state = {key: value.detach().cpu().contiguous() for key, value in pair.trained_state().items()}
-    for role in (VERBALIZER, RECONSTRUCTOR):
-        save_role(pair, role, state, new / role)
-    save_file({k: v for k, v in state.items() if k.startswith(("head.", "map."))}, str(new / HEADS))
-    if pair.has_statistics:
-        pair.statistics.save(new / STATISTICS)
-    save_distractors(pair, new)
-    pair.target.tokenizer.save_pretrained(str(new / "tokenizer"))
-    (new / META).write_text(yaml.safe_dump(describe(pair), sort_keys=False, allow_unicode=True), encoding="utf-8")
-    install(new, folder)
-
-
-def install(new: Path, folder: Path) -> None:
-    """Move the files of a whole checkpoint from `new` to `folder`, `nla_meta.yaml` last."""
-    for name in [*(n for n in CONTENT if n != META), META]:
-        if (new / name).exists():
-            if (folder / name).is_dir():
-                shutil.rmtree(folder / name)
-            os.replace(new / name, folder / name)
-    new.rmdir()
-
-
-def save_distractors(pair: Autoencoder, folder: Path) -> None:
-    """Write the vectors that ranks are taken among into `folder`, where the pair has any."""
-    if pair.distractors_MD is not None:
-        save_file({"unit": pair.distractors_MD.half().contiguous().cpu()}, str(folder / DISTRACTORS))
-
-
-def read_distractors(folder: Path) -> Tensor | None:
-    """The vectors that ranks are taken among, float32 (M, D), or None where `folder` holds none."""
-    path = folder / DISTRACTORS
-    unit_MD = load_file(str(path))["unit"].float() if path.exists() else None
-    if unit_MD is not None and (unit_MD.ndim != 2 or not bool(unit_MD.isfinite().all())):
-        raise ValueError(f"the distractors are {tuple(unit_MD.shape)}, not finite vectors")
-    return unit_MD
+NEEDED = (
+    "target",
+    "target_fingerprint",
+    "base_checkpoint",
+    "sites",
+    "prompt",
+    "injection",
+    "reconstructor",
+    "precision",
+)
 
 
 def load(path: str | Path, *, device: str = "cpu", precision: str | None = None) -> Autoencoder:
@@ -108,29 +75,34 @@ def load(path: str | Path, *, device: str = "cpu", precision: str | None = None)
 
         return load_reference(folder / "av", folder / "ar", device=device, precision=precision or "fp32")
     meta = read_meta(folder)
-    if meta.get("role") == "mixture":
-        raise NlaeError(f"{folder} holds a mixture, not one pair (format=reference holds pairs only)")
-    if meta.get("role") != "pair":
+    if meta.get("role") != ROLE:
         raise NlaeError(
             f"{folder} holds one half only (role {meta.get('role')!r}): put both halves into one folder as av/ and ar/"
         )
-    settings, site = settings_from_meta(meta), _site(meta)
-    if precision is not None:
-        settings = dataclasses.replace(settings, precision=precision)
-    statistics, distractors, state = _read_tensors(folder)
+    if missing := [key for key in NEEDED if not meta.get(key)]:
+        raise NlaeError(f"{folder / META} lacks {', '.join(missing)}: it was written by another version")
+    try:
+        sites = [Site(**{key: entry[key] for key in ("kind", "layer", "min_position")}) for entry in meta["sites"]]
+    except (KeyError, TypeError) as error:
+        raise NlaeError(f"{folder / META}: sites lack or misname {error}: it was written by another version") from error
+    statistics, distractors, state = _read_tensors(folder, sites)
     source = source_from_description(meta["target"])
     if source.fingerprint() != meta["target_fingerprint"]:
         raise NlaeError(f"{folder}: trained on {meta['base_checkpoint']}, whose weights have changed since; not loaded")
-    target = source.load(dtype=settings.dtype, device=device)
-    site = site.resolve(target.n_layers)
-    pair = Autoencoder(target, site, statistics, settings, meta=meta, distractors_MD=distractors)
-    check_width(pair, folder)
-    check_tokens(pair, meta, folder)
-    if meta.get("probe"):
-        with pair.backbone.use(None):
-            check_probe(target, site, meta["probe"])
-    pair.load_trained_state(state)
-    return pair
+    precision = precision or meta["precision"]
+    target = source.load(dtype=base_dtype(precision), device=device)
+    sites = [site.resolve(target.n_layers) for site in sites]
+    backbone = Backbone(target, sites, precision=precision, seed=meta["seed"])
+    verbalizer, reconstructor = _roles(backbone, statistics, meta)
+    autoencoder = Autoencoder(verbalizer, reconstructor, meta=meta, distractors=distractors)
+    for entry, name in zip(meta["sites"], autoencoder.names, strict=True):
+        check_width(autoencoder.at(name), folder)
+        check_tokens(autoencoder.at(name), entry, folder)
+    with backbone.use(None):
+        probes = zip(autoencoder.names, meta["sites"], strict=True)
+        check_probes(target, sites, {name: entry.get("probe") or [] for name, entry in probes})
+    autoencoder.load_trained_state(state)
+    return autoencoder
 
 
 def locate(path: str | Path) -> Path:
@@ -155,7 +127,7 @@ def locate(path: str | Path) -> Path:
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
-    """The sidecar of a checkpoint folder: the keys that `nlae.model.sidecar` lists, checked.
+    """The sidecar of a checkpoint folder: the keys that `nlae.model.sidecar` lists, checked, in the form of today.
 
     Raises:
         NlaeError: missing, not YAML, not of this kind, or a value that does not fit.
@@ -168,95 +140,33 @@ def read_meta(folder: Path) -> dict[str, Any]:
     if not isinstance(meta, dict) or meta.get("kind") != "nla_model":
         raise NlaeError(f"{folder / META} does not describe a natural language autoencoder (kind is not nla_model)")
     try:
-        return checked(meta)
+        return upgraded(checked(meta))
     except ValueError as error:
         raise NlaeError(f"{folder / META} says what no checkpoint may say: {error}; nothing of it was used") from error
 
 
-def describe(pair: Autoencoder) -> dict[str, Any]:
-    """The sidecar: the reference's keys, then ours."""
-    settings = pair.settings
-    with pair.backbone.use(None):
-        seen = probe(pair.target, pair.site)
-    return {
-        "kind": "nla_model",
-        "schema_version": 2,
-        "role": "pair",
-        "stage": pair.meta.get("stage"),
-        "base_checkpoint": pair.meta.get("base_checkpoint", pair.target.source_name),
-        "d_model": pair.target.d_model,
-        "extraction_layer_index": pair.site.index,
-        "extraction": {"injection_scale": pair.verbalizer.scale, "mse_scale": None},
-        "tokens": slot_tokens(pair),
-        "target": pair.meta.get("target"),
-        "target_fingerprint": pair.target.fingerprint,
-        "site": {"kind": pair.site.kind, "layer": pair.site.index, "min_position": pair.site.min_position},
-        "hook": pair.site.hook,
-        "probe": seen,
-        "prompt": dataclasses.asdict(settings.prompt),
-        "injection": dataclasses.asdict(settings.injection),
-        "verbalizer_adapter": _asdict(settings.verbalizer_adapter),
-        "reconstructor_adapter": _asdict(settings.reconstructor_adapter),
-        "reconstructor": {"magnitude": settings.magnitude, "max_tokens": settings.max_tokens},
-        "precision": settings.precision,
-        "seed": settings.seed,
-        "training": pair.meta.get("training", {}),
-    }
-
-
-def slot_tokens(pair: Autoencoder) -> dict[str, Any]:
+def slot_tokens(view: SiteAutoencoder) -> dict[str, Any]:
     """Ids that fix where a vector enters and where it is read, as the live tokenizer has them."""
-    ids, tokenizer = pair.verbalizer.ids, pair.target.tokenizer
+    ids, tokenizer = view.verbalizer.ids, view.target.tokenizer
     return {
         "injection_char": tokenizer.decode([ids.slot_id]),
         "injection_token_id": ids.slot_id,
         "injection_left_neighbor_id": ids.neighbours[0],
         "injection_right_neighbor_id": ids.neighbours[1],
-        "critic_suffix_ids": list(pair.prompt.reconstructor_suffix_ids(tokenizer)),
+        "critic_suffix_ids": list(view.prompt.reconstructor_suffix_ids(tokenizer)),
     }
 
 
-def settings_from_meta(meta: Mapping[str, Any]) -> PairSettings:
-    """Shape of the pair that a sidecar of ours describes.
-
-    Raises:
-        NlaeError: it lacks or misnames something.
-    """
-    try:
-        for key in ("target", "target_fingerprint", "base_checkpoint", "site", "tokens"):
-            meta[key]
-        if not meta["target"]:
-            raise KeyError("target")
-        return PairSettings(
-            prompt=Prompt(**meta["prompt"]),
-            injection=InjectionSettings(**meta["injection"]),
-            verbalizer_adapter=_adapter(meta["verbalizer_adapter"]),
-            reconstructor_adapter=_adapter(meta["reconstructor_adapter"]),
-            precision=meta["precision"],
-            seed=meta["seed"],
-            **meta["reconstructor"],
-        )
-    except (KeyError, TypeError) as error:
-        raise NlaeError(f"{META} lacks or misnames {error}: it was written by another version") from error
-
-
-def _site(meta: Mapping[str, Any]) -> Site:
-    try:
-        return Site(**meta["site"])
-    except TypeError as error:
-        raise NlaeError(f"{META}: site misnames something ({error}): it was written by another version") from error
-
-
-def check_width(pair: Autoencoder, folder: Path) -> None:
+def check_width(view: SiteAutoencoder, folder: Path) -> None:
     """The training mean against the activations of this site."""
-    width = pair.reconstructor.head.weight.shape[0]
-    if pair.has_statistics and (found := pair.statistics.mean_D.shape[0]) != width:
+    width = view.reconstructor.width
+    if view.has_statistics and (found := view.statistics.mean_D.shape[0]) != width:
         raise NlaeError(f"{folder}: its mean has {found} entries, but the site's activations have {width}")
 
 
-def check_tokens(pair: Autoencoder, meta: Mapping[str, Any], folder: Path) -> None:
+def check_tokens(view: SiteAutoencoder, meta: Mapping[str, Any], folder: Path) -> None:
     """The sidecar's ids against the live tokenizer; a silent disagreement would inject into the wrong place."""
-    stored, live = meta.get("tokens") or {}, slot_tokens(pair)
+    stored, live = meta.get("tokens") or {}, slot_tokens(view)
     for key in ("injection_token_id", "injection_left_neighbor_id", "injection_right_neighbor_id", "critic_suffix_ids"):
         if stored.get(key) != live[key]:
             raise NlaeError(
@@ -264,34 +174,34 @@ def check_tokens(pair: Autoencoder, meta: Mapping[str, Any], folder: Path) -> No
             )
 
 
-def save_role(pair: Autoencoder, role: str, state: dict[str, Tensor], folder: Path) -> None:
-    """Write the weights of one role out of a trained state, as peft or a plain model has them."""
-    folder.mkdir()
-    weights = {k.removeprefix(f"{role}."): v for k, v in state.items() if k.startswith(f"{role}.")}
-    if role not in pair.backbone.adapters:
-        save_file(weights, str(folder / "model.safetensors"))
-        return
-    save_file({PEFT_PREFIX + k: v for k, v in weights.items()}, str(folder / "adapter_model.safetensors"))
-    modules = sorted({k.rsplit(".lora_", 1)[0] for k in weights})
-    config = pair.backbone.adapter_config(pair.backbone.adapters[role], modules).to_dict()
-    config["base_model_name_or_path"] = pair.meta.get("base_checkpoint", pair.target.source_name)
-    plain = {k: sorted(v) if isinstance(v, set) else v for k, v in config.items()}
-    (folder / "adapter_config.json").write_text(json.dumps(plain, indent=2, default=str), encoding="utf-8")
+def read_distractors(path: Path) -> dict[str, Tensor]:
+    """The vectors that ranks are taken among, float32 (M, width), by site name or as `unit`."""
+    found = load_file(str(path)) if path.exists() else {}
+    for unit_MD in found.values():
+        if unit_MD.ndim != 2 or not bool(unit_MD.isfinite().all()):
+            raise ValueError(f"the distractors are {tuple(unit_MD.shape)}, not finite vectors")
+    return {name: unit_MD.float() for name, unit_MD in found.items()}
 
 
-def _read_tensors(folder: Path) -> tuple[SiteStatistics | None, Tensor | None, dict[str, Tensor]]:
-    """Statistics and distractors where there are any, and all trained weights."""
+def _read_tensors(
+    folder: Path, sites: Sequence[Site]
+) -> tuple[dict[str, SiteStatistics], dict[str, Tensor], dict[str, Tensor]]:
+    """Statistics and distractors by site where there are any, and all trained weights."""
     try:
-        statistics = _optional(folder / STATISTICS, SiteStatistics.load)
-        distractors = read_distractors(folder)
-        state = finite(load_file(str(folder / HEADS)))
-        state |= read_roles(folder)
+        names = [site.name for site in sites]
+        stored = load_file(str(folder / STATISTICS)) if (folder / STATISTICS).exists() else {}
+        stored = named_by_site(stored, names)
+        found = {key.rpartition("/")[0] for key in stored}
+        statistics = {name: SiteStatistics.of(stored[f"{name}/mean"], stored[f"{name}/numbers"]) for name in found}
+        distractors = named_by_site(read_distractors(folder / DISTRACTORS), names)
+        state = finite(named_by_site(load_file(str(folder / HEADS)), names)) | _read_roles(folder)
     except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise unreadable(folder, error) from error
+        reason = " ".join(str(error).split())
+        raise NlaeError(f"{folder}: weights cannot be read ({reason}); copy the checkpoint again") from error
     return statistics, distractors, state
 
 
-def read_roles(folder: Path) -> dict[str, Tensor]:
+def _read_roles(folder: Path) -> dict[str, Tensor]:
     """The weights of both roles by `role.name`."""
     state: dict[str, Tensor] = {}
     for role in (VERBALIZER, RECONSTRUCTOR):
@@ -301,19 +211,18 @@ def read_roles(folder: Path) -> dict[str, Tensor]:
     return finite(state)
 
 
-def unreadable(folder: Path, error: Exception) -> NlaeError:
-    """What to say of a checkpoint whose weights are damaged."""
-    reason = " ".join(str(error).split())
-    return NlaeError(f"{folder}: weights cannot be read ({reason}); copy the checkpoint again")
-
-
-def _adapter(values: Mapping[str, Any] | None) -> AdapterSettings | None:
-    return None if values is None else AdapterSettings(**values)
-
-
-def _asdict(settings: AdapterSettings | None) -> dict[str, Any] | None:
-    return None if settings is None else dataclasses.asdict(settings)
-
-
-def _optional(path: Path, read: Any) -> Any:
-    return read(path) if path.exists() else None
+def _roles(
+    backbone: Backbone, statistics: Mapping[str, SiteStatistics], meta: Mapping[str, Any]
+) -> tuple[Verbalizer, Reconstructor]:
+    """Both roles with the shape that a sidecar describes, before anything was learned."""
+    try:
+        shared: dict[str, Any] = {"prompt": Prompt(**meta["prompt"]), "statistics": statistics}
+        injection = InjectionSettings(**meta["injection"])
+        adapters = [
+            None if meta[key] is None else AdapterSettings(**meta[key])
+            for key in ("verbalizer_adapter", "reconstructor_adapter")
+        ]
+        verbalizer = Verbalizer(backbone=backbone, adapter=adapters[0], injection=injection, **shared)
+        return verbalizer, Reconstructor(backbone=backbone, adapter=adapters[1], **meta["reconstructor"], **shared)
+    except (KeyError, TypeError) as error:
+        raise NlaeError(f"{META} lacks or misnames {error}: it was written by another version") from error

@@ -1,107 +1,142 @@
-"""The NL decoder: the target's own first blocks, reading an explanation, and a linear head on the last token.
+"""The NL decoder at all sites of an autoencoder: one reader of text, and for each site its heads.
 
-The head starts as the identity: an untrained reconstructor answers with the activation of its prompt's last token, in
-the right space. The final norm is left out as in the paper; a separate head for the norm is optional, since direction
-and magnitude are scored apart.
+A text is read once for any number of sites: one pass to the deepest of them, each hook read on the way. It is a
+LightningModule, so that it can be trained alone. What it does at one site is in `site_reconstructor`.
 """
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Mapping, Sequence
 
+import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from nlae.functional.scaling import unit
-from nlae.functional.transfers import send
-from nlae.model.backbone import RECONSTRUCTOR, AdapterSettings, Backbone
+from nlae.errors import NlaeError
+from nlae.functional.scaling import SiteStatistics
+from nlae.model.adapters import AdapterSettings
+from nlae.model.backbone import RECONSTRUCTOR, Backbone
+from nlae.model.per_site import part_at
 from nlae.model.prompt import Prompt
-from nlae.target import Site
+from nlae.model.site_reconstructor import Answer, Progress, SiteReconstructor, by_length
+from nlae.target import deepest, read_sites
 
 
-@dataclasses.dataclass(frozen=True)
-class ReconstructorSettings:
-    """The `reconstructor` node of a config.
-
-    Attributes:
-        adapter: LoRA settings; None trains a full copy of the trunk.
-        magnitude: predict the norm too.
-        max_tokens: most tokens read, template included.
-    """
-
-    adapter: AdapterSettings | None = dataclasses.field(default_factory=AdapterSettings)
-    magnitude: bool = False
-    max_tokens: int = 160
-
-
-class Reconstructor(nn.Module):
+class Reconstructor(pl.LightningModule):
     """Rebuilds activations from words.
 
     Args:
-        backbone: weights of all roles.
+        backbone: weights and sites; gets this role's weights if it has none.
         prompt: the reconstructor's template.
+        statistics: of each site's training activations, by site name; a site without any has no FVE.
+        adapter: LoRA settings; None trains a full copy of the trunk.
+        magnitude: add a head for log ‖h‖ at each site.
         max_tokens: explanations are cut so that template and text fit.
-        magnitude: add a head for log ‖h‖.
-        role: the backbone's role to read with.
-        site: what is rebuilt; None is the backbone's.
+
+    Raises:
+        NlaeError: several sites and a template that names the site.
     """
 
     def __init__(
         self,
+        *,
         backbone: Backbone,
         prompt: Prompt,
-        *,
-        max_tokens: int = 160,
+        statistics: Mapping[str, SiteStatistics] | None = None,
+        adapter: AdapterSettings | None = AdapterSettings(),  # noqa: B008  # frozen
         magnitude: bool = False,
-        role: str = RECONSTRUCTOR,
-        site: Site | None = None,
+        max_tokens: int = 160,
     ) -> None:
         super().__init__()
-        self.site = site or backbone.site
-        self.backbone, self.prompt, self.max_tokens, self.role = backbone, prompt, max_tokens, role
-        width = backbone.trunk(role, self.site).width
-        self.head = nn.Linear(width, width, bias=False, device=backbone.target.device)
-        with torch.no_grad():
-            self.head.weight.copy_(torch.eye(width))
-        self.norm_head = nn.Linear(width, 1, device=backbone.target.device) if magnitude else None
-        if self.norm_head is not None:
-            nn.init.zeros_(self.norm_head.weight)
-            nn.init.zeros_(self.norm_head.bias)
+        if len(backbone.sites) > 1 and "{site}" in prompt.reconstructor:
+            raise NlaeError("prompt.reconstructor names {site}, but a text is read once for all sites: drop it")
+        backbone.add(RECONSTRUCTOR, adapter)
+        self.backbone, self.prompt, self.magnitude, self.max_tokens = backbone, prompt, magnitude, max_tokens
+        self.by_name = {
+            site.name: SiteReconstructor(
+                backbone,
+                prompt.at(site.label),
+                site=site,
+                statistics=(statistics or {}).get(site.name),
+                max_tokens=max_tokens,
+                magnitude=magnitude,
+            )
+            for site in backbone.sites
+        }
+        self.parts = nn.ModuleList(self.by_name.values())
+        self._any = next(iter(self.by_name.values()))  # all have one template
 
-    def forward(self, explanations: list[str]) -> tuple[Tensor, Tensor | None]:
-        """Unit vectors (B, D) in float32, and log-norm offsets (B,) relative to the site's median norm, or None."""
-        return self.read(*self.encode(explanations))
+    def at(self, name: str | None = None) -> SiteReconstructor:
+        """The reconstructor of one site; without a name that of the only one.
 
-    def read(self, ids_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor | None]:
-        """As `forward`, for what `encode` returned."""
-        with self.backbone.use(self.role):
-            # no mask: rows are padded on the right, where a causal model cannot see
-            hidden_BTD = self.backbone.trunk(self.role, self.site)(input_ids=ids_BT)
-            # by the mask, not by index −1
-            last_BD = hidden_BTD[torch.arange(len(ids_BT), device=ids_BT.device), mask_BT.sum(1) - 1]
-        return self.answer(last_BD)
+        Raises:
+            NlaeError: there is no such site, or there are several and none is named.
+        """
+        return part_at(self.by_name, name)
 
-    def answer(self, last_BD: Tensor) -> tuple[Tensor, Tensor | None]:
-        """What the heads make of the trunk's activation at the last token; as `forward` returns it."""
-        direction_BD = unit(last_BD)
-        log_norm_B = self.norm_head(direction_BD).squeeze(-1) if self.norm_head is not None else None
-        return unit(self.head(direction_BD)), log_norm_B
+    def forward(self, explanations: list[str], names: Sequence[str] | None = None) -> dict[str, Answer]:
+        """What `SiteReconstructor` returns, for each of the named sites (all by default), from one pass."""
+        return self.read(*self.encode(explanations), names)
 
     def encode(self, explanations: list[str]) -> tuple[Tensor, Tensor]:
         """Ids and mask of the filled-in template, right-padded; both (B, T)."""
-        ids_BT, mask_BT = send(self.backbone.target.device, *self.render(explanations))
-        return ids_BT, mask_BT
+        return self._any.encode(explanations)
 
     def render(self, explanations: list[str]) -> tuple[Tensor, Tensor]:
         """As `encode`, on the host."""
-        return self.prompt.render_reconstructor(
-            self.backbone.target.tokenizer, explanations, max_length=self.max_tokens
-        )
+        return self._any.render(explanations)
+
+    def read(self, ids_BT: Tensor, mask_BT: Tensor, names: Sequence[str] | None = None) -> dict[str, Answer]:
+        """As `forward`, for what `encode` returned."""
+        readers = [self.at(name) for name in (self.by_name if names is None else names)]
+        sites = [reader.site for reader in readers]
+        rows_B, last_B = torch.arange(len(ids_BT), device=ids_BT.device), mask_BT.sum(1) - 1
+        with self.backbone.use(RECONSTRUCTOR):
+            trunk = self.backbone.trunk(RECONSTRUCTOR, deepest(sites))
+            # no mask: rows are padded on the right, where a causal model cannot see
+            last = read_sites(trunk, sites, lambda hidden_BTD: hidden_BTD[rows_B, last_B], input_ids=ids_BT)
+        return {reader.site.name: reader.answer(last[reader.site.name]) for reader in readers}
+
+    @torch.no_grad()
+    def readings(
+        self,
+        texts: Sequence[str],
+        names: Sequence[str] | None = None,
+        *,
+        batch_size: int = 64,
+        progress: Progress | None = None,
+    ) -> dict[str, Tensor]:
+        """What each text says at several sites: `at(name).rebuild(texts)[0]` for all names, from one pass a batch.
+
+        Args:
+            texts: explanations; an empty one gives each site's μ/‖μ‖.
+            names: sites; None takes all.
+            batch_size: texts per pass; texts of like length share one.
+            progress: called with the number of texts just read.
+
+        Returns:
+            Unit vectors float32 [n, width] on the CPU, by site name.
+        """
+        names = list(self.by_name if names is None else names)
+        found = {name: torch.empty(len(texts), self.at(name).width) for name in names}
+        empty, batches = by_length(texts, batch_size)
+        for name in names:
+            found[name][empty] = self.at(name).statistics.constant_D.cpu()
+        for rows in batches:
+            for name, (unit_BD, _) in self([texts[i] for i in rows], names).items():
+                found[name][rows] = unit_BD.float().cpu()
+            if progress is not None:
+                progress(len(rows))
+        return found
+
+    def trained_state(self) -> dict[str, Tensor]:
+        """All trained weights, detached: `reconstructor.…` once, `head.<site>.…` for each site."""
+        state = {f"{RECONSTRUCTOR}.{name}": weight for name, weight in self.backbone.state(RECONSTRUCTOR).items()}
+        for site, part in self.by_name.items():
+            state |= {f"head.{site}.{name}": weight.detach() for name, weight in part.own().items()}
+        return state
 
     def trainable(self) -> list[nn.Parameter]:
-        """Parameters of this reader alone, heads included."""
-        return [*self.backbone.parameters_of(self.role), *self.own_parameters()]
-
-    def own_parameters(self) -> list[nn.Parameter]:
-        """Parameters of the heads."""
-        return [*self.head.parameters(), *(self.norm_head.parameters() if self.norm_head is not None else [])]
+        """Parameters of the reconstructor alone, heads of all sites included, in a stable order."""
+        own = [parameter for part in self.by_name.values() for parameter in part.own().values()]
+        return [*self.backbone.parameters_of(RECONSTRUCTOR), *own]

@@ -23,19 +23,15 @@ from torch import Tensor
 
 from nlae.errors import NlaeError
 from nlae.functional.scaling import SiteStatistics
-from nlae.model.autoencoder import Autoencoder, PairSettings
-from nlae.model.backbone import RECONSTRUCTOR, VERBALIZER, Backbone
-from nlae.model.checkpoint import (
-    META,
-    STATISTICS,
-    check_tokens,
-    describe,
-    read_distractors,
-    read_meta,
-    save_distractors,
-)
+from nlae.model.autoencoder import Autoencoder
+from nlae.model.backbone import RECONSTRUCTOR, VERBALIZER, Backbone, base_dtype
+from nlae.model.checkpoint import DISTRACTORS, META, STATISTICS, check_tokens, read_distractors, read_meta
+from nlae.model.checkpoint_writing import describe
+from nlae.model.injection import InjectionSettings
 from nlae.model.prompt import Prompt
-from nlae.model.verbalizer import InjectionSettings
+from nlae.model.reconstructor import Reconstructor
+from nlae.model.site_autoencoder import SiteAutoencoder
+from nlae.model.verbalizer import Verbalizer
 from nlae.target import HubTarget, Site, Target, source_from_description
 from nlae.target.loading import quiet_bars
 from nlae.target.scales import embedding_multiplier
@@ -51,16 +47,17 @@ def export_reference(pair: Autoencoder, folder: Path) -> None:
     Raises:
         NlaeError: the pair cannot be said in this layout.
     """
-    _check_exportable(pair)
+    view = _exportable(pair)
     for half, write in (("av", _write_verbalizer), ("ar", _write_reconstructor)):
         new = folder / f"{half}.new"
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(parents=True)
-        write(pair, new)
+        write(view, new)
         pair.target.tokenizer.save_pretrained(str(new))
-        if pair.has_statistics:
-            pair.statistics.save(new / STATISTICS)
-        save_distractors(pair, new)
+        if view.has_statistics:
+            view.statistics.save(new / STATISTICS)
+        if view.distractors_MD is not None:
+            save_file({"unit": view.distractors_MD.half().contiguous().cpu()}, str(new / DISTRACTORS))
         (new / META).write_text(yaml.safe_dump(sidecar(pair, half), sort_keys=False, allow_unicode=True), "utf-8")
         shutil.rmtree(folder / half, ignore_errors=True)
         new.rename(folder / half)
@@ -79,8 +76,8 @@ def load_reference(av: Path, ar: Path, *, device: str = "cpu", precision: str = 
     layer = extraction_layer(ar_meta, ar)
     if extraction_layer(av_meta, av) != layer:
         raise NlaeError(f"{av} and {ar} were made for different layers ({extraction_layer(av_meta, av)}, {layer})")
-    dtype = "bfloat16" if precision == "bf16-base" else "float32"
-    settings, site = _shape(av_meta, ar_meta, layer, precision)
+    dtype = base_dtype(precision)
+    shape, site = _shape(av_meta, ar_meta, layer)
     statistics, distractors, head = _tensors(av, ar)
     source = _base(av_meta)
     target = source.load(dtype=dtype, device=device)
@@ -90,12 +87,20 @@ def load_reference(av: Path, ar: Path, *, device: str = "cpu", precision: str = 
     site = site.resolve(target.n_layers)
     backbone = Backbone.of_models(target, site, verbalizer.model, reader.model, precision=precision)
     meta = {"stage": "reference", "base_checkpoint": av_meta.get("base_checkpoint"), "target": source.describe()}
-    pair = Autoencoder(target, site, statistics, settings, meta=meta, distractors_MD=distractors, backbone=backbone)
-    check_tokens(pair, av_meta, av)
-    if head.shape != pair.reconstructor.head.weight.shape:
+    shared: dict[str, Any] = {"backbone": backbone, "prompt": shape["prompt"], "adapter": None}
+    shared["statistics"] = None if statistics is None else {site.name: statistics}
+    pair = Autoencoder(
+        Verbalizer(injection=shape["injection"], **shared),
+        Reconstructor(max_tokens=shape["max_tokens"], **shared),
+        meta=meta,
+        distractors=None if distractors is None else {site.name: distractors},
+    )
+    check_tokens(pair.at(), av_meta, av)
+    own = pair.reconstructor.at().head.weight
+    if head.shape != own.shape:
         raise NlaeError(f"{ar / HEAD} is {tuple(head.shape)}, but activations have {target.d_model} entries")
     with torch.no_grad():
-        pair.reconstructor.head.weight.copy_(head)
+        own.copy_(head)
     return pair
 
 
@@ -116,40 +121,48 @@ def extraction_layer(meta: Mapping[str, Any], folder: Path) -> int:
 
 def sidecar(pair: Autoencoder, half: str) -> dict[str, Any]:
     """The reference's sidecar (v2) for one half, with our own facts as further keys, which its readers ignore."""
-    ours = describe(pair)
-    prompt = pair.prompt
-    keys = ("kind", "schema_version", "stage", "base_checkpoint", "d_model", "extraction_layer_index", "tokens")
+    ours, view = describe(pair), pair.at()
+    (place,) = ours["sites"]
+    prompt = view.prompt
     return {
-        **{key: ours[key] for key in keys},
+        "kind": ours["kind"],
+        "schema_version": 2,
+        **{key: ours[key] for key in ("stage", "base_checkpoint", "d_model")},
+        "extraction_layer_index": view.site.index,
+        "tokens": place["tokens"],
         "role": half,
         "extraction": {
-            "injection_scale": pair.verbalizer.scale,
+            "injection_scale": view.verbalizer.scale,
             "mse_scale": math.sqrt(pair.target.d_model) if half == "ar" else None,
         },
         "prompt_templates": {
             "av": prompt.verbalizer.replace("{slot}", "{injection_char}"),
             "ar": prompt.reconstructor,
         },
-        "critic": {"extraction_layer_index": pair.site.index},
+        "critic": {"extraction_layer_index": view.site.index},
         "target": ours["target"],
-        "site": ours["site"],
+        "site": {key: place[key] for key in ("kind", "layer", "min_position")},
         "prompt": ours["prompt"],
         "reconstructor": ours["reconstructor"],
     }
 
 
-def _check_exportable(pair: Autoencoder) -> None:
-    injection = pair.settings.injection
+def _exportable(pair: Autoencoder) -> SiteAutoencoder:
+    """The only site of what this layout can hold."""
+    if len(pair.names) > 1:
+        raise NlaeError(f"format=reference holds one site only, not {len(pair.names)} ({', '.join(pair.names[:4])}, …)")
+    view, injection = pair.at(), pair.verbalizer.injection
     if injection.mode != "replace" or injection.point != "embedding":
         raise NlaeError(
             f"format=reference holds replacement at the embedding only, not {injection.mode} at {injection.point}; "
             "train with verbalizer.injection.mode=replace verbalizer.injection.point=embedding to export"
         )
-    if pair.settings.magnitude:
+    if pair.reconstructor.magnitude:
         raise NlaeError("format=reference has no place for a magnitude head; train with reconstructor.magnitude=false")
-    if pair.site.kind != "resid":
-        raise NlaeError(f"format=reference holds residual activations only, not site={pair.site.kind}")
-    _check_embeddings(pair.target)
+    if view.site.kind != "resid":
+        raise NlaeError(f"format=reference holds residual activations only, not site={view.site.kind}")
+    _check_embeddings(view.target)
+    return view
 
 
 def _check_embeddings(target: Target) -> None:
@@ -161,17 +174,17 @@ def _check_embeddings(target: Target) -> None:
         )
 
 
-def _write_verbalizer(pair: Autoencoder, folder: Path) -> None:
-    model = pair.backbone.clean_copy(VERBALIZER)
+def _write_verbalizer(view: SiteAutoencoder, folder: Path) -> None:
+    model = view.backbone.clean_copy(VERBALIZER)
     with quiet_bars():
         model.save_pretrained(str(folder))
 
 
-def _write_reconstructor(pair: Autoencoder, folder: Path) -> None:
+def _write_reconstructor(view: SiteAutoencoder, folder: Path) -> None:
     """Blocks 0 … K without final norm and output head, as the reference reads them."""
-    model = pair.backbone.clean_copy(RECONSTRUCTOR)
-    architecture = pair.target.architecture
-    n_blocks = pair.site.index + 1
+    model = view.backbone.clean_copy(RECONSTRUCTOR)
+    architecture = view.target.architecture
+    n_blocks = view.site.index + 1
     blocks = architecture.blocks(model)
     dropped = {id(p) for block in list(blocks)[n_blocks:] for p in block.parameters()}
     norm = getattr(architecture.decoder(model), architecture.final_norm_name)
@@ -183,7 +196,7 @@ def _write_reconstructor(pair: Autoencoder, folder: Path) -> None:
     if getattr(config, "layer_types", None):
         config.layer_types = list(config.layer_types)[:n_blocks]
     config.save_pretrained(str(folder))
-    save_file({"weight": pair.reconstructor.head.weight.detach().cpu().contiguous()}, str(folder / HEAD))
+    save_file({"weight": view.reconstructor.head.weight.detach().cpu().contiguous()}, str(folder / HEAD))
 
 
 def _untied_head(model: Any) -> list[Tensor]:
@@ -191,19 +204,14 @@ def _untied_head(model: Any) -> list[Tensor]:
     return [] if head is None or head.weight is embedding.weight else list(head.parameters())
 
 
-def _shape(
-    av_meta: Mapping[str, Any], ar_meta: Mapping[str, Any], layer: int, precision: str
-) -> tuple[PairSettings, Site]:
+def _shape(av_meta: Mapping[str, Any], ar_meta: Mapping[str, Any], layer: int) -> tuple[dict[str, Any], Site]:
     try:
-        settings = PairSettings(
-            prompt=_prompt(av_meta, ar_meta),
-            injection=InjectionSettings(scale=float(av_meta["extraction"]["injection_scale"])),
-            verbalizer_adapter=None,
-            reconstructor_adapter=None,
-            max_tokens=int((av_meta.get("reconstructor") or {}).get("max_tokens", MAX_TOKENS)),
-            precision=precision,
-        )
-        return settings, Site("resid", layer, min_position=int((av_meta.get("site") or {}).get("min_position", 8)))
+        shape = {
+            "prompt": _prompt(av_meta, ar_meta),
+            "injection": InjectionSettings(scale=float(av_meta["extraction"]["injection_scale"])),
+            "max_tokens": int((av_meta.get("reconstructor") or {}).get("max_tokens", MAX_TOKENS)),
+        }
+        return shape, Site("resid", layer, min_position=int((av_meta.get("site") or {}).get("min_position", 8)))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise NlaeError(f"the reference sidecars lack or misname {error}; they cannot be used without") from error
 
@@ -212,7 +220,7 @@ def _tensors(av: Path, ar: Path) -> tuple[SiteStatistics | None, Tensor | None, 
     """Our statistics and distractors, where we wrote the pair, and the reconstructor's head."""
     try:
         statistics = SiteStatistics.load(av / STATISTICS) if (av / STATISTICS).exists() else None
-        return statistics, read_distractors(av), load_file(str(ar / HEAD))["weight"]
+        return statistics, read_distractors(av / DISTRACTORS).get("unit"), load_file(str(ar / HEAD))["weight"]
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise NlaeError(f"{ar}: tensors cannot be read ({reason}); copy the checkpoint again") from error

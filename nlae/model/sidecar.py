@@ -25,7 +25,7 @@ class Tokens(Loose):
 
 
 class Sites(Data):
-    """A site, or several as a config names them."""
+    """Schema 2: a site, or several as a config names them."""
 
     kind: Name | None = None
     layer: Count | None = None
@@ -36,11 +36,12 @@ class Sites(Data):
 
 
 class SiteEntry(Loose):
-    """One site of a mixture."""
+    """One site."""
 
     kind: Name | None = None
     layer: Count | None = None
     min_position: Count | None = None
+    injection_scale: Number | None = None
     tokens: Tokens | None = None
     probe: list[Number] | None = None
 
@@ -60,7 +61,7 @@ class PromptEntry(Data):
 
 
 class InjectionEntry(Data):
-    """See `nlae.model.verbalizer.InjectionSettings`."""
+    """See `nlae.model.injection.InjectionSettings`."""
 
     mode: Name = ""
     point: Count | Name = ""
@@ -69,7 +70,7 @@ class InjectionEntry(Data):
 
 
 class AdapterEntry(Data):
-    """See `nlae.model.backbone.AdapterSettings`."""
+    """See `nlae.model.adapters.AdapterSettings`."""
 
     rank: Rank = 1
     alpha: Number = 0.0

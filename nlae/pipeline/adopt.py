@@ -16,7 +16,6 @@ from nlae.pipeline.fingerprint import pick
 # What a checkpoint remembers without being bound to it: a typed value is taken.
 FREE = ("site.min_position",)
 HERE = ("cache_dir", "fetch", "dtype")  # of a target: about this machine and its user, which no checkpoint says
-MIXTURE = "mixture"  # role of a checkpoint of several sites
 SHOWN = 3  # disagreements that are spelled out
 
 
@@ -50,7 +49,7 @@ def adopt_checkpoint(config: dict[str, Any], typed: Sequence[str]) -> tuple[dict
         if "target" in typed:
             node.pop("fetch", None)  # the user named it, so it may be fetched
         config["target"] = node | here
-    if meta.get("role") == MIXTURE:
+    if len(meta.get("sites") or ()) > 1:
         _adopt_sites(config, typed, meta)
     elif _depth_to_layer(config, typed):
         typed.append("site.layer")
@@ -74,8 +73,11 @@ def adopt_checkpoint(config: dict[str, Any], typed: Sequence[str]) -> tuple[dict
 def said_by(meta: Mapping[str, Any]) -> dict[str, Any]:
     """Config paths and values that a sidecar fixes, ours or the reference's."""
     said: dict[str, Any] = {}
-    if meta.get("role") == MIXTURE:
-        meta = {**meta, "site": None}  # several sites, which `adopt_checkpoint` takes as a whole
+    sites = list(meta.get("sites") or [])
+    if len(sites) == 1:  # several are taken as a whole by `adopt_checkpoint`
+        site = sites[0]
+        scale = site.get("injection_scale")
+        meta = {**meta, "site": site, "injection": {**(meta.get("injection") or {}), "scale": scale}}
     if isinstance(meta.get("target"), Mapping):
         said["target"] = dict(meta["target"])
     elif "/" in str(meta.get("base_checkpoint", "")):
@@ -124,7 +126,7 @@ def _check_target(config: Mapping[str, Any], typed: Sequence[str], target: Mappi
 
 
 def _adopt_sites(config: dict[str, Any], typed: Sequence[str], meta: Mapping[str, Any]) -> None:
-    """All sites of a mixture; or the one among them that was typed, which then is measured or used like a pair's."""
+    """All sites of a checkpoint; or the one among them that was typed, which then is measured or used alone."""
     said, mine = _sites(meta), config.get("site") or {}
     chosen = [word for word in typed if word == "site" or (word.startswith("site.") and word not in FREE)]
     if "site.min_position" in typed:
@@ -153,7 +155,7 @@ def _adopt_sites(config: dict[str, Any], typed: Sequence[str], meta: Mapping[str
 
 
 def _sites(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """The node of a mixture's sites, made of their names: no class that a sidecar asks for."""
+    """The node of several sites, made of their names: no class that a sidecar asks for."""
     try:
         kinds, layers, first = zip(
             *((s["kind"], int(s["layer"]), s["min_position"]) for s in meta["sites"]), strict=True
@@ -161,7 +163,7 @@ def _sites(meta: Mapping[str, Any]) -> dict[str, Any]:
     except (KeyError, TypeError, ValueError) as error:
         raise NlaeError("the checkpoint's sidecar names no sites: it was written by another version") from error
     node = {"kinds": list(dict.fromkeys(kinds)), "layers": sorted(set(layers)), "depths": None}
-    return {"_target_": "nlae.target.mixture.SiteMixture", **node, "min_position": first[0]}
+    return {"_target_": "nlae.target.site.Sites", **node, "min_position": first[0]}
 
 
 def _depth_to_layer(config: dict[str, Any], typed: Sequence[str]) -> bool:

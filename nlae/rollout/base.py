@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from nlae.model.verbalizer import Verbalizer
+from nlae.model.site_verbalizer import SiteVerbalizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +61,7 @@ class RolloutEngine(Protocol):
 
     def __call__(
         self,
-        verbalizer: Verbalizer,
+        verbalizer: SiteVerbalizer,
         activation_BD: Tensor,
         seeds: Sequence[int],
         *,

@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from nlae.errors import NlaeError
-from nlae.model.verbalizer import Verbalizer
+from nlae.model.site_verbalizer import SiteVerbalizer
 from nlae.rollout.attention import NAME
 from nlae.rollout.cache import SharedPrefixCache
 from nlae.rollout.graphs import GraphedSteps
@@ -37,7 +37,7 @@ class Decoder:
         graphs: run steps as CUDA graphs; the cache is then kept between calls.
     """
 
-    def __init__(self, verbalizer: Verbalizer, role: str, *, packed: bool = True, graphs: bool = False) -> None:
+    def __init__(self, verbalizer: SiteVerbalizer, role: str, *, packed: bool = True, graphs: bool = False) -> None:
         self.verbalizer, self.role, self._graphs = verbalizer, role, graphs
         model: Any = verbalizer.backbone.language_model(role)
         if keeps_state(model.config):
@@ -64,7 +64,7 @@ class Decoder:
         self._kept: SharedPrefixCache | None = None
         self._graphed: GraphedSteps | None = None
 
-    def fits(self, verbalizer: Verbalizer, role: str) -> bool:
+    def fits(self, verbalizer: SiteVerbalizer, role: str) -> bool:
         """Whether this still runs that verbalizer: weights where they were and, where packed, as they were."""
         if self.verbalizer is not verbalizer or self.role != role:
             return False

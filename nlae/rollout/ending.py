@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from nlae.model.prompt import CLOSE_TAG
-from nlae.model.verbalizer import Verbalizer
+from nlae.model.site_verbalizer import SiteVerbalizer
 
 # a token spells at least one character, so this many always hold a tag that has just been completed
 TAIL_TOKENS = len(CLOSE_TAG)
 
 
-def stop_ids(verbalizer: Verbalizer, role: str) -> set[int]:
+def stop_ids(verbalizer: SiteVerbalizer, role: str) -> set[int]:
     """End-of-turn ids: the tokenizer's, and those that the model's own generation settings name."""
     model = verbalizer.backbone.language_model(role)
     named = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
@@ -24,7 +24,7 @@ def stop_ids(verbalizer: Verbalizer, role: str) -> set[int]:
     return {stop for stop in (verbalizer.tokenizer.eos_token_id, *listed) if stop is not None}
 
 
-def parse_rows(verbalizer: Verbalizer, rows: Sequence[Sequence[int]], stops: set[int]) -> list[tuple[str, bool]]:
+def parse_rows(verbalizer: SiteVerbalizer, rows: Sequence[Sequence[int]], stops: set[int]) -> list[tuple[str, bool]]:
     """The explanation in each row of generated ids, and whether it was closed; end-of-turn ids are not text."""
     kept = [[token for token in row if token not in stops] for row in rows]
     return [verbalizer.prompt.parse(text) for text in verbalizer.tokenizer.batch_decode(kept)]
@@ -38,7 +38,7 @@ class Endings:
         role: whose model.
     """
 
-    def __init__(self, verbalizer: Verbalizer, role: str) -> None:
+    def __init__(self, verbalizer: SiteVerbalizer, role: str) -> None:
         self.stops = stop_ids(verbalizer, role)
         self._tokenizer = verbalizer.tokenizer
         self._last_of_tag = _spelling(verbalizer.tokenizer, CLOSE_TAG[-1])

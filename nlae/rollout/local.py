@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nlae.functional.randomness import draw, uniforms
 from nlae.functional.transfers import send
-from nlae.model.verbalizer import Verbalizer
+from nlae.model.site_verbalizer import SiteVerbalizer
 from nlae.rollout.base import Rollouts
 from nlae.rollout.decoder import Decoder
 from nlae.rollout.ending import Endings, parse_rows
@@ -48,7 +48,7 @@ class LocalRollout:
 
     def __call__(
         self,
-        verbalizer: Verbalizer,
+        verbalizer: SiteVerbalizer,
         activation_BD: Tensor,
         seeds: Sequence[int],
         *,

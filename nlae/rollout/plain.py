@@ -14,7 +14,7 @@ from transformers import DynamicCache
 
 from nlae.functional.randomness import draw, uniforms
 from nlae.model.prompt import CLOSE_TAG
-from nlae.model.verbalizer import Verbalizer
+from nlae.model.site_verbalizer import SiteVerbalizer
 from nlae.rollout.base import Rollouts
 from nlae.rollout.ending import TAIL_TOKENS, parse_rows, stop_ids
 from nlae.target.cache import Reread
@@ -36,7 +36,7 @@ class PlainRollout:
     @torch.no_grad()
     def __call__(
         self,
-        verbalizer: Verbalizer,
+        verbalizer: SiteVerbalizer,
         activation_BD: Tensor,
         seeds: Sequence[int],
         *,
@@ -61,7 +61,7 @@ class _Decoding:
     """State of one batch: which rows are alive, what each has written."""
 
     def __init__(
-        self, verbalizer: Verbalizer, activation_BD: Tensor, seeds: list[int], temperature: float, role: str
+        self, verbalizer: SiteVerbalizer, activation_BD: Tensor, seeds: list[int], temperature: float, role: str
     ) -> None:
         self.verbalizer, self.activation_BD, self.role, self.temperature = verbalizer, activation_BD, role, temperature
         self.cap = verbalizer.prompt.max_tokens

@@ -30,8 +30,9 @@ from torch import Tensor
 
 from nlae.errors import NlaeError
 from nlae.functional.injection import inject as write_into
+from nlae.model.merging import merged_state
 from nlae.model.prompt import CLOSE_TAG
-from nlae.model.verbalizer import Verbalizer
+from nlae.model.site_verbalizer import SiteVerbalizer
 from nlae.rollout.base import Rollouts
 from nlae.rollout.ending import parse_rows, stop_ids
 from nlae.target.loading import quiet_bars
@@ -108,7 +109,7 @@ class VllmRollout:
     @torch.no_grad()
     def __call__(
         self,
-        verbalizer: Verbalizer,
+        verbalizer: SiteVerbalizer,
         activation_BD: Tensor,
         seeds: Sequence[int],
         *,
@@ -138,7 +139,7 @@ class VllmRollout:
                 progress(len(parts[-1].text))
         return Rollouts.concatenate(parts)
 
-    def _serve(self, verbalizer: Verbalizer) -> _Served:
+    def _serve(self, verbalizer: SiteVerbalizer) -> _Served:
         backbone = verbalizer.backbone
         if self._served is None:
             self._served = _Served(self, self._api or installed(), verbalizer)
@@ -150,7 +151,7 @@ class VllmRollout:
 class _Served:
     """A running engine, and the adapters that it was given."""
 
-    def __init__(self, settings: VllmRollout, api: Api, verbalizer: Verbalizer) -> None:
+    def __init__(self, settings: VllmRollout, api: Api, verbalizer: SiteVerbalizer) -> None:
         self.api, self.backbone = api, verbalizer.backbone
         dtype = settings.dtype or str(self.backbone.target.dtype).removeprefix("torch.")
         self.dtype: torch.dtype = getattr(torch, dtype)
@@ -195,7 +196,7 @@ class _Served:
             allowed_token_ids=self._allowed,
         )
 
-    def adapter(self, verbalizer: Verbalizer, role: str) -> Any:
+    def adapter(self, verbalizer: SiteVerbalizer, role: str) -> Any:
         """The request that names the adapter of `role` as it is now; a changed one gets a new folder, name and id."""
         state = self.backbone.state(role)
         sent = self._sent.get(role)
@@ -214,7 +215,7 @@ class _Served:
         return self._request[role]
 
 
-def check_servable(verbalizer: Verbalizer, role: str) -> None:
+def check_servable(verbalizer: SiteVerbalizer, role: str) -> None:
     """Raises: NlaeError, when vLLM could not write what this verbalizer writes."""
     point = verbalizer.settings.point
     if point != "embedding":
@@ -223,7 +224,7 @@ def check_servable(verbalizer: Verbalizer, role: str) -> None:
         raise NlaeError(f"rollout=vllm serves adapters only and the {role} has none; choose rollout=local")
 
 
-def embed_prompts(verbalizer: Verbalizer, activation_BD: Tensor, role: str, *, inject: bool) -> Tensor:
+def embed_prompts(verbalizer: SiteVerbalizer, activation_BD: Tensor, role: str, *, inject: bool) -> Tensor:
     """Whole prompts as embeddings with the vector in its slot (B, T, D)."""
     backbone = verbalizer.backbone
     with backbone.use(role):
@@ -237,7 +238,7 @@ def embed_prompts(verbalizer: Verbalizer, activation_BD: Tensor, role: str, *, i
         return written / times
 
 
-def read_outputs(verbalizer: Verbalizer, outputs: Sequence[Any], stops: set[int], device: torch.device) -> Rollouts:
+def read_outputs(verbalizer: SiteVerbalizer, outputs: Sequence[Any], stops: set[int], device: torch.device) -> Rollouts:
     """Rollouts from `RequestOutput`s of one completion each.
 
     Raises:
@@ -262,16 +263,16 @@ def read_outputs(verbalizer: Verbalizer, outputs: Sequence[Any], stops: set[int]
     )
 
 
-def write_base(verbalizer: Verbalizer, folder: Path) -> Path:
+def write_base(verbalizer: SiteVerbalizer, folder: Path) -> Path:
     """The target's own weights and tokenizer as an ordinary Hugging Face folder, no adapter merged."""
     backbone = verbalizer.backbone
     with quiet_bars():
-        backbone.model.save_pretrained(str(folder), state_dict=backbone.merged_state("target"))
+        backbone.model.save_pretrained(str(folder), state_dict=merged_state(backbone, "target"))
     verbalizer.tokenizer.save_pretrained(str(folder))
     return folder
 
 
-def write_adapter(verbalizer: Verbalizer, role: str, folder: Path) -> Path:
+def write_adapter(verbalizer: SiteVerbalizer, role: str, folder: Path) -> Path:
     """The adapter of `role` in PEFT's own layout: `adapter_config.json` and `adapter_model.safetensors`."""
     backbone = verbalizer.backbone
     state = backbone.state(role)

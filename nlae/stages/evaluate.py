@@ -1,4 +1,4 @@
-"""Goal `evaluate`: the held-out numbers of one pair, beside their controls."""
+"""Goal `evaluate`: the held-out numbers of one autoencoder, beside their controls."""
 
 import logging
 from pathlib import Path
@@ -20,30 +20,30 @@ def run(context: StageContext) -> dict[str, float]:
     """Measure the subject on the test split; returns the flat metrics.
 
     Raises:
-        NlaeError: the pair was trained on documents that are now to test it.
+        NlaeError: it was trained on documents that are now to test it.
     """
-    from nlae.activations import ActivationStore, Descriptions
+    from nlae.activations import Descriptions
+    from nlae.activations.store import open_stores
     from nlae.corpus import Corpus
-    from nlae.evaluation.mixture import evaluate_mixture
-    from nlae.model.mixture import Mixture
+    from nlae.evaluation.per_site import evaluate_sites
     from nlae.stages.subject import load_subject
 
     corpus = Corpus.open(context.parents["corpus"])
     check_unseen(corpus, context.parents["subject"])
-    pair, evaluation = load_subject(context), context.build("evaluation")
-    if isinstance(pair, Mixture):
-        folder = context.parents["extract"]
-        return evaluate_mixture(
+    autoencoder, names = load_subject(context)
+    evaluation, stores = context.build("evaluation"), open_stores(context.parents["extract"], names)
+    if len(names) > 1:
+        return evaluate_sites(
             evaluation,
-            pair,
-            {name: ActivationStore.open(folder / name) for name in pair.names},
+            autoencoder,
+            stores,
             context.folder,
             seed=context.seed,
             run=context.run,
         )
     metrics: dict[str, float] = evaluation(
-        pair,
-        ActivationStore.open(context.parents["extract"]),
+        autoencoder.at(names[0]),
+        stores[names[0]],
         context.folder,
         corpus=corpus,
         descriptions=Descriptions.open(context.parents["describe"]),
@@ -55,7 +55,7 @@ def run(context: StageContext) -> dict[str, float]:
 
 
 def check_unseen(corpus: "Corpus", subject: Path) -> None:
-    """No test document may be one that the pair was trained on.
+    """No test document may be one that the autoencoder was trained on.
 
     Raises:
         NlaeError: at least one is.

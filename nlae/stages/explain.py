@@ -43,7 +43,6 @@ def run(context: StageContext) -> dict[str, float]:
 
     from nlae.explain import Estimate, explain, load_inputs
     from nlae.explain.table import cost, heading, legend, marks, table
-    from nlae.model.mixture import Mixture
     from nlae.stages.subject import load_subject
     from nlae.terminal.plain import plain
     from nlae.terminal.progress import Bar
@@ -53,12 +52,12 @@ def run(context: StageContext) -> dict[str, float]:
     settings = context.node("explain")
     rows = settings.pop("table_rows", None)
     settings |= {key: config[key] for key in CHOICES if config.get(key) is not None}
-    autoencoder = load_subject(context)
-    if isinstance(autoencoder, Mixture):
-        folder, site = context.parents["subject"], autoencoder.sites[-1]
+    autoencoder, names = load_subject(context)
+    if len(names) > 1:
+        folder, site = context.parents["subject"], autoencoder.at(names[-1]).site
         raise NlaeError(
-            f"explain: {folder} reads {len(autoencoder.names)} sites ({', '.join(autoencoder.names[:4])}, …), a text "
-            f"is explained at one; name it: checkpoint={folder} site={site.kind} site.layer={site.index}"
+            f"explain: {folder} reads {len(names)} sites ({', '.join(names[:4])}, …), a text is explained at one; name "
+            f"it: checkpoint={folder} site={site.kind} site.layer={site.index}"
         )
     with Bar("explaining") as bar:
 
@@ -69,7 +68,8 @@ def run(context: StageContext) -> dict[str, float]:
             bar.total = total
             bar.advance(done - bar.done)
 
-        reading = explain(autoencoder, inputs, seed=context.seed, on_estimate=announce, on_progress=advance, **settings)
+        view = autoencoder.at(names[0])
+        reading = explain(view, inputs, seed=context.seed, on_estimate=announce, on_progress=advance, **settings)
     paths = reading.save(context.folder)
     console = Console()
     show = partial(console.print, markup=False, highlight=False, soft_wrap=True)

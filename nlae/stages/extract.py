@@ -19,13 +19,13 @@ def run(context: StageContext) -> dict[str, float]:
     """Read every row's activation; returns norms and the rate of extraction."""
     from nlae.activations.extraction import extract
     from nlae.corpus import Corpus
-    from nlae.target import resolved_sites, self_check
+    from nlae.target import self_check
     from nlae.tracking.history import Recorded
 
     target = context.build("target").load(dtype=context.dtype, device=context.device)
     site = context.build("site")
-    sites = resolved_sites(site, target.n_layers)
-    # blocks are built alike: a mixture's kinds are checked at its first and its last layer
+    sites = site.resolve(target.n_layers).sites
+    # blocks are built alike: of several, each kind is checked at its first and its last layer
     for one in dict.fromkeys([*sites[: len({s.kind for s in sites})], *sites[-len({s.kind for s in sites}) :]]):
         self_check(target, one)
     corpus = Corpus.open(context.parents["corpus"])

@@ -9,7 +9,7 @@ VERSION = 3
 def run(context: StageContext) -> dict[str, float]:
     """Train to the last update; returns the held-out figures at the end."""
     from nlae.activations import Descriptions
-    from nlae.model.mixture_files import load_trained
+    from nlae.model.autoencoder import Autoencoder
     from nlae.stages.training import final_metrics, keep, serve, shared, show_samples, train, validation_sets
     from nlae.training import Reinforce, Schedule
 
@@ -24,7 +24,7 @@ def run(context: StageContext) -> dict[str, float]:
         batch_size=settings.activations * group,
         descriptions=context.parents["describe"] if supervised else None,
     )
-    pair = load_trained(context.parents["warmstart"], device=context.device)
+    pair = Autoencoder.load(context.parents["warmstart"], device=context.device)
     temperature = context.node("rollout").get("temperature", 1.0)
     if temperature != 1.0:
         raise NlaeError(f"rollout.temperature={temperature}: reinforcement samples at 1, or its gradient is biased")

@@ -1,4 +1,4 @@
-"""The trained pair that a goal measures or a service uses, whatever kind of checkpoint it lies in."""
+"""The autoencoder that a goal measures or a service uses, whatever kind of checkpoint it lies in."""
 
 from __future__ import annotations
 
@@ -8,21 +8,16 @@ from nlae.stages.context import StageContext
 
 if TYPE_CHECKING:
     from nlae.model.autoencoder import Autoencoder
-    from nlae.model.mixture import Mixture
 
 
-def load_subject(context: StageContext) -> Autoencoder | Mixture:
-    """A pair, a mixture, or of a mixture the one site that the config names.
+def load_subject(context: StageContext) -> tuple[Autoencoder, tuple[str, ...]]:
+    """The autoencoder, and the names of those of its sites that the config asks for.
 
     Raises:
-        NlaeError: the checkpoint cannot be read, or the mixture has no such site.
+        NlaeError: the checkpoint cannot be read, or has no such site.
     """
-    from nlae.model.mixture import Mixture
-    from nlae.model.mixture_files import load_trained
-    from nlae.target import SiteMixture
+    from nlae.model.autoencoder import Autoencoder
 
-    trained = load_trained(context.parents["subject"], device=context.device, precision=context.precision)
-    if not isinstance(trained, Mixture):
-        return trained
-    site = context.build("site")
-    return trained if isinstance(site, SiteMixture) else trained.at(site.resolve(trained.target.n_layers).name)
+    autoencoder = Autoencoder.load(context.parents["subject"], device=context.device, precision=context.precision)
+    wanted = context.build("site").resolve(autoencoder.target.n_layers).sites
+    return autoencoder, tuple(autoencoder.at(site.name).site.name for site in wanted)

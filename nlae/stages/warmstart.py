@@ -8,7 +8,7 @@ VERSION = 3
 
 def run(context: StageContext) -> dict[str, float]:
     """Train to the last update; returns the held-out figures at the end."""
-    from nlae.stages.training import begin_pair, final_metrics, keep, mean_gap, serve, shared, show_samples, train
+    from nlae.stages.training import begin, final_metrics, keep, mean_gap, serve, shared, show_samples, train
     from nlae.stages.training import validation_sets as held_out
     from nlae.training import Schedule, WarmStart
 
@@ -25,7 +25,7 @@ def run(context: StageContext) -> dict[str, float]:
         reconstructor_batch=reconstructor.batch_size,
         descriptions=context.parents["describe"],
     )
-    pair = begin_pair(context)
+    pair = begin(context)
     gap = mean_gap(pair, data)
     module = WarmStart(
         lambda: pair,

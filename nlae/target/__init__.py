@@ -12,10 +12,9 @@ if TYPE_CHECKING:
     from nlae.target.base import TargetSource, source_from_description
     from nlae.target.hooks import capture, splice
     from nlae.target.hub import HubTarget
-    from nlae.target.mixture import SiteMixture, deepest, resolved_sites
     from nlae.target.model import Target
     from nlae.target.selfcheck import self_check
-    from nlae.target.site import Site
+    from nlae.target.site import Site, Sites, deepest
     from nlae.target.tiny import TinyTarget
     from nlae.target.trunk import Trunk, read_last, read_sites
     from nlae.target.wheel import WheelTarget
@@ -24,7 +23,7 @@ __all__ = [
     "Architecture",
     "HubTarget",
     "Site",
-    "SiteMixture",
+    "Sites",
     "Target",
     "TargetSource",
     "TinyTarget",
@@ -34,7 +33,6 @@ __all__ = [
     "deepest",
     "read_last",
     "read_sites",
-    "resolved_sites",
     "self_check",
     "source_from_description",
     "splice",
@@ -46,17 +44,16 @@ __getattr__ = lazily(
         "Architecture": "architecture",
         "HubTarget": "hub",
         "Site": "site",
-        "SiteMixture": "mixture",
+        "Sites": "site",
         "Target": "model",
         "TargetSource": "base",
         "TinyTarget": "tiny",
         "Trunk": "trunk",
         "WheelTarget": "wheel",
         "capture": "hooks",
-        "deepest": "mixture",
+        "deepest": "site",
         "read_last": "trunk",
         "read_sites": "trunk",
-        "resolved_sites": "mixture",
         "self_check": "selfcheck",
         "source_from_description": "base",
         "splice": "hooks",

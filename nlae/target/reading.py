@@ -13,9 +13,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nlae.target.mixture import deepest
 from nlae.target.model import Target
-from nlae.target.site import Site
+from nlae.target.site import Site, deepest
 from nlae.target.trunk import Trunk, read_sites, site_width
 
 

@@ -11,10 +11,9 @@ from torch import Tensor
 
 from nlae.errors import NlaeError
 from nlae.target.hooks import capture, splice
-from nlae.target.mixture import deepest
 from nlae.target.model import Target
 from nlae.target.scales import embedding_multiplier, output_logits
-from nlae.target.site import Site
+from nlae.target.site import Site, deepest
 from nlae.target.trunk import Trunk, read_sites
 
 PROBE = "The keeper of the lighthouse wrote two letters, one to his sister and one to"

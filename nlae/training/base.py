@@ -11,20 +11,19 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from nlae.activations.mixture import mean_over_sites
 from nlae.functional.reconstruction import fve, spread, squared_error
 from nlae.functional.scaling import unit
 from nlae.functional.transfers import Figures, read, send
 from nlae.model.autoencoder import Autoencoder
-from nlae.model.mixture import Mixture
+from nlae.model.site_autoencoder import SiteAutoencoder
 from nlae.training.micro import predictions, responses
 from nlae.training.optimizer import ADAMW, optimizer_of
 
-Trained = Autoencoder | Mixture
 MICRO_TOKENS = 4096
 MAGNITUDE_WEIGHT = 0.1
 
@@ -89,7 +88,7 @@ class Objective(pl.LightningModule):
     Args:
         build: makes the autoencoder when weights may be loaded (`configure_model`).
         schedule: learning rates.
-        validation: held-out rows, for a mixture those of some sites by name, or None.
+        validation: held-out rows by the name of their site, or None.
         validate_every: updates between two validations.
         seed: of everything drawn while training.
         micro_tokens: most tokens of one backward, padding counted: memory and speed, not the update.
@@ -101,10 +100,10 @@ class Objective(pl.LightningModule):
 
     def __init__(
         self,
-        build: Callable[[], Trained],
+        build: Callable[[], Autoencoder],
         *,
         schedule: Schedule,
-        validation: ValidationSet | Mapping[str, ValidationSet] | None = None,
+        validation: Mapping[str, ValidationSet] | None = None,
         validate_every: int = 50,
         seed: int = 0,
         micro_tokens: int = MICRO_TOKENS,
@@ -119,14 +118,14 @@ class Objective(pl.LightningModule):
         self.update = 0
         self.skipped = 0
         self.metrics: dict[str, float] = {}
-        self.pair: Trained | None = None
+        self.pair: Autoencoder | None = None
         self.last = schedule.updates
-        self.site = ""
+        self.site: str | None = None
         self.verbalizer: nn.Module | None = None
         self.reconstructor: nn.Module | None = None
 
     @property
-    def trained(self) -> Trained:
+    def trained(self) -> Autoencoder:
         """All that is being trained.
 
         Raises:
@@ -137,10 +136,9 @@ class Objective(pl.LightningModule):
         return self.pair
 
     @property
-    def autoencoder(self) -> Autoencoder:
-        """The pair being trained; of a mixture, the view of this update's `site`."""
-        trained = self.trained
-        return trained.at(self.site) if isinstance(trained, Mixture) else trained
+    def autoencoder(self) -> SiteAutoencoder:
+        """What is being trained, at this update's `site`."""
+        return self.trained.at(self.site)
 
     def configure_model(self) -> None:
         """Load weights, once."""
@@ -243,19 +241,14 @@ class Objective(pl.LightningModule):
     def validate(self) -> dict[str, float]:
         """Held-out curves: the round trip at temperature 1, its shuffled pairing, both halves on the teacher's text.
 
-        Of a mixture their means over the sites that are held out, and `val/fve/<site>`.
+        Of several sites the means over those that are held out, and `val/fve/<site>`.
         """
-        held = self.validation
-        assert held is not None
-        if isinstance(held, ValidationSet):
-            return self._validate(held)
-        by_site = {}
-        for self.site, rows in held.items():
-            by_site[self.site] = self._validate(rows)
-        return mean_over_sites(by_site, "val/fve")
+        assert self.validation is not None
+        return mean_over_sites(
+            {site: self._validate(self.trained.at(site), held) for site, held in self.validation.items()}, "val/fve"
+        )
 
-    def _validate(self, held: ValidationSet) -> dict[str, float]:
-        pair = self.autoencoder
+    def _validate(self, pair: SiteAutoencoder, held: ValidationSet) -> dict[str, float]:
         true_ND = unit(held.activation_ND)
         spread_N = spread(true_ND, pair.statistics.mean_D)
         seeds = pair.row_seeds(self.seed, "validate", held.row_N)
@@ -290,9 +283,17 @@ class Objective(pl.LightningModule):
         self.update, self.skipped = checkpoint["counts"]["update"], checkpoint["counts"]["skipped"]
 
 
-def magnitude_loss(pair: Autoencoder, activation_BD: Tensor, log_norm_B: Tensor | None) -> Tensor:
+def magnitude_loss(pair: SiteAutoencoder, activation_BD: Tensor, log_norm_B: Tensor | None) -> Tensor:
     """Squared error of log ‖h‖ relative to the site's median norm, weighted; 0 without a magnitude head."""
     if log_norm_B is None:
         return torch.zeros((), device=activation_BD.device)
     truth_B = (activation_BD.float().norm(dim=-1) / pair.statistics.norm_median).log()
     return MAGNITUDE_WEIGHT * (log_norm_B - truth_B).pow(2).mean()
+
+
+def mean_over_sites(by_site: Mapping[str, Mapping[str, float]], headline: str) -> dict[str, float]:
+    """Each figure's mean over the sites that have it, and of several sites `headline` itself for each."""
+    keys = dict.fromkeys(key for figures in by_site.values() for key in figures)
+    found = {key: float(np.mean([figures[key] for figures in by_site.values() if key in figures])) for key in keys}
+    each = by_site if len(by_site) > 1 else {}
+    return found | {f"{headline}/{site}": figures[headline] for site, figures in each.items()}

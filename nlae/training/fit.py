@@ -91,7 +91,7 @@ def fit(
     """Train `module` to its last update.
 
     Args:
-        module: the objective; afterwards its `trained` is the trained pair or mixture.
+        module: the objective; afterwards its `trained` is what was trained.
         data: serves updates from that of `folder`'s checkpoint on.
         folder: the stage's folder; gets `history.jsonl`, and from a callback `resume/`.
         run: gets the curves.

@@ -20,8 +20,8 @@ from nlae.functional.batching import token_batches
 from nlae.functional.transfers import send
 from nlae.model.backbone import REFERENCE, VERBALIZER
 from nlae.model.reconstructor import Reconstructor
-from nlae.model.roles import Reconstructors
-from nlae.model.verbalizer import Verbalizer
+from nlae.model.site_reconstructor import SiteReconstructor
+from nlae.model.site_verbalizer import SiteVerbalizer
 from nlae.target.cache import Reread, fork
 
 
@@ -53,7 +53,7 @@ class SharedPrompt:
         role: `verbalizer` or `reference`.
     """
 
-    def __init__(self, verbalizer: Verbalizer, activation_GD: Tensor, role: str = VERBALIZER) -> None:
+    def __init__(self, verbalizer: SiteVerbalizer, activation_GD: Tensor, role: str = VERBALIZER) -> None:
         self.verbalizer, self.role = verbalizer, role
         with verbalizer.backbone.use(role):
             last_GD, self._cache = verbalizer.read(activation_GD, role)
@@ -67,7 +67,7 @@ class SharedPrompt:
         self._leaves = [tensor.detach().requires_grad_(tensor.requires_grad) for tensor in self._graph]
 
     def logprobs(self, group_B: Tensor, token_BT: Tensor, real_N: Tensor) -> Tensor:
-        """As `Verbalizer.respond`, for responses to the vectors numbered `group_B`."""
+        """As `SiteVerbalizer.respond`, for responses to the vectors numbered `group_B`."""
         with self.verbalizer.backbone.use(self.role):
             last_BD = self._leaves[0][group_B]
             return self.verbalizer.respond(last_BD, self._rows(group_B), token_BT, real_N, self.role)
@@ -90,7 +90,7 @@ class SharedPrompt:
 
 
 def responses(
-    verbalizer: Verbalizer,
+    verbalizer: SiteVerbalizer,
     activation_GD: Tensor,
     token_BT: Tensor,
     mask_BT: Tensor,
@@ -147,7 +147,7 @@ def _part(
 
 
 def predictions(
-    reconstructor: Reconstructor, texts: Sequence[str], budget: int
+    reconstructor: SiteReconstructor, texts: Sequence[str], budget: int
 ) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
     """Numbers of the texts of a micro-batch (B,), their unit vectors (B, D), and log-norm offsets (B,) or None."""
     for rows, ids_BT, mask_BT in readings(reconstructor, texts, budget):
@@ -155,7 +155,7 @@ def predictions(
 
 
 def readings(
-    reconstructor: Reconstructor | Reconstructors, texts: Sequence[str], budget: int
+    reconstructor: Reconstructor | SiteReconstructor, texts: Sequence[str], budget: int
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Texts, micro-batch by micro-batch: their numbers (B,), ids and mask (B, T), all on the device."""
     ids_BT, mask_BT = reconstructor.render(list(texts))

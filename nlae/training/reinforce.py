@@ -74,7 +74,7 @@ class Reinforce(Objective):
 
     def training_step(self, batch: Any, index: int) -> None:
         """One update on `Batch` of activations (with the teacher's text for `supervised`)."""
-        self.site = getattr(batch, "site", "")
+        self.site = batch.site
         if self.control == "supervised":
             written = self.imitate(batch.activation_BD, batch.explanation)
             figures = {**written, **self.regress(batch.activation_BD, batch.explanation)}

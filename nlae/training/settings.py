@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from nlae.errors import NlaeError
-from nlae.model.backbone import AdapterSettings
-from nlae.model.verbalizer import InjectionSettings
+from nlae.model.adapters import AdapterSettings
+from nlae.model.injection import InjectionSettings
 from nlae.training.base import MICRO_TOKENS
 from nlae.training.policy import PolicyLoss
 

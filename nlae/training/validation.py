@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from nlae.activations import ActivationRows, Descriptions
-from nlae.model.autoencoder import Autoencoder
+from nlae.model.site_autoencoder import SiteAutoencoder
 from nlae.training.base import ValidationSet
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ def validation_set(rows: ActivationRows, descriptions: Descriptions | None) -> V
 
 
 @torch.no_grad()
-def zero_shot_gap(pair: Autoencoder, rows: ActivationRows, limit: int = 32) -> float:
+def zero_shot_gap(pair: SiteAutoencoder, rows: ActivationRows, limit: int = 32) -> float:
     """NLL in nats per token of the context's true ending under a shuffled minus under the true activation.
 
     Before training, on held-out rows. Warns when the gap is small: the vector is too quiet to be learned from soon.

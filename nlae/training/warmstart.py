@@ -7,14 +7,11 @@ the verbalizer's style is not on texts that both have memorised. Sampling is lef
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
-from nlae.activations.mixture import MixtureBatch
+from nlae.activations.datamodule import Batch
 from nlae.functional.scaling import unit
 from nlae.functional.transfers import Figures
-from nlae.model.mixture import Mixture
 from nlae.training.base import Objective, magnitude_loss
 from nlae.training.micro import readings
 
@@ -24,36 +21,33 @@ class WarmStart(Objective):
 
     name = "warmstart"
 
-    def training_step(self, batch: dict[str, Any], index: int) -> None:
+    def training_step(self, batch: dict[str, Batch], index: int) -> None:
         """One update of both halves on `{"verbalizer": Batch, "reconstructor": Batch}`.
 
-        Of a mixture the verbalizer learns at one site, the reconstructor at many from one pass.
+        Of several sites the verbalizer learns at one, the reconstructor at many from one pass.
         """
         write, read = batch["verbalizer"], batch["reconstructor"]
-        self.site = getattr(write, "site", "")
+        self.site = write.site
+        assert write.explanation is not None
         # one role's backward before the next role's forward
         written = self.imitate(write.activation_BD, write.explanation)
-        if isinstance(read, MixtureBatch):
-            rebuilt = self._regress_many(read)
-        else:
-            rebuilt = self.regress(read.activation_BD, read.explanation)
-        self.finish_update(self.step_both({**written, **rebuilt}))
+        self.finish_update(self.step_both({**written, **self.regress_all(read)}))
 
-    def _regress_many(self, batch: MixtureBatch) -> Figures:
+    def regress_all(self, batch: Batch) -> Figures:
         """As `regress`, the mean over all sites of the batch, each text read once for all of them."""
-        mixture = self.trained
-        assert isinstance(mixture, Mixture)
-        device, names = mixture.target.device, list(batch.activations)
+        texts = batch.explanation
+        assert texts is not None
+        trained, device = self.trained, self.trained.target.device
         true_BD = {name: activation_BD.to(device) for name, activation_BD in batch.activations.items()}
         total = torch.zeros((), dtype=torch.float64, device=device)
-        for rows, ids_BT, mask_BT in readings(mixture.reconstructor, batch.explanation, self.micro_tokens):
-            answers = mixture.reconstructor.read(ids_BT, mask_BT, names)
-            share = len(rows) / len(batch.explanation) / len(answers)
+        for rows, ids_BT, mask_BT in readings(trained.reconstructor, texts, self.micro_tokens):
+            answers = trained.reconstructor.read(ids_BT, mask_BT, list(true_BD))
+            share = len(rows) / len(texts) / len(answers)
             loss = torch.zeros((), device=device)
             for name, (predicted_BD, log_norm_B) in answers.items():
                 activation_BD = true_BD[name][rows]
                 error = (predicted_BD - unit(activation_BD)).pow(2).sum(-1).mean()
-                loss = loss + share * (error + magnitude_loss(mixture.at(name), activation_BD, log_norm_B))
+                loss = loss + share * (error + magnitude_loss(trained.at(name), activation_BD, log_norm_B))
                 total += share * error.detach().double()
             self.manual_backward(loss)
         return {"reconstructor/error": total}

@@ -46,7 +46,7 @@ TINY = [
 FULL = ["verbalizer=full", "reconstructor=full", "trainer.precision=bf16-mixed"]
 CASES = {
     "bf16-base": [["report"], ["explain", "text=It rains in the town."], ["export"]],
-    "a mixture": [["warmstart", "site=mixture", "site.layers=[0,1]", "prompt=site"]],
+    "several sites": [["warmstart", "site=sites", "site.layers=[0,1]", "prompt=site"]],
     "a dictionary": [["dictionary", "dictionary.steered=2"]],
     "fp32, then bf16-mixed": [
         ["report", "trainer.precision=32-true", "machine.matmul_precision=high"],

@@ -186,7 +186,7 @@ DEATHS = [
     ("describe", "nlae.teacher.cache:AnswerCache", "add", 40),
     ("warmstart", "nlae.training.base:Objective", "save_resume", 2),
     ("reinforce", "nlae.training.base:Objective", "save_resume", 2),
-    ("evaluate", "nlae.model.autoencoder:Autoencoder", "reconstruct", 3),
+    ("evaluate", "nlae.model.site_autoencoder:SiteAutoencoder", "reconstruct", 3),
     ("report", "nlae.report.build", "write", 1),
 ]
 # of a dictionary of two blocks: between them, with half of the second one's files there, and twice in the finish
@@ -279,7 +279,7 @@ LOWERED = [
         ("nlae.training.base:Objective", "save_resume", 2),
         ["objective.micro_tokens=128", "rollout.batch_size=3"],
     ),
-    ("evaluate", ("nlae.model.autoencoder:Autoencoder", "reconstruct", 3), ["evaluation.batch_size=5"]),
+    ("evaluate", ("nlae.model.site_autoencoder:SiteAutoencoder", "reconstruct", 3), ["evaluation.batch_size=5"]),
 ]
 
 

@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 
 from nlae.config.compose import compose_plain
 from nlae.errors import NlaeError
+from nlae.model.autoencoder import Autoencoder
 from nlae.model.checkpoint import read_meta
-from nlae.model.mixture_files import load_trained
 from nlae.pipeline.adopt import adopt_checkpoint
 from nlae.pipeline.plan import Plan
 from nlae.target import source_from_description, wheel
@@ -114,7 +114,7 @@ def test_a_sidecar_makes_pip_fetch_nothing(checkpoint, quiet, change):
     assert quiet == []
     assert "\n" not in str(failure.value)
     with pytest.raises(NlaeError):
-        load_trained(folder)
+        Autoencoder.load(folder)
     assert quiet == []
 
 
@@ -162,7 +162,7 @@ def test_nothing_that_a_sidecar_names_is_called(checkpoint, monkeypatch, path):
     with pytest.raises(NlaeError):
         used(folder)
     with pytest.raises(NlaeError):
-        load_trained(folder)
+        Autoencoder.load(folder)
     assert called == []
 
 
@@ -310,7 +310,7 @@ def test_a_safetensors_file_that_lies_is_one_line(checkpoint, tmp_path, offsets)
     path = checkpoint("seed", value=1) / "heads.safetensors"
     path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(8))
     with pytest.raises(NlaeError, match="weights cannot be read"):
-        load_trained(path.parent)
+        Autoencoder.load(path.parent)
     with pytest.raises(NlaeError, match="vector="):
         load_inputs(vector=str(path))
 

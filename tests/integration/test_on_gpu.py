@@ -10,8 +10,9 @@ import torch
 
 from nlae.dictionary.judge.local import LocalJudge
 from nlae.dictionary.judge.questions import Question
-from nlae.model.backbone import AdapterSettings, Backbone
-from nlae.target import HubTarget, Site, TinyTarget
+from nlae.model.adapters import AdapterSettings
+from nlae.model.backbone import RECONSTRUCTOR, VERBALIZER, Backbone
+from nlae.target import HubTarget, Site, Target, TinyTarget
 from nlae.teacher import LocalTeacher
 
 pytestmark = pytest.mark.gpu
@@ -44,8 +45,11 @@ def made_on(monkeypatch):
     return seen
 
 
-def adapters() -> dict[str, AdapterSettings]:
-    return {"verbalizer_adapter": AdapterSettings(4, 8.0), "reconstructor_adapter": AdapterSettings(4, 8.0)}
+def backbone_on(target: Target, adapter: AdapterSettings | None) -> Backbone:
+    backbone = Backbone(target, [Site(layer=1).resolve(2)])
+    for role in (VERBALIZER, RECONSTRUCTOR):
+        backbone.add(role, adapter)
+    return backbone
 
 
 def test_a_folder_is_read_straight_to_the_device(folder, made_on):
@@ -60,7 +64,7 @@ def test_a_folder_is_read_straight_to_the_device(folder, made_on):
 def test_a_whole_copy_is_made_on_the_device_and_equals_what_it_is_of(made_on):
     target = TINY.load(device=DEVICE)
     made_on.clear()
-    backbone = Backbone(target, Site(layer=1).resolve(2), verbalizer_adapter=None, reconstructor_adapter=None)
+    backbone = backbone_on(target, None)
     assert made_on == {DEVICE}
     copied = backbone.full_verbalizer
     assert copied is not None
@@ -70,11 +74,11 @@ def test_a_whole_copy_is_made_on_the_device_and_equals_what_it_is_of(made_on):
 
 
 def test_adapters_start_as_on_the_host_and_nobody_elses_numbers_change():
-    here = Backbone(TINY.load(), Site(layer=1).resolve(2), **adapters())
+    here = backbone_on(TINY.load(), AdapterSettings(4, 8.0))
     target = TINY.load(device=DEVICE)
     torch.cuda.manual_seed_all(7)
     before = torch.cuda.get_rng_state()
-    there = Backbone(target, Site(layer=1).resolve(2), **adapters())
+    there = backbone_on(target, AdapterSettings(4, 8.0))
     assert torch.equal(torch.cuda.get_rng_state(), before)
     wanted = here.state("verbalizer")
     for name, weight in there.state("verbalizer").items():

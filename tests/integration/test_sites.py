@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from nlae.cli import main
-from nlae.model.mixture import Mixture
+from nlae.model.autoencoder import Autoencoder
 
 
 @pytest.mark.slow
@@ -28,8 +28,8 @@ def test_the_chain_runs_at_sites_of_the_mlp(tmp_path, kind, width):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_the_chain_runs_for_a_mixture(tmp_path, capsys):
-    words = ["site=mixture", "site.layers=[1,3]", "prompt=site", "target=tiny", "debug=smoke", "logger=none"]
+def test_the_chain_runs_for_several_sites(tmp_path, capsys):
+    words = ["site=sites", "site.layers=[1,3]", "prompt=site", "target=tiny", "debug=smoke", "logger=none"]
     words += [f"paths.artifacts={tmp_path}", "evaluation.site_rows=8", "data.reader_sites=2"]
     assert main(["report", *words]) == 0
     (evaluated,) = (tmp_path / "evaluate").glob("*/metrics.json")
@@ -41,9 +41,9 @@ def test_the_chain_runs_for_a_mixture(tmp_path, capsys):
     assert neurons.group_by("layer").len().sort("layer").rows() == [(1, 192), (3, 192)]
     assert {path.name for path in (tmp_path / "extract").glob("*/*.*") if path.is_dir()} == set(names)
     (trained,) = (path.parent for path in (tmp_path / "reinforce").glob("*/nla_meta.yaml"))
-    mixture = Mixture.load(trained)
-    assert mixture.names == tuple(names)
-    assert "layer 3, MLP neurons" in mixture.target.tokenizer.decode(mixture.at(names[-1]).verbalizer.ids.prefix_ids)
+    several = Autoencoder.load(trained)
+    assert several.names == tuple(names)
+    assert "layer 3, MLP neurons" in several.target.tokenizer.decode(several.at(names[-1]).verbalizer.ids.prefix_ids)
     (page,) = (tmp_path / "report").glob("*/report.html")
     assert "Site by site" in page.read_text()
     # its checkpoint explains a text at one site, which has to be named
@@ -51,6 +51,6 @@ def test_the_chain_runs_for_a_mixture(tmp_path, capsys):
     assert main(asked) == 2
     assert "site=mlp_neurons site.layer=3" in capsys.readouterr().err
     assert main([*asked, "site=mlp_neurons", "site.layer=3", "tokens=-1"]) == 0
-    # one layer means nothing to a mixture
+    # one layer means nothing to several
     assert main(["extract", *words, "site.layer=2"]) == 2
     assert "site.layer" in capsys.readouterr().err

@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from nlae.functional.scaling import SiteStatistics, unit
-from nlae.model.autoencoder import Autoencoder, PairSettings
-from nlae.model.backbone import AdapterSettings
+from nlae.model.adapters import AdapterSettings
+from nlae.model.autoencoder import Autoencoder
+from nlae.model.injection import InjectionSettings
 from nlae.model.prompt import Prompt
-from nlae.model.verbalizer import InjectionSettings
 from nlae.target import HubTarget, Site, TinyTarget
 from nlae.target.trunk import site_width
+from pairs import autoencoder
 
 MakePair = Callable[..., Autoencoder]
 Gradients = Callable[[Autoencoder], list[torch.Tensor]]
@@ -55,18 +56,16 @@ def make_pair(prompt: Prompt) -> MakePair:
         source = source or TinyTarget(family=family, layers=layers, width=WIDTH, vocabulary=400)
         target = source.load(dtype="bfloat16" if settings.get("precision") == "bf16-base" else dtype)
         site = Site(kind=kind, layer=layer).resolve(layers)
-        pair = Autoencoder(
+        pair = autoencoder(
             target,
             site,
             statistics(site_width(target.model, site)),
-            PairSettings(
-                prompt=settings.pop("prompt", prompt),
-                injection=InjectionSettings(mode=mode, point=point, map=map),
-                verbalizer_adapter=adapter,
-                reconstructor_adapter=adapter,
-                max_tokens=64,
-                **settings,
-            ),
+            settings.pop("prompt", prompt),
+            injection=InjectionSettings(mode=mode, point=point, map=map),
+            verbalizer_adapter=adapter,
+            reconstructor_adapter=adapter,
+            max_tokens=64,
+            **settings,
             meta={"target": source.describe(), "base_checkpoint": source.name, "stage": "warmstart"},
         )
         if learned:

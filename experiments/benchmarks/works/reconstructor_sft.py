@@ -21,7 +21,7 @@ def ours(job: Job, session: Session) -> None:
 
     def repeat() -> int:
         module.regress(activation_BD, texts)
-        norm = float(module.clipped(subject.trainable(pair.reconstructor)))
+        norm = float(module.clipped(subject.trainable(pair.at().reconstructor)))
         module.guarded_step(optimizer, norm, 1e-5)
         return tokens
 

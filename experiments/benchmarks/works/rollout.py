@@ -26,7 +26,7 @@ def ours(job: Job, session: Session) -> None:
     seeds = list(range(job.sizes.rows))
 
     def repeat() -> int:
-        done = pair.engine(pair.verbalizer, activation_BD, seeds, temperature=1.0)
+        done = pair.engine(pair.at().verbalizer, activation_BD, seeds, temperature=1.0)
         return int(done.length.sum())
 
     with torch.no_grad():
@@ -35,10 +35,10 @@ def ours(job: Job, session: Session) -> None:
 
 def greedy(pair: Autoencoder, activation_BD: torch.Tensor, seeds: Sequence[int]) -> list[float]:
     """The first greedy tokens, as numbers."""
-    whole = pair.verbalizer.prompt
-    pair.verbalizer.prompt = dataclasses.replace(whole, max_tokens=min(CHECKED_TOKENS, whole.max_tokens))
+    whole = pair.at().verbalizer.prompt
+    pair.at().verbalizer.prompt = dataclasses.replace(whole, max_tokens=min(CHECKED_TOKENS, whole.max_tokens))
     try:
-        done = pair.engine(pair.verbalizer, activation_BD, list(seeds[: len(activation_BD)]), temperature=0.0)
+        done = pair.engine(pair.at().verbalizer, activation_BD, list(seeds[: len(activation_BD)]), temperature=0.0)
     finally:
-        pair.verbalizer.prompt = whole
+        pair.at().verbalizer.prompt = whole
     return [float(token) for token in done.token_BT.flatten().tolist()]

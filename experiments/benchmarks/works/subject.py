@@ -12,10 +12,11 @@ from experiments.benchmarks.job import Job
 from experiments.benchmarks.models import load_model, load_tokenizer, vectors
 from nlae.corpus import Corpus
 from nlae.functional.scaling import SiteStatistics, unit
-from nlae.model.autoencoder import Autoencoder, PairSettings
-from nlae.model.backbone import AdapterSettings
+from nlae.model import Autoencoder, Reconstructor, Verbalizer
+from nlae.model.adapters import AdapterSettings
+from nlae.model.backbone import Backbone
+from nlae.model.injection import InjectionSettings
 from nlae.model.prompt import CLOSE_TAG, Prompt
-from nlae.model.verbalizer import InjectionSettings
 from nlae.rollout import LocalRollout
 from nlae.target import Site, Target
 from nlae.training import Objective
@@ -38,14 +39,6 @@ def pair(job: Job) -> Autoencoder:
     prompt = Prompt("bench", job.verbalizer, job.reconstructor, "", max_tokens=job.sizes.new_tokens)
     direction_ND = unit(vectors(job))
     mean_D = direction_ND.mean(0)
-    settings = PairSettings(
-        prompt=prompt,
-        injection=InjectionSettings(scale=job.scale),
-        verbalizer_adapter=adapter,
-        reconstructor_adapter=adapter,
-        max_tokens=max(160, job.sizes.new_tokens + 16),
-        precision="fp32" if job.dtype == "float32" else "bf16-base",
-    )
     statistics = SiteStatistics(
         mean_D=mean_D,
         variance=float((direction_ND - mean_D).pow(2).sum(-1).mean()),
@@ -53,11 +46,16 @@ def pair(job: Job) -> Autoencoder:
         norm_median=float(vectors(job).norm(dim=-1).median()),
         count=len(direction_ND),
     )
+    place = site(job).resolve(loaded.n_layers)
+    shared: dict[str, Any] = {
+        "backbone": Backbone(loaded, [place], precision="fp32" if job.dtype == "float32" else "bf16-base"),
+        "prompt": prompt,
+        "statistics": {place.name: statistics},
+        "adapter": adapter,
+    }
     made = Autoencoder(
-        loaded,
-        site(job).resolve(loaded.n_layers),
-        statistics,
-        settings,
+        Verbalizer(injection=InjectionSettings(scale=job.scale), **shared),
+        Reconstructor(max_tokens=max(160, job.sizes.new_tokens + 16), **shared),
         engine=LocalRollout(batch_size=max(64, job.n_rows), graphs=bool(job.sizes.graphs)),
     )
     never_closing(made)
@@ -69,7 +67,7 @@ def never_closing(made: Autoencoder) -> None:
 
     The ending is hidden from what *decodes* tokens: sampling, and with it the arithmetic, is left as it is.
     """
-    plain = made.verbalizer.tokenizer
+    plain = made.at().verbalizer.tokenizer
 
     class NeverClosing(type(plain)):  # type: ignore[misc]  # the tokenizer's own class is known at run time only
         def decode(self, *arguments: Any, **options: Any) -> Any:
@@ -82,7 +80,7 @@ def never_closing(made: Autoencoder) -> None:
     hidden.__class__ = NeverClosing
     # an id that is never sampled
     hidden.eos_token = None
-    made.verbalizer.tokenizer = hidden
+    made.at().verbalizer.tokenizer = hidden
     made.target.model.generation_config.eos_token_id = None
 
 

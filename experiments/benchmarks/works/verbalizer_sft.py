@@ -20,7 +20,7 @@ def ours(job: Job, session: Session) -> None:
 
     def repeat() -> int:
         module.imitate(activation_BD, texts)
-        norm = float(module.clipped(subject.trainable(pair.verbalizer)))
+        norm = float(module.clipped(subject.trainable(pair.at().verbalizer)))
         module.guarded_step(optimizer, norm, 1e-5)
         return tokens
 

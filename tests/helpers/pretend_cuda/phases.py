@@ -15,7 +15,7 @@ import nlae.training.micro as micro
 import nlae.training.reinforce as reinforce
 import nlae.training.warmstart as warmstart
 from nlae.model.reconstructor import Reconstructor
-from nlae.model.roles import Reconstructors
+from nlae.model.site_reconstructor import SiteReconstructor
 from nlae.rollout import decoder, local, plain
 from pretend_cuda.ledger import LEDGER
 
@@ -35,9 +35,9 @@ def follow() -> None:
     _within(base.Objective, "errors", "regress", "regress calls")
     _within(base.Objective, "step_both", "optimizer", "optimizer steps")
     _within(reinforce.Reinforce, "_improve", "improve", "improve calls")
-    _within(warmstart.WarmStart, "_regress_many", "regress", "regress calls")
+    _within(warmstart.WarmStart, "regress_all", "regress", "regress calls")
     _within(micro, "_part", None, "responses micro-batches")
-    for reader in (Reconstructor, Reconstructors):
+    for reader in (Reconstructor, SiteReconstructor):
         _within(reader, "read", None, "reader micro-batches", only=lambda: LEDGER.phase.endswith("/regress"))
 
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from nlae.activations import ActivationStore, Descriptions, Rows, ShardList, fit_statistics, write_shard
-from nlae.activations.datamodule import ActivationDataModule, batch_rows, split_documents
+from nlae.activations.datamodule import ActivationDataModule
+from nlae.activations.order import batch_rows, split_documents
 from nlae.errors import NlaeError
 
 WIDTH = 4
@@ -95,14 +96,14 @@ def test_warmstart_view_splits_documents_between_the_roles(store):
     assert not seen["verbalizer"] & seen["reconstructor"]
     joint = module(store, view="warmstart", descriptions=store / "texts", disjoint_documents=False)
     joint.setup()
-    assert len(joint.streams["verbalizer"][0]) == len(joint.streams["reconstructor"][0])
+    assert len(joint.streams["verbalizer"]["resid.1"]) == len(joint.streams["reconstructor"]["resid.1"])
 
 
 def test_validation_is_fixed_and_has_text(store):
     def chosen() -> list[int]:
         data = module(store, view="warmstart", descriptions=store / "texts", validation_rows=10)
         data.setup()
-        return data.validation.row.tolist()
+        return data.validation["resid.1"].row.tolist()
 
     rows = chosen()
     assert len(set(rows)) == 10

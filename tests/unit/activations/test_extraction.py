@@ -16,7 +16,7 @@ from nlae.activations.extraction import extract
 from nlae.corpus import Corpus, build_corpus
 from nlae.corpus.plan import make_plan
 from nlae.errors import NlaeError
-from nlae.target import Site, SiteMixture, TinyTarget, capture, read_sites
+from nlae.target import Site, Sites, TinyTarget, capture, read_sites
 
 
 @pytest.fixture(scope="module")
@@ -191,21 +191,21 @@ def test_failed_write_stops_and_keeps_what_was_finished(tmp_path, target, corpus
     assert len(ActivationStore.open(tmp_path)) == len(corpus.rows)
 
 
-MIXTURE = SiteMixture(["mlp_in", "mlp_neurons", "resid"], [0, 2])
+SEVERAL = Sites(["mlp_in", "mlp_neurons", "resid"], [0, 2])
 
 
-def test_a_mixture_is_read_in_one_pass_as_each_site_alone(tmp_path, target, corpus, monkeypatch):
+def test_several_sites_are_read_in_one_pass_as_each_site_alone(tmp_path, target, corpus, monkeypatch):
     forwards = []
     monkeypatch.setattr("nlae.target.reading.read_sites", lambda *a, **k: forwards.append(1) or read_sites(*a, **k))
-    metrics = extract(target, MIXTURE, corpus, tmp_path / "mixture", batch_tokens=512, dtype="float32")
+    metrics = extract(target, SEVERAL, corpus, tmp_path / "several", batch_tokens=512, dtype="float32")
     together = len(forwards)
     assert (metrics["sites"], metrics["width"]) == (6, 2 * (64 + 192 + 64))
-    for site in MIXTURE.resolve(3).sites:
+    for site in SEVERAL.resolve(3).sites:
         forwards.clear()
         extract(target, site, corpus, tmp_path / site.name, batch_tokens=512, dtype="float32")
         assert len(forwards) == together
         mixed, alone = (
-            ActivationStore.open(tmp_path / "mixture" / site.name),
+            ActivationStore.open(tmp_path / "several" / site.name),
             ActivationStore.open(tmp_path / site.name),
         )
         assert mixed.site == site.name
@@ -214,7 +214,7 @@ def test_a_mixture_is_read_in_one_pass_as_each_site_alone(tmp_path, target, corp
             torch.testing.assert_close(mixed.split(split).all(), alone.split(split).all(), atol=1e-4, rtol=1e-4)
 
 
-def test_a_mixture_that_was_killed_between_two_sites_ends_the_same(tmp_path, target, corpus, monkeypatch):
+def test_several_that_were_killed_between_two_sites_ends_the_same(tmp_path, target, corpus, monkeypatch):
     write, calls = extraction.write_shard, []
 
     def dying(*arguments):
@@ -224,13 +224,13 @@ def test_a_mixture_that_was_killed_between_two_sites_ends_the_same(tmp_path, tar
         return write(*arguments)
 
     monkeypatch.setattr(extraction, "make_plan", lambda corpus, rows: make_plan(corpus, 20))
-    extract(target, MIXTURE, corpus, tmp_path / "whole", shard_rows=20)
+    extract(target, SEVERAL, corpus, tmp_path / "whole", shard_rows=20)
     monkeypatch.setattr(extraction, "write_shard", dying)
     with pytest.raises(KeyboardInterrupt):
-        extract(target, MIXTURE, corpus, tmp_path / "cut", shard_rows=20)
+        extract(target, SEVERAL, corpus, tmp_path / "cut", shard_rows=20)
     monkeypatch.setattr(extraction, "write_shard", write)
-    extract(target, MIXTURE, corpus, tmp_path / "cut", shard_rows=20)
-    for site in MIXTURE.resolve(3).sites:
+    extract(target, SEVERAL, corpus, tmp_path / "cut", shard_rows=20)
+    for site in SEVERAL.resolve(3).sites:
         wanted = shard_bytes(tmp_path / "whole" / site.name)
         assert len(wanted) > 4
         assert shard_bytes(tmp_path / "cut" / site.name) == wanted

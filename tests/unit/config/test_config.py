@@ -113,13 +113,13 @@ def mixture(folder):
 
 
 @pytest.mark.parametrize(
-    "override", ["seed=4", "site=mixture", "site.min_position=9", "site=mixture site.depths=[0.0,0.67]"]
+    "override", ["seed=4", "site=sites", "site.min_position=9", "site=sites site.depths=[0.0,0.67]"]
 )
 def test_a_mixtures_sidecar_says_all_its_sites(tmp_path, override):
     config, _ = adopt(mixture(tmp_path / "mixture"), *override.split())
     first = 9 if override == "site.min_position=9" else 5
     assert config["site"] == {
-        "_target_": "nlae.target.mixture.SiteMixture", "kinds": ["mlp_in", "mlp_neurons"], "layers": [0, 2],
+        "_target_": "nlae.target.site.Sites", "kinds": ["mlp_in", "mlp_neurons"], "layers": [0, 2],
         "depths": None, "min_position": first,
     }  # fmt: skip
 
@@ -139,8 +139,8 @@ def test_one_site_of_a_mixture_can_be_named(tmp_path, where):
         (["site=mlp_neurons", "site.layer=1"], "has no site=mlp_neurons site.layer=1; it reads mlp_in, mlp_neurons"),
         (["site=resid", "site.layer=2"], "has no site=resid"),
         (["site=mlp_in"], "site.layer=None"),
-        (["site=mixture", "site.layers=[0,1]"], "disagrees with the command line: site.layers="),
-        (["site=mixture", "site.depths=[0.0,1.0]"], "site.depths='[0.0, 1.0]', but the checkpoint has layers '[0, 2]'"),
+        (["site=sites", "site.layers=[0,1]"], "disagrees with the command line: site.layers="),
+        (["site=sites", "site.depths=[0.0,1.0]"], "site.depths='[0.0, 1.0]', but the checkpoint has layers '[0, 2]'"),
     ],
 )
 def test_a_site_that_a_mixture_lacks_is_refused(tmp_path, overrides, named):

@@ -15,10 +15,11 @@ from measured import evaluation
 from nlae.activations import ActivationStore, Descriptions, Rows, ShardList, fit_statistics, write_shard
 from nlae.evaluation.frontier import QuoteBatches, quote, read_frozen, start_token
 from nlae.functional.scaling import unit
-from nlae.model.autoencoder import Autoencoder, PairSettings
+from nlae.model.autoencoder import Autoencoder
 from nlae.model.prompt import Prompt
 from nlae.target import Site, Target, Trunk
 from nlae.target.tiny import TinyTarget
+from pairs import autoencoder
 
 PROMPT = Prompt(
     name="test",
@@ -64,7 +65,7 @@ def store(target: Target, tmp_path_factory: pytest.TempPathFactory) -> Activatio
 
 @pytest.fixture(scope="module")
 def pair(target: Target, store: ActivationStore) -> Autoencoder:
-    return Autoencoder(target, Site(layer=1).resolve(2), store.statistics, PairSettings(prompt=PROMPT, max_tokens=96))
+    return autoencoder(target, Site(layer=1).resolve(2), store.statistics, PROMPT, max_tokens=96)
 
 
 def test_the_whole_suite(pair: Autoencoder, store: ActivationStore, tmp_path: Path) -> None:

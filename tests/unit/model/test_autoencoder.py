@@ -9,9 +9,10 @@ import torch
 
 from nlae.errors import NlaeError
 from nlae.functional.scaling import unit
-from nlae.model.autoencoder import Autoencoder, PairSettings
-from nlae.model.verbalizer import InjectionSettings
+from nlae.model.autoencoder import Autoencoder
+from nlae.model.injection import InjectionSettings
 from nlae.target import Site, TinyTarget
+from pairs import autoencoder
 
 TEXTS = ["a red cat", "", "the dog", "   "]
 
@@ -57,8 +58,8 @@ def test_verbalize_in_batches_equals_verbalize_at_once(pair, activations):
 
 def test_nll_is_per_token_and_does_not_depend_on_batches(pair, activations):
     texts = ["a cat", "a much longer text about the dog", "the"]
-    token_BT, mask_BT = pair.verbalizer.encode_responses(texts)
-    logp_BT = pair.verbalizer.logprobs(activations[:3], token_BT).detach()
+    token_BT, mask_BT = pair.at().verbalizer.encode_responses(texts)
+    logp_BT = pair.at().verbalizer.logprobs(activations[:3], token_BT).detach()
     want = float(-(logp_BT * mask_BT).sum() / mask_BT.sum())
     assert pair.nll(activations[:3], texts) == pytest.approx(want, rel=1e-5)
     assert pair.nll(activations[:3], texts, batch_size=1) == pytest.approx(want, rel=1e-5)
@@ -66,19 +67,19 @@ def test_nll_is_per_token_and_does_not_depend_on_batches(pair, activations):
 
 def test_scale_is_alpha_unless_it_is_said(make_pair, prompt):
     pair = make_pair()
-    assert pair.verbalizer.scale == pair.settings.injection.scale == pair.statistics.alpha
-    injected_BD = pair.verbalizer.injected(torch.randn(3, 32) * 100)
+    assert pair.at().verbalizer.scale == pair.statistics.alpha
+    injected_BD = pair.at().verbalizer.injected(torch.randn(3, 32) * 100)
     assert torch.allclose(injected_BD.norm(dim=-1), torch.full((3,), pair.statistics.alpha))
     target = TinyTarget(layers=2, width=32, vocabulary=400).load()
-    settings = PairSettings(prompt=prompt, injection=InjectionSettings(scale=2.5))
-    assert Autoencoder(target, Site(layer=0), None, settings).verbalizer.scale == 2.5
+    loud = autoencoder(target, Site(layer=0), None, prompt, injection=InjectionSettings(scale=2.5))
+    assert loud.verbalizer.at().scale == 2.5
     with pytest.raises(NlaeError, match="no activation statistics"):
-        Autoencoder(target, Site(layer=0), None, PairSettings(prompt=prompt))
+        autoencoder(target, Site(layer=0), None, prompt)
 
 
 def test_a_marker_that_the_embedding_has_no_row_for_is_refused_when_a_pair_is_built(prompt):
     target = TinyTarget(layers=2, width=32, vocabulary=400).load()
     target.tokenizer.add_tokens(["⟐"])
-    settings = PairSettings(prompt=dataclasses.replace(prompt, marker="⟐"), injection=InjectionSettings(scale=2.5))
+    odd = dataclasses.replace(prompt, marker="⟐")
     with pytest.raises(NlaeError, match="beyond the target's embedding"):
-        Autoencoder(target, Site(layer=0), None, settings)
+        autoencoder(target, Site(layer=0), None, odd, injection=InjectionSettings(scale=2.5))

@@ -11,20 +11,21 @@ from torch import Tensor
 
 from nlae.errors import NlaeError
 from nlae.functional.scaling import unit
+from nlae.model.adapters import AdapterSettings
 from nlae.model.autoencoder import Autoencoder
-from nlae.model.backbone import RECONSTRUCTOR, REFERENCE, VERBALIZER, AdapterSettings, Backbone
+from nlae.model.backbone import RECONSTRUCTOR, REFERENCE, VERBALIZER, Backbone
 from nlae.target import Site, TinyTarget
 
 TEXTS = ["a red cat", "the dog"]
 
 
 def verbalizer_loss(pair: Autoencoder, activation_BD: Tensor) -> Tensor:
-    token_BT, mask_BT = pair.verbalizer.encode_responses(TEXTS)
-    return -(pair.verbalizer.logprobs(activation_BD[:2], token_BT) * mask_BT).sum()
+    token_BT, mask_BT = pair.at().verbalizer.encode_responses(TEXTS)
+    return -(pair.at().verbalizer.logprobs(activation_BD[:2], token_BT) * mask_BT).sum()
 
 
 def reconstructor_loss(pair: Autoencoder, activation_BD: Tensor) -> Tensor:
-    return (pair.reconstructor(TEXTS)[0] - unit(activation_BD[:2])).pow(2).sum()
+    return (pair.at().reconstructor(TEXTS)[0] - unit(activation_BD[:2])).pow(2).sum()
 
 
 def apart(pair: Autoencoder, activation_BD: Tensor, gradients: Callable[[Autoencoder], list[Tensor]]) -> list[Tensor]:
@@ -181,27 +182,25 @@ def test_trap_03_norms_and_the_diagonal_move_when_all_weights_are_trained_in_mix
     assert torch.equal(torch.ones(1).bfloat16() + 2e-5, torch.ones(1).bfloat16())
 
 
-@pytest.mark.parametrize("which", ["verbalizer_adapter", "reconstructor_adapter"])
-def test_trap_03_all_weights_in_bf16_are_refused(which):
+@pytest.mark.parametrize("role", [VERBALIZER, RECONSTRUCTOR])
+def test_trap_03_all_weights_in_bf16_are_refused(role):
     target = TinyTarget(layers=2, width=32, vocabulary=400).load(dtype="bfloat16")
-    adapters = {"verbalizer_adapter": AdapterSettings(), "reconstructor_adapter": AdapterSettings(), which: None}
+    backbone = Backbone(target, [Site(layer=1)], precision="bf16-base")
     with pytest.raises(NlaeError, match="bf16-mixed"):
-        Backbone(target, Site(layer=1), precision="bf16-base", **adapters)
+        backbone.add(role, None)
 
 
 def test_unknown_precision_names_the_known_ones():
     target = TinyTarget(layers=2, width=32, vocabulary=400).load()
     with pytest.raises(NlaeError, match="fp32, bf16-mixed, bf16-base"):
-        Backbone(
-            target, Site(layer=1), verbalizer_adapter=AdapterSettings(), reconstructor_adapter=None, precision="fp16"
-        )
+        Backbone(target, [Site(layer=1)], precision="fp16")
 
 
 def test_trap_16_full_copies_have_no_dropout_either(make_pair, activations):
     pair = make_pair("gpt2", adapter=None)
     pair.backbone.train()
     assert torch.equal(verbalizer_loss(pair, activations), verbalizer_loss(pair, activations))
-    assert torch.equal(pair.reconstructor(TEXTS)[0], pair.reconstructor(TEXTS)[0])
+    assert torch.equal(pair.at().reconstructor(TEXTS)[0], pair.at().reconstructor(TEXTS)[0])
 
 
 def test_full_roles_are_copies_of_their_own(make_pair):

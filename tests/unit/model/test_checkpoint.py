@@ -15,18 +15,19 @@ from safetensors.torch import load_file, save_file
 from nlae.errors import NlaeError
 from nlae.model.autoencoder import Autoencoder
 from nlae.model.backbone import RECONSTRUCTOR, VERBALIZER
-from nlae.model.checkpoint import META, settings_from_meta
+from nlae.model.checkpoint import HEADS, META, STATISTICS
 from nlae.target import TinyTarget
 
 TEXTS = ["a red cat", "the dog", ""]
 WRITE, READ = VERBALIZER, RECONSTRUCTOR
+MEAN, HEAD = "resid.1/mean", "head.resid.1.head.weight"
 
 
 def says(pair: Autoencoder, activation_BD: torch.Tensor) -> list[torch.Tensor]:
-    token_BT, _ = pair.verbalizer.encode_responses(["a cat", "the dog"])
+    token_BT, _ = pair.at().verbalizer.encode_responses(["a cat", "the dog"])
     written = pair.verbalize(activation_BD, seeds=list(range(len(activation_BD))))
     with torch.no_grad():
-        logp_BT = pair.verbalizer.logprobs(activation_BD[:2], token_BT)
+        logp_BT = pair.at().verbalizer.logprobs(activation_BD[:2], token_BT)
     norm_N = pair.reconstruct_norm(TEXTS)
     n_tokens = torch.tensor([e.n_tokens for e in written])
     ids = torch.tensor([ord(c) for e in written for c in e.text])
@@ -48,14 +49,16 @@ def says(pair: Autoencoder, activation_BD: torch.Tensor) -> list[torch.Tensor]:
 )
 def test_saved_and_loaded_it_says_the_same_to_the_bit(make_pair, activations, tmp_path, shape):
     pair = make_pair(**shape)
-    pair.distractors_MD = torch.randn(5, 32).half().float()
+    pair.at().distractors_MD = torch.randn(5, 32).half().float()
     given_BD = activations if shape.get("kind") != "mlp_neurons" else activations.repeat(1, 3)
     pair.save(tmp_path)
     loaded = Autoencoder.load(tmp_path)
-    assert loaded.settings == pair.settings
+    assert loaded.verbalizer.prompt == pair.verbalizer.prompt
+    assert loaded.verbalizer.injection == pair.verbalizer.injection
+    assert loaded.backbone.adapters == pair.backbone.adapters
     assert loaded.site == pair.site
     assert torch.equal(loaded.statistics.mean_D, pair.statistics.mean_D)
-    assert torch.equal(loaded.distractors_MD, pair.distractors_MD)
+    assert torch.equal(loaded.at().distractors_MD, pair.at().distractors_MD)
     for before, after in zip(says(pair, given_BD), says(loaded, given_BD), strict=True):
         assert torch.equal(before, after)
     loaded.save(tmp_path / "again")
@@ -74,15 +77,15 @@ def test_saving_again_replaces_and_leaves_other_files_alone(make_pair, activatio
     assert torch.equal(Autoencoder.load(tmp_path).reconstruct(TEXTS), pair.reconstruct(TEXTS))
 
 
-def test_sidecar_is_a_superset_of_the_references(make_pair, tmp_path):
+def test_sidecar_says_what_it_is_site_by_site(make_pair, tmp_path):
     pair = make_pair()
     pair.save(tmp_path)
     meta = yaml.safe_load((tmp_path / META).read_text())
-    assert (meta["kind"], meta["schema_version"], meta["extraction_layer_index"]) == ("nla_model", 2, 1)
-    assert meta["extraction"]["injection_scale"] == pair.statistics.alpha
-    assert meta["tokens"]["injection_token_id"] == pair.verbalizer.ids.slot_id
-    assert meta["hook"] == "blocks.1.output"
-    assert settings_from_meta(meta) == pair.settings
+    assert (meta["kind"], meta["schema_version"], meta["role"]) == ("nla_model", 3, "autoencoder")
+    (site,) = meta["sites"]
+    assert (site["kind"], site["layer"], site["hook"]) == ("resid", 1, "blocks.1.output")
+    assert site["injection_scale"] == pair.statistics.alpha
+    assert site["tokens"]["injection_token_id"] == pair.at().verbalizer.ids.slot_id
     text = (tmp_path / META).read_text()
     assert str(tmp_path) not in text
 
@@ -132,14 +135,16 @@ DAMAGES = {
     "prompt is missing": lambda f: change(f, lambda m: m.pop("prompt")),
     "unknown injection key": lambda f: change(f, lambda m: m["injection"].update(where="here")),
     "other weights": lambda f: change(f, lambda m: m.update(target_fingerprint="tiny-0")),
-    "site out of range": lambda f: change(f, lambda m: m["site"].update(layer=99)),
-    "unknown site key": lambda f: change(f, lambda m: m["site"].update(place=1)),
+    "site out of range": lambda f: change(f, lambda m: m["sites"][0].update(layer=99)),
+    "site without a layer": lambda f: change(f, lambda m: m["sites"][0].pop("layer")),
+    "no sites": lambda f: change(f, lambda m: m.update(sites=[])),
+    "a site twice": lambda f: change(f, lambda m: m.update(sites=2 * m["sites"])),
     "no target": lambda f: change(f, lambda m: m.update(target=None)),
     "no seed": lambda f: change(f, lambda m: m.update(seed=None)),
-    "statistics of another width": lambda f: rewrite(f / "statistics.safetensors", "mean", torch.zeros(7)),
-    "statistics of another form": lambda f: rewrite(f / "statistics.safetensors", "numbers", torch.tensor(1.0)),
-    "statistics not finite": lambda f: rewrite(f / "statistics.safetensors", "mean", torch.full((32,), torch.nan)),
-    "weights not finite": lambda f: rewrite(f / "heads.safetensors", "head.weight", torch.full((32, 32), torch.nan)),
+    "statistics of another width": lambda f: rewrite(f / STATISTICS, MEAN, torch.zeros(7)),
+    "statistics of another form": lambda f: rewrite(f / STATISTICS, "resid.1/numbers", torch.tensor(1.0)),
+    "statistics not finite": lambda f: rewrite(f / STATISTICS, MEAN, torch.full((32,), torch.nan)),
+    "weights not finite": lambda f: rewrite(f / HEADS, HEAD, torch.full((32, 32), torch.nan)),
     "head cut": lambda f: cut(f / "heads.safetensors"),
     "head missing": lambda f: (f / "heads.safetensors").unlink(),
     "statistics cut": lambda f: cut(f / "statistics.safetensors"),
@@ -159,7 +164,7 @@ DAMAGES = {
 def whole(make_pair, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("checkpoint")
     pair = make_pair()
-    pair.distractors_MD = torch.randn(100, 32)
+    pair.at().distractors_MD = torch.randn(100, 32)
     pair.save(folder)
     return folder
 
@@ -181,9 +186,9 @@ def test_damage_is_one_line_that_names_the_place(whole, tmp_path, damage):
         (lambda m: m["prompt"].update(marker="a"), "tokens."),
         (lambda m: m["prompt"].update(verbalizer="What is [{slot}]?"), "neighbor_id"),
         (lambda m: m["prompt"].update(reconstructor="{explanation}\nIn short:"), "critic_suffix_ids"),
-        (lambda m: m["tokens"].update(injection_token_id=17), "injection_token_id"),
-        (lambda m: m["tokens"].update(injection_left_neighbor_id=17), "injection_left_neighbor_id"),
-        (lambda m: m["tokens"].pop("critic_suffix_ids"), "critic_suffix_ids"),
+        (lambda m: m["sites"][0]["tokens"].update(injection_token_id=17), "injection_token_id"),
+        (lambda m: m["sites"][0]["tokens"].update(injection_left_neighbor_id=17), "injection_left_neighbor_id"),
+        (lambda m: m["sites"][0]["tokens"].pop("critic_suffix_ids"), "critic_suffix_ids"),
     ],
 )
 def test_trap_12_a_sidecar_that_disagrees_with_its_tokenizer_is_an_error(whole, tmp_path, edit, named):
@@ -198,7 +203,7 @@ def test_trap_12_a_sidecar_that_disagrees_with_its_tokenizer_is_an_error(whole, 
 def test_trap_01_activations_that_are_not_those_of_training_are_an_error(whole, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(whole, folder)
-    change(folder, lambda m: m.update(probe=[-x for x in m["probe"]]))
+    change(folder, lambda m: m["sites"][0].update(probe=[-x for x in m["sites"][0]["probe"]]))
     with pytest.raises(NlaeError, match=r"does not give the activations"):
         Autoencoder.load(folder)
 

@@ -81,7 +81,7 @@ def test_every_blocks_maps_take_adapters(family):
 
 def test_gradient_reaches_every_adapter_and_equals_a_plain_forward(family, make_pair, activations, gradients):
     pair = make_pair(family, layer=2)
-    verbalizer, vector_GD = pair.verbalizer, activations[:2]
+    verbalizer, vector_GD = pair.at().verbalizer, activations[:2]
     token_BT, mask_BT = verbalizer.encode_responses(["a river", "the old town by the sea", "a b c", "one"])
     wanted = plain_logprobs(pair, vector_GD.repeat_interleave(2, 0), token_BT)
     torch.testing.assert_close(verbalizer.logprobs(vector_GD, token_BT).double(), wanted, rtol=0, atol=2e-4)
@@ -98,14 +98,14 @@ def test_gradient_reaches_every_adapter_and_equals_a_plain_forward(family, make_
     for one, other in zip(reference[:of_verbalizer], shared[:of_verbalizer], strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=2e-4)
         assert one.abs().max() > 0
-    rebuilt_BD, _ = pair.reconstructor(["a river", "the old town"])
+    rebuilt_BD, _ = pair.at().reconstructor(["a river", "the old town"])
     (rebuilt_BD - unit(vector_GD)).square().sum().backward()
     assert all(gradient.abs().max() > 0 for gradient in gradients(pair)[of_verbalizer:])
 
 
 def plain_logprobs(pair, activation_BD, token_BT):
     """One forward over prompt and response, no cache, adapters on."""
-    verbalizer, model = pair.verbalizer, pair.backbone.language_model("verbalizer")
+    verbalizer, model = pair.at().verbalizer, pair.backbone.language_model("verbalizer")
     with pair.backbone.use("verbalizer"):
         embed = pair.target.architecture.embedding(model)
         prompt_BTD = embed(torch.tensor([verbalizer.ids.input_ids])).expand(len(token_BT), -1, -1).clone()
@@ -117,18 +117,18 @@ def plain_logprobs(pair, activation_BD, token_BT):
 
 def test_plain_writes_what_is_scored_and_local_equals_it_or_refuses(family, make_pair, activations):
     pair = make_pair(family)
-    plain = PlainRollout(batch_size=5)(pair.verbalizer, activations, range(12))
+    plain = PlainRollout(batch_size=5)(pair.at().verbalizer, activations, range(12))
     with torch.no_grad():
-        scored = pair.verbalizer.logprobs(activations, plain.token_BT, mask_BT=plain.mask_BT)
+        scored = pair.at().verbalizer.logprobs(activations, plain.token_BT, mask_BT=plain.mask_BT)
     torch.testing.assert_close(scored * plain.mask_BT, plain.logp_BT, rtol=0, atol=2e-4)
     if family in STATEFUL:
         assert keeps_state(pair.target.model.config)
         assert isinstance(pair.engine, PlainRollout)
         with pytest.raises(NlaeError, match="rollout=local: blocks of tiny keep a running state.*rollout=plain"):
-            LocalRollout()(pair.verbalizer, activations, range(12))
+            LocalRollout()(pair.at().verbalizer, activations, range(12))
         return
     assert isinstance(pair.engine, LocalRollout)
-    local = LocalRollout()(pair.verbalizer, activations, range(12))
+    local = LocalRollout()(pair.at().verbalizer, activations, range(12))
     assert local.text == plain.text
     torch.testing.assert_close(local.logp_BT, plain.logp_BT, rtol=0, atol=2e-4)
 

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from nlae.model.backbone import RECONSTRUCTOR, VERBALIZER, AdapterSettings
+from nlae.model.adapters import AdapterSettings
+from nlae.model.backbone import RECONSTRUCTOR, VERBALIZER
 from nlae.rollout import LocalRollout
 from nlae.target import TinyTarget
 from nlae.target.cache import read_on
@@ -56,7 +57,7 @@ def test_micro_batches_over_a_shared_prompt(make_pair, activations, family, grad
     for again in (False, True):
         if again:
             pair.backbone.recompute()
-        for part in responses(pair.verbalizer, activations[:2], token_BT, mask_BT, 20):
+        for part in responses(pair.at().verbalizer, activations[:2], token_BT, mask_BT, 20):
             (part.logp_BT * part.mask_BT).sum().backward()
         found.append(gradients(pair))
     assert max(float(g.abs().max()) for g in found[0]) > 1e-3
@@ -106,10 +107,10 @@ def test_an_objective_turns_it_on(make_pair):
 
 def test_rollouts_and_writing_into_a_block_are_what_they_were(make_pair, activations):
     pair = make_pair(point=1)
-    before = LocalRollout()(pair.verbalizer, activations[:3], [1, 2, 3])
+    before = LocalRollout()(pair.at().verbalizer, activations[:3], [1, 2, 3])
     wanted = float(losses(pair, activations)[0].detach())
     pair.backbone.recompute()
-    after = LocalRollout()(pair.verbalizer, activations[:3], [1, 2, 3])
+    after = LocalRollout()(pair.at().verbalizer, activations[:3], [1, 2, 3])
     assert torch.equal(before.token_BT, after.token_BT)
     assert torch.equal(before.logp_BT, after.logp_BT)
     assert float(losses(pair, activations)[0].detach()) == pytest.approx(wanted, rel=1e-6)

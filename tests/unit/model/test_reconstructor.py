@@ -17,7 +17,7 @@ def test_untrained_it_answers_with_the_activation_of_its_prompts_last_token(make
     pair = make_pair(family, layer=1, learned=False)
     bare = TinyTarget(family=family, layers=3, width=32, vocabulary=400).load()
     with torch.no_grad():
-        found_BD, log_norm_B = pair.reconstructor(TEXTS)
+        found_BD, log_norm_B = pair.at().reconstructor(TEXTS)
         for text, found_D in zip(TEXTS, found_BD, strict=True):
             ids = bare.tokenizer.encode(pair.prompt.reconstructor.format(explanation=text), add_special_tokens=True)
             # output of block 1 = hidden_states[2], at the last token of an unpadded row
@@ -28,10 +28,10 @@ def test_untrained_it_answers_with_the_activation_of_its_prompts_last_token(make
 
 def test_the_head_acts_on_the_direction_and_the_answer_is_a_unit_vector(make_pair):
     pair = make_pair(learned=False)
-    plain_BD = pair.reconstructor(TEXTS)[0].detach()
+    plain_BD = pair.at().reconstructor(TEXTS)[0].detach()
     with torch.no_grad():
-        pair.reconstructor.head.weight.copy_(3 * torch.eye(32).flip(0))
-    turned_BD = pair.reconstructor(TEXTS)[0]
+        pair.at().reconstructor.head.weight.copy_(3 * torch.eye(32).flip(0))
+    turned_BD = pair.at().reconstructor(TEXTS)[0]
     assert torch.allclose(turned_BD, plain_BD.flip(-1), atol=1e-6)
     assert torch.allclose(turned_BD.norm(dim=-1), torch.ones(3))
 
@@ -39,26 +39,26 @@ def test_the_head_acts_on_the_direction_and_the_answer_is_a_unit_vector(make_pai
 def test_trap_08_neighbours_and_padding_change_nothing(make_pair):
     pair = make_pair()
     with torch.no_grad():
-        together_BD = pair.reconstructor(TEXTS)[0]
-        alone_BD = torch.cat([pair.reconstructor([text])[0] for text in TEXTS])
+        together_BD = pair.at().reconstructor(TEXTS)[0]
+        alone_BD = torch.cat([pair.at().reconstructor([text])[0] for text in TEXTS])
     assert torch.allclose(together_BD, alone_BD, atol=1e-5)
 
 
 @pytest.mark.parametrize(("kind", "width"), [("mlp_out", 32), ("mlp_neurons", 96)])
 def test_other_sites_are_read_where_they_are_and_square_in_their_width(make_pair, kind, width):
     pair = make_pair(kind=kind)
-    assert pair.reconstructor(TEXTS)[0].shape == (3, width)
-    assert pair.reconstructor.head.weight.shape == (width, width)
+    assert pair.at().reconstructor(TEXTS)[0].shape == (3, width)
+    assert pair.at().reconstructor.head.weight.shape == (width, width)
     assert pair.activations([[1, 5, 6]])[0].shape == (3, width)
 
 
 def test_magnitude_starts_at_the_median_norm(make_pair):
     pair = make_pair(magnitude=True, learned=False)
-    _, log_norm_B = pair.reconstructor(TEXTS)
+    _, log_norm_B = pair.at().reconstructor(TEXTS)
     assert torch.equal(log_norm_B.detach(), torch.zeros(3))
     assert torch.allclose(pair.reconstruct_norm(TEXTS), torch.full((3,), 5.0))
     with torch.no_grad():
-        pair.reconstructor.norm_head.bias.fill_(1.0)
+        pair.at().reconstructor.norm_head.bias.fill_(1.0)
     assert torch.allclose(pair.reconstruct_norm(TEXTS), torch.full((3,), 5.0 * 2.718281828))
 
 

@@ -23,9 +23,9 @@ TEXTS = ["a red cat", "the dog", ""]
 
 
 def says(pair: Autoencoder, activation_BD: torch.Tensor) -> torch.Tensor:
-    token_BT, _ = pair.verbalizer.encode_responses(["a cat ran", "the dog"])
+    token_BT, _ = pair.at().verbalizer.encode_responses(["a cat ran", "the dog"])
     with torch.no_grad():
-        return pair.verbalizer.logprobs(activation_BD[:2], token_BT)
+        return pair.at().verbalizer.logprobs(activation_BD[:2], token_BT)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_exported_and_read_back_it_says_the_same(make_pair, activations, tmp_pat
     assert torch.allclose(says(loaded, activations), says(pair, activations), atol=2e-3)
     assert torch.allclose(loaded.reconstruct(TEXTS), pair.reconstruct(TEXTS), atol=1e-4)
     assert loaded.site == pair.site
-    assert loaded.settings.max_tokens == pair.settings.max_tokens
+    assert loaded.reconstructor.max_tokens == pair.reconstructor.max_tokens
     ids = [[1, 5, 6, 7]]
     assert torch.allclose(loaded.activations(ids)[0], pair.activations(ids)[0], atol=1e-5), "of the target, not of av"
 
@@ -88,7 +88,7 @@ def test_the_folders_are_what_the_reference_expects(exported):
     assert not any("lora" in n or "lm_head" in n or n.endswith("model.norm.weight") or ".2." in n for n in names)
     assert any(".1." in n for n in names)
     head = load_file(str(folder / "ar" / "value_head.safetensors"))
-    assert torch.equal(head["weight"], pair.reconstructor.head.weight)
+    assert torch.equal(head["weight"], pair.at().reconstructor.head.weight)
     av, ar = (yaml.safe_load((folder / half / META).read_text()) for half in ("av", "ar"))
     assert (av["role"], ar["role"], av["kind"], av["schema_version"]) == ("av", "ar", "nla_model", 2)
     assert av["extraction"] == {"injection_scale": 6.0, "mse_scale": None}
@@ -118,10 +118,10 @@ def test_neither_writing_nor_reading_says_anything_on_the_terminal(make_pair, tm
 
 def test_the_rank_survives_the_layout(make_pair, tmp_path):
     pair = make_pair()
-    pair.distractors_MD = unit(torch.randn(100, 32, generator=torch.Generator().manual_seed(5)))
+    pair.at().distractors_MD = unit(torch.randn(100, 32, generator=torch.Generator().manual_seed(5)))
     export_reference(pair, tmp_path)
     loaded = Autoencoder.load(tmp_path)
-    assert torch.allclose(loaded.distractors_MD, pair.distractors_MD, atol=1e-3)
+    assert torch.allclose(loaded.at().distractors_MD, pair.at().distractors_MD, atol=1e-3)
     ours, theirs = (one.explain("the cat sat on the mat", tokens=-1, temperature=0.0) for one in (pair, loaded))
     assert theirs.others == 100
     assert theirs.rows[0].rank == ours.rows[0].rank
@@ -157,7 +157,7 @@ def test_older_sidecars_are_read(exported, copied, activations, version):
     # a foreign pair opens the tag itself and knows nothing of our prefill
     with pytest.raises(NlaeError, match=r"tokens\."):
         Autoencoder.load(_with_neighbour(copied, 17))
-    loaded = Autoencoder.load(_with_neighbour(copied, pair.verbalizer.ids.neighbours[1]))
+    loaded = Autoencoder.load(_with_neighbour(copied, pair.at().verbalizer.ids.neighbours[1]))
     assert loaded.site.index == 1
     assert loaded.prompt.prefill == ""
     assert torch.allclose(loaded.reconstruct(TEXTS), pair.reconstruct(TEXTS), atol=1e-4)

@@ -26,7 +26,7 @@ CHANGES = {
     "HubCorpus": f"{_CORPUS} {_RECORDS} dataset name subset revision",
     "StdlibCorpus": f"{_CORPUS} min_characters",
     "Site": "kind layer depth min_position",
-    "SiteMixture": "kinds layers depths min_position",
+    "Sites": "kinds layers depths min_position",
     "store": "shard_rows dtype",
     "ContextTeacher": "tail quote_tokens max_words topics continuations relatives",
     "LocalTeacher": "model revision dtype max_tokens temperature seed max_prefix_tokens tags_required",
@@ -37,7 +37,7 @@ CHANGES = {
     "AdapterSettings": "rank alpha",
     "InjectionSettings": "mode point scale map",
     "ReconstructorSettings": f"{_TRAINING} adapter magnitude max_tokens batch_size lr",
-    "ActivationDataModule": """store view seed stage max_updates start_update batch_size
+    "ActivationDataModule": """store view seed stage max_updates sites start_update batch_size
         verbalizer_batch reconstructor_batch descriptions disjoint_documents validation_rows validation_sites
         reader_sites""",
     "ReinforceSettings": f"{_TRAINING} policy_loss control activations samples kl verbalizer_lr reconstructor_lr",

@@ -15,8 +15,8 @@ from safetensors import safe_open
 import fake_vllm
 import rollouts
 from nlae.errors import NlaeError
+from nlae.model.adapters import AdapterSettings
 from nlae.model.autoencoder import Autoencoder
-from nlae.model.backbone import AdapterSettings
 from nlae.model.prompt import CLOSE_TAG
 from nlae.rollout import LocalRollout, RolloutEngine, VllmRollout
 from nlae.rollout import vllm as engine_module
@@ -45,10 +45,10 @@ def end_early(pair: Autoencoder) -> None:
 
 def teach(pair: Autoencoder, text: str, activation_BD: torch.Tensor) -> None:
     """Let the verbalizer learn by heart to write `text`, whatever it is shown."""
-    token_BT, _ = pair.verbalizer.encode_responses([text] * len(activation_BD))
+    token_BT, _ = pair.at().verbalizer.encode_responses([text] * len(activation_BD))
     optimizer = torch.optim.Adam(pair.verbalizer.trainable(), lr=0.02)
     for _ in range(200):
-        loss = -pair.verbalizer.logprobs(activation_BD, token_BT)
+        loss = -pair.at().verbalizer.logprobs(activation_BD, token_BT)
         if loss.detach().amax() < 0.5:  # each token likelier than all others together
             return
         optimizer.zero_grad()
@@ -61,7 +61,7 @@ def teach(pair: Autoencoder, text: str, activation_BD: torch.Tensor) -> None:
 def test_form_of_what_comes_back(make_pair, make_engine, activations, name):
     pair = make_pair("llama")
     end_early(pair)
-    rollouts = make_engine(name)(pair.verbalizer, activations, SEEDS)
+    rollouts = make_engine(name)(pair.at().verbalizer, activations, SEEDS)
     width = int(rollouts.length.max())
     assert rollouts.token_BT.shape == rollouts.mask_BT.shape == rollouts.logp_BT.shape == (12, width)
     assert rollouts.token_BT.dtype == torch.int64
@@ -82,8 +82,8 @@ def test_form_of_what_comes_back(make_pair, make_engine, activations, name):
 @pytest.mark.parametrize("mode", ["add", "affine", "replace"])
 def test_logprobs_are_those_that_training_sees(make_pair, make_engine, activations, name, mode):
     pair = make_pair("llama", mode=mode)
-    rollouts = make_engine(name)(pair.verbalizer, activations[:4], SEEDS[:4])
-    logp_BT = pair.verbalizer.logprobs(activations[:4], rollouts.token_BT)
+    rollouts = make_engine(name)(pair.at().verbalizer, activations[:4], SEEDS[:4])
+    logp_BT = pair.at().verbalizer.logprobs(activations[:4], rollouts.token_BT)
     assert ((logp_BT - rollouts.logp_BT) * rollouts.mask_BT).abs().max() < 2e-4
 
 
@@ -91,16 +91,16 @@ def test_logprobs_are_those_that_training_sees(make_pair, make_engine, activatio
 def test_temperature_is_in_the_logprobs_and_zero_is_greedy(make_pair, make_engine, activations, name):
     pair = make_pair("llama")
     with torch.no_grad(), pair.backbone.use("verbalizer"):
-        logits_BV, _ = pair.verbalizer.prefill(activations, "verbalizer")
+        logits_BV, _ = pair.at().verbalizer.prefill(activations, "verbalizer")
     engine = make_engine(name)
-    half = engine(pair.verbalizer, activations, SEEDS, temperature=0.5)
+    half = engine(pair.at().verbalizer, activations, SEEDS, temperature=0.5)
     expected_B = (logits_BV / 0.5).log_softmax(-1).gather(1, half.token_BT[:, :1]).squeeze(1)
     assert torch.allclose(half.logp_BT[:, 0], expected_B, atol=2e-4)
-    greedy = engine(pair.verbalizer, activations, SEEDS, temperature=0.0)
+    greedy = engine(pair.at().verbalizer, activations, SEEDS, temperature=0.0)
     assert torch.equal(greedy.token_BT[:, 0], logits_BV.argmax(-1))
     expected_B = logits_BV.log_softmax(-1).amax(-1)
     assert torch.allclose(greedy.logp_BT[:, 0], expected_B, atol=2e-4)
-    same(greedy, engine(pair.verbalizer, activations, [0] * 12, temperature=0.0))
+    same(greedy, engine(pair.at().verbalizer, activations, [0] * 12, temperature=0.0))
 
 
 @pytest.mark.parametrize("name", ENGINES)
@@ -108,13 +108,13 @@ def test_a_row_depends_on_its_seed_and_not_on_its_batch(make_pair, make_engine, 
     pair = make_pair("llama")
     end_early(pair)
     engine = make_engine(name)
-    together = engine(pair.verbalizer, activations, SEEDS)
+    together = engine(pair.at().verbalizer, activations, SEEDS)
     seen: list[int] = []
-    same(together, make_engine(name, batch_size=5)(pair.verbalizer, activations, SEEDS, progress=seen.append))
+    same(together, make_engine(name, batch_size=5)(pair.at().verbalizer, activations, SEEDS, progress=seen.append))
     assert sum(seen) == 12
     one_BD = activations[:1].expand(6, -1)
-    assert len(set(engine(pair.verbalizer, one_BD, SEEDS[:6]).text)) > 3
-    assert len(set(engine(pair.verbalizer, one_BD, [1] * 6).text)) == 1
+    assert len(set(engine(pair.at().verbalizer, one_BD, SEEDS[:6]).text)) > 3
+    assert len(set(engine(pair.at().verbalizer, one_BD, [1] * 6).text)) == 1
 
 
 @pytest.mark.parametrize("name", ENGINES)
@@ -122,17 +122,17 @@ def test_roles_and_the_control_without_injection(make_pair, make_engine, activat
     pair = make_pair("llama")
     pair.verbalizer.freeze_reference()
     engine = make_engine(name)
-    first = engine(pair.verbalizer, activations, SEEDS)
-    same(first, engine(pair.verbalizer, activations, SEEDS, role="reference"))
+    first = engine(pair.at().verbalizer, activations, SEEDS)
+    same(first, engine(pair.at().verbalizer, activations, SEEDS, role="reference"))
     with torch.no_grad():
         for weight in pair.backbone.parameters_of("verbalizer"):
             weight.mul_(1.5)
-    changed = engine(pair.verbalizer, activations, SEEDS)
+    changed = engine(pair.at().verbalizer, activations, SEEDS)
     assert changed.text != first.text, "new weights are served"
-    logp_BT = pair.verbalizer.logprobs(activations, changed.token_BT)
+    logp_BT = pair.at().verbalizer.logprobs(activations, changed.token_BT)
     assert ((logp_BT - changed.logp_BT) * changed.mask_BT).abs().max() < 2e-4
-    same(first, engine(pair.verbalizer, activations, SEEDS, role="reference"))
-    assert len(set(engine(pair.verbalizer, activations, [4] * 12, inject=False).text)) == 1
+    same(first, engine(pair.at().verbalizer, activations, SEEDS, role="reference"))
+    assert len(set(engine(pair.at().verbalizer, activations, [4] * 12, inject=False).text)) == 1
 
 
 @pytest.mark.parametrize("name", ENGINES)
@@ -143,7 +143,7 @@ def test_the_closing_tag_ends_a_row_and_stays_in_it(make_pair, make_engine, acti
     with torch.no_grad():
         pair.target.model.get_output_embeddings().weight.mul_(20)  # a random model is never sure of anything
     teach(pair, "a", activations)
-    rollouts = make_engine(name)(pair.verbalizer, activations, SEEDS, temperature=0.0)
+    rollouts = make_engine(name)(pair.at().verbalizer, activations, SEEDS, temperature=0.0)
     assert rollouts.token_BT.tolist() == [expected] * 12
     assert rollouts.text == ["a"] * 12
     assert rollouts.closed.all()
@@ -152,16 +152,16 @@ def test_the_closing_tag_ends_a_row_and_stays_in_it(make_pair, make_engine, acti
 @pytest.mark.parametrize("family", ["gemma3", "gpt2", "gpt_neox", "llama", "qwen3"])
 def test_both_engines_write_the_same_at_temperature_0(make_pair, make_engine, activations, family):
     pair = make_pair(family)
-    local = make_engine("local")(pair.verbalizer, activations[:6], SEEDS[:6], temperature=0.0)
-    same(local, make_engine("vllm")(pair.verbalizer, activations[:6], SEEDS[:6], temperature=0.0))
+    local = make_engine("local")(pair.at().verbalizer, activations[:6], SEEDS[:6], temperature=0.0)
+    same(local, make_engine("vllm")(pair.at().verbalizer, activations[:6], SEEDS[:6], temperature=0.0))
 
 
 def test_what_vllm_is_asked_for(make_pair, make_engine, activations):
     pair = make_pair("llama")
     engine = make_engine("vllm", batch_size=8, memory_share=0.5, devices=2)
-    engine(pair.verbalizer, activations, SEEDS, temperature=0.7)
+    engine(pair.at().verbalizer, activations, SEEDS, temperature=0.7)
     llm = engine._served.llm
-    ids = pair.verbalizer.ids
+    ids = pair.at().verbalizer.ids
     assert {k: v for k, v in llm.arguments.items() if k != "model"} == {
         "dtype": "float32",
         "seed": 0,
@@ -191,7 +191,7 @@ def test_what_vllm_is_asked_for(make_pair, make_engine, activations):
     assert list(first[1][3]) == ["prompt_embeds"]
     embed = pair.target.architecture.embedding(pair.target.model)
     plain_TD = embed(torch.tensor(ids.input_ids)).detach()
-    vector_D = pair.verbalizer.injected(activations[3:4])[0]
+    vector_D = pair.at().verbalizer.injected(activations[3:4])[0]
     assert torch.equal(prompt_TD[ids.slot], vector_D)
     rest = [t for t in range(len(ids.input_ids)) if t != ids.slot]
     assert torch.equal(prompt_TD[rest], plain_TD[rest])
@@ -202,7 +202,7 @@ def test_every_change_of_weights_is_a_new_adapter_and_an_empty_cache(make_pair, 
     engine = make_engine("vllm")
     folders = []
     for _ in range(3):
-        engine(pair.verbalizer, activations[:2], SEEDS[:2])
+        engine(pair.at().verbalizer, activations[:2], SEEDS[:2])
         folders.append(Path(engine._served.llm.calls[-1][3].lora_path))
         with torch.no_grad():
             pair.backbone.parameters_of("verbalizer")[0].add_(0.01)
@@ -233,7 +233,7 @@ def test_what_vllm_cannot_serve_is_one_line(make_pair, make_engine, activations,
     pair, engine = make_pair("llama"), make_engine("vllm")
     for _ in range(2):  # what failed once does not count as done
         with pytest.raises(NlaeError, match="prefix cache was not reset"):
-            engine(pair.verbalizer, activations[:1], SEEDS[:1])
+            engine(pair.at().verbalizer, activations[:1], SEEDS[:1])
 
 
 def test_a_row_without_logprobs_is_refused(make_pair, make_engine, activations, monkeypatch):

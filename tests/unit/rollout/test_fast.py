@@ -9,13 +9,14 @@ import torch
 from torch import nn
 
 from nlae.functional.linear import available
-from nlae.model.autoencoder import Autoencoder, PairSettings
-from nlae.model.verbalizer import InjectionSettings
+from nlae.model.autoencoder import Autoencoder
+from nlae.model.injection import InjectionSettings
 from nlae.rollout import LocalRollout, PlainRollout, local
 from nlae.rollout.attention import Past, shared_prefix_attention
 from nlae.rollout.decoder import Decoder
 from nlae.rollout.packing import PackedLinear, PackedSibling, shell
 from nlae.target import Site, TinyTarget
+from pairs import autoencoder
 from rollouts import same
 
 SEEDS = list(range(100, 112))
@@ -35,10 +36,10 @@ def learned(pair: Autoencoder) -> Autoencoder:
 @pytest.mark.parametrize("point", ["embedding", 1])
 def test_same_tokens_as_the_plain_engine(make_pair, activations, family, point):
     pair = learned(make_pair(family, point=point))
-    expected = PlainRollout()(pair.verbalizer, activations, SEEDS)
+    expected = PlainRollout()(pair.at().verbalizer, activations, SEEDS)
     assert len(set(expected.length.tolist())) > 3
     for size in (12, 5, 1):
-        same(LocalRollout(batch_size=size)(pair.verbalizer, activations, SEEDS), expected)
+        same(LocalRollout(batch_size=size)(pair.at().verbalizer, activations, SEEDS), expected)
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -46,9 +47,9 @@ def test_same_tokens_as_the_plain_engine(make_pair, activations, family, point):
 @pytest.mark.usefixtures("many_stops")
 def test_neither_packing_nor_seldom_looks_change_a_token(make_pair, activations, packed, every):
     pair = learned(make_pair("llama"))
-    expected = PlainRollout()(pair.verbalizer, activations, SEEDS)
+    expected = PlainRollout()(pair.at().verbalizer, activations, SEEDS)
     engine = LocalRollout(batch_size=5, packed=packed, sync_every=every)
-    same(engine(pair.verbalizer, activations, SEEDS), expected)
+    same(engine(pair.at().verbalizer, activations, SEEDS), expected)
 
 
 @pytest.mark.usefixtures("many_stops")
@@ -61,7 +62,7 @@ def test_rows_join_while_others_are_still_writing(make_pair, activations, monkey
         "read",
         lambda self, c, first, a, inject: joined.append((first, len(a))) or read(self, c, first, a, inject=inject),
     )
-    together = LocalRollout(batch_size=4)(pair.verbalizer, activations, SEEDS)
+    together = LocalRollout(batch_size=4)(pair.at().verbalizer, activations, SEEDS)
     assert sum(count for _, count in joined) == 12
     assert any(first > 0 for first, _ in joined), "somebody joined rows that were still writing"
     assert max(rows) <= 4
@@ -74,18 +75,18 @@ def test_weights_are_packed_again_when_and_only_when_they_change(make_pair, acti
     before = PackedLinear.__init__
     monkeypatch.setattr(PackedLinear, "__init__", lambda self, *given: packed.append(1) or before(self, *given))
     engine = LocalRollout()
-    first = engine(pair.verbalizer, activations, SEEDS)
+    first = engine(pair.at().verbalizer, activations, SEEDS)
     assert packed
     packed.clear()
-    same(engine(pair.verbalizer, activations, SEEDS), first)
+    same(engine(pair.at().verbalizer, activations, SEEDS), first)
     assert not packed
     optimizer = torch.optim.AdamW(pair.verbalizer.trainable(), lr=0.1, foreach=False)
-    pair.verbalizer.logprobs(activations, first.token_BT).sum().backward()
+    pair.at().verbalizer.logprobs(activations, first.token_BT).sum().backward()
     optimizer.step()
-    changed = engine(pair.verbalizer, activations, SEEDS)
+    changed = engine(pair.at().verbalizer, activations, SEEDS)
     assert packed
     assert changed.text != first.text
-    logp_BT = pair.verbalizer.logprobs(activations, changed.token_BT)
+    logp_BT = pair.at().verbalizer.logprobs(activations, changed.token_BT)
     assert ((logp_BT - changed.logp_BT) * changed.mask_BT).abs().max() < 2e-4
 
 
@@ -115,7 +116,7 @@ def test_the_prompts_prefix_is_read_for_every_call_unless_packing_tells_that_not
     make_pair, activations, monkeypatch, packed
 ):
     pair, engine = learned(make_pair("llama")), LocalRollout(batch_size=5, packed=packed)
-    n_prefix, runs = len(pair.verbalizer.ids.prefix_ids), []
+    n_prefix, runs = len(pair.at().verbalizer.ids.prefix_ids), []
     model = pair.backbone.language_model("verbalizer").model
 
     def count(_module, _inputs, named):
@@ -123,35 +124,35 @@ def test_the_prompts_prefix_is_read_for_every_call_unless_packing_tells_that_not
             runs.append(1)
 
     hook = model.register_forward_pre_hook(count, with_kwargs=True)
-    first = engine(pair.verbalizer, activations, SEEDS)
-    same(engine(pair.verbalizer, activations, SEEDS), first)
+    first = engine(pair.at().verbalizer, activations, SEEDS)
+    same(engine(pair.at().verbalizer, activations, SEEDS), first)
     assert len(runs) == (1 if packed and available() else 2)
     pair.backbone.parameters_of("verbalizer")[0].data.mul_(3)
-    changed = engine(pair.verbalizer, activations, SEEDS)
+    changed = engine(pair.at().verbalizer, activations, SEEDS)
     assert len(runs) == (2 if packed and available() else 3)
     hook.remove()
-    same(changed, PlainRollout()(pair.verbalizer, activations, SEEDS))
+    same(changed, PlainRollout()(pair.at().verbalizer, activations, SEEDS))
 
 
 def test_what_was_sampled_may_enter_a_backward(make_pair, activations):
     pair = make_pair("llama")
-    found = LocalRollout()(pair.verbalizer, activations, SEEDS)
+    found = LocalRollout()(pair.at().verbalizer, activations, SEEDS)
     assert not any(tensor.is_inference() for tensor in (found.token_BT, found.mask_BT, found.logp_BT))
-    (pair.verbalizer.logprobs(activations, found.token_BT) * found.logp_BT).sum().backward()
+    (pair.at().verbalizer.logprobs(activations, found.token_BT) * found.logp_BT).sum().backward()
     assert any(float(weight.grad.abs().max()) > 0 for weight in pair.verbalizer.trainable() if weight.grad is not None)
 
 
 def test_a_reference_that_is_frozen_anew_is_packed_anew(make_pair, activations):
     pair, engine = learned(make_pair("llama")), LocalRollout()
     pair.verbalizer.freeze_reference()
-    first = engine(pair.verbalizer, activations, SEEDS, role="reference")
+    first = engine(pair.at().verbalizer, activations, SEEDS, role="reference")
     with torch.no_grad():
         for weight in pair.backbone.parameters_of("verbalizer"):
             weight.mul_(1.5)
     pair.verbalizer.freeze_reference()
-    second = engine(pair.verbalizer, activations, SEEDS, role="reference")
+    second = engine(pair.at().verbalizer, activations, SEEDS, role="reference")
     assert second.text != first.text
-    same(second, LocalRollout()(pair.verbalizer, activations, SEEDS, role="reference"))
+    same(second, LocalRollout()(pair.at().verbalizer, activations, SEEDS, role="reference"))
 
 
 def test_the_models_own_modules_stay_as_they_are(make_pair, activations):
@@ -160,7 +161,7 @@ def test_the_models_own_modules_stay_as_they_are(make_pair, activations):
     kind = pair.target.model.config._attn_implementation
     ids_1T = torch.tensor([[5, 6, 7, 8]])
     expected = pair.target.model(ids_1T).logits
-    LocalRollout()(pair.verbalizer, activations, SEEDS)
+    LocalRollout()(pair.at().verbalizer, activations, SEEDS)
     assert [(name, type(module)) for name, module in pair.target.model.named_modules()] == names
     assert pair.target.model.config._attn_implementation == kind
     assert torch.equal(pair.target.model(ids_1T).logits, expected)
@@ -170,11 +171,13 @@ def test_a_window_shorter_than_the_prompt(prompt, activations, make_pair):
     pair = make_pair("gemma3")
     config = pair.target.model.config
     assert config.sliding_window is not None
-    total = len(pair.verbalizer.ids.prefix_ids) + 1 + len(pair.verbalizer.ids.suffix_ids) + pair.prompt.max_tokens
+    total = (
+        len(pair.at().verbalizer.ids.prefix_ids) + 1 + len(pair.at().verbalizer.ids.suffix_ids) + pair.prompt.max_tokens
+    )
     assert total > config.sliding_window, "otherwise this tests nothing"
     same(
-        LocalRollout(batch_size=5)(pair.verbalizer, activations, SEEDS),
-        PlainRollout()(pair.verbalizer, activations, SEEDS),
+        LocalRollout(batch_size=5)(pair.at().verbalizer, activations, SEEDS),
+        PlainRollout()(pair.at().verbalizer, activations, SEEDS),
     )
 
 
@@ -210,10 +213,10 @@ def test_a_prompt_that_starts_at_its_slot(prompt, activations):
     target = TinyTarget(layers=2, width=32, vocabulary=400).load()
     bare = dataclasses.replace(prompt, verbalizer="{slot} means", raw_verbalizer="{slot} means", max_tokens=8)
     target.tokenizer.chat_template = None
-    pair = Autoencoder(target, Site(layer=0), None, PairSettings(prompt=bare, injection=InjectionSettings(scale=6.0)))
+    pair = autoencoder(target, Site(layer=0), None, bare, injection=InjectionSettings(scale=6.0))
     same(
-        LocalRollout(batch_size=5)(pair.verbalizer, activations, SEEDS),
-        PlainRollout()(pair.verbalizer, activations, SEEDS),
+        LocalRollout(batch_size=5)(pair.at().verbalizer, activations, SEEDS),
+        PlainRollout()(pair.at().verbalizer, activations, SEEDS),
     )
 
 

@@ -70,10 +70,10 @@ def test_replayed_steps_write_the_plain_engines_tokens(make_pair, activations, r
     monkeypatch.setattr(graphs, "ROWS", 2)
     monkeypatch.setattr(graphs, "PLACES", 8)
     pair = make_pair(family)
-    expected = PlainRollout()(pair.verbalizer, activations, SEEDS)
+    expected = PlainRollout()(pair.at().verbalizer, activations, SEEDS)
     engine = LocalRollout(batch_size=size, sync_every=3, packed=False, graphs=True)
     for _ in range(2):
-        same(engine(pair.verbalizer, activations, SEEDS), expected)
+        same(engine(pair.at().verbalizer, activations, SEEDS), expected)
     assert len(recorded) > 2, "rows leave and texts grow, so there is more than one shape"
 
 
@@ -81,15 +81,15 @@ def test_replayed_steps_write_the_plain_engines_tokens(make_pair, activations, r
 def test_training_between_calls_needs_no_new_recording(make_pair, activations, recorded):
     pair = make_pair("llama")
     engine = LocalRollout(packed=False, graphs=True)
-    before = engine(pair.verbalizer, activations, SEEDS)
+    before = engine(pair.at().verbalizer, activations, SEEDS)
     made = len(recorded)
     with torch.no_grad():
         for weight in pair.verbalizer.trainable():
             weight.mul_(1.7)
-    after = engine(pair.verbalizer, activations, SEEDS)
+    after = engine(pair.at().verbalizer, activations, SEEDS)
     assert len(recorded) == made
     assert after.text != before.text
-    assert after.text == PlainRollout()(pair.verbalizer, activations, SEEDS).text
+    assert after.text == PlainRollout()(pair.at().verbalizer, activations, SEEDS).text
 
 
 @pytest.mark.usefixtures("recorded")
@@ -101,8 +101,8 @@ def test_another_role_and_more_rows_get_recordings_of_their_own(make_pair, activ
             weight.mul_(1.7)
     engine = LocalRollout(packed=False, graphs=True)
     for count, role in ((3, "verbalizer"), (12, "verbalizer"), (12, "reference"), (5, "reference")):
-        found = engine(pair.verbalizer, activations[:count], SEEDS[:count], role=role)
-        expected = PlainRollout()(pair.verbalizer, activations[:count], SEEDS[:count], role=role)
+        found = engine(pair.at().verbalizer, activations[:count], SEEDS[:count], role=role)
+        expected = PlainRollout()(pair.at().verbalizer, activations[:count], SEEDS[:count], role=role)
         assert found.text == expected.text
 
 

@@ -9,12 +9,14 @@ import torch
 
 from nlae.functional import randomness
 from nlae.functional.randomness import uniforms
-from nlae.model.autoencoder import Autoencoder, PairSettings
+from nlae.model.autoencoder import Autoencoder
+from nlae.model.injection import InjectionSettings
 from nlae.model.prompt import CLOSE_TAG
-from nlae.model.verbalizer import InjectionSettings, Verbalizer
+from nlae.model.site_verbalizer import SiteVerbalizer
 from nlae.rollout import LocalRollout, PlainRollout, Rollouts, local, plain
 from nlae.rollout.decoder import Decoder
 from nlae.target import Site, TinyTarget
+from pairs import autoencoder
 from rollouts import same
 
 SEEDS = list(range(100, 112))
@@ -28,7 +30,7 @@ def write(request):
     def run(
         pair: Autoencoder, activation_BD: torch.Tensor, seeds: list[int], size: int = 64, **how: object
     ) -> Rollouts:
-        return engine(batch_size=size)(pair.verbalizer, activation_BD, seeds, **how)
+        return engine(batch_size=size)(pair.at().verbalizer, activation_BD, seeds, **how)
 
     run.engine = request.param
     return run
@@ -37,7 +39,7 @@ def write(request):
 def count_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Rows of every decoding step from now on."""
     rows: list[int] = []
-    for owner, place in ((Verbalizer, 0), (Decoder, 1)):
+    for owner, place in ((SiteVerbalizer, 0), (Decoder, 1)):
 
         def counting(self, *given, before=owner.step, place=place):
             rows.append(len(given[place]))
@@ -60,7 +62,7 @@ def script(monkeypatch: pytest.MonkeyPatch, rows: list[list[int]], cap: int) -> 
 def test_what_is_sampled_has_the_logprobs_that_training_sees(write, make_pair, activations, family, point):
     pair = make_pair(family, point=point)
     rollouts = write(pair, activations, SEEDS)
-    logp_BT = pair.verbalizer.logprobs(activations, rollouts.token_BT)
+    logp_BT = pair.at().verbalizer.logprobs(activations, rollouts.token_BT)
     gap_BT = (logp_BT - rollouts.logp_BT) * rollouts.mask_BT
     assert rollouts.mask_BT.sum() > 60
     assert gap_BT.abs().max() < 2e-4
@@ -88,7 +90,7 @@ def test_finished_rows_leave_and_the_rest_goes_on_with_its_own_cache(write, make
     rows = count_steps(monkeypatch)
     rollouts = write(pair, activations, SEEDS)
     assert rows == [int((rollouts.length > t).sum()) for t in range(1, int(rollouts.length.max()))]
-    logp_BT = pair.verbalizer.logprobs(activations, rollouts.token_BT)
+    logp_BT = pair.at().verbalizer.logprobs(activations, rollouts.token_BT)
     assert ((logp_BT - rollouts.logp_BT) * rollouts.mask_BT).abs().max() < 2e-4
 
 
@@ -105,7 +107,7 @@ def test_greedy_takes_the_most_likely_token_and_needs_no_seed(write, make_pair, 
     greedy = write(pair, activations, SEEDS, temperature=0.0)
     same(greedy, write(pair, activations, [0] * 12, temperature=0.0))
     with torch.no_grad(), pair.backbone.use("verbalizer"):
-        logits_BV, _ = pair.verbalizer.prefill(activations, "verbalizer")
+        logits_BV, _ = pair.at().verbalizer.prefill(activations, "verbalizer")
     assert torch.equal(greedy.token_BT[:, 0], logits_BV.argmax(-1))
     assert greedy.text != write(pair, activations, SEEDS).text
 
@@ -113,7 +115,7 @@ def test_greedy_takes_the_most_likely_token_and_needs_no_seed(write, make_pair, 
 def test_sampling_reproduces_the_distribution_of_the_first_token(write, make_pair, activations):
     pair = make_pair("llama")
     with torch.no_grad(), pair.backbone.use("verbalizer"):
-        logits_BV, _ = pair.verbalizer.prefill(activations[:1], "verbalizer")
+        logits_BV, _ = pair.at().verbalizer.prefill(activations[:1], "verbalizer")
     n = 3000
     token_B = write(pair, activations[:1].expand(n, -1), list(range(n)), size=n).token_BT[:, 0]
     share_V = torch.bincount(token_B, minlength=logits_BV.shape[1]) / n
@@ -126,7 +128,7 @@ def test_temperature_is_in_the_logprobs(write, make_pair, activations):
     pair = make_pair("llama")
     rollouts = write(pair, activations, SEEDS, temperature=0.5)
     with torch.no_grad(), pair.backbone.use("verbalizer"):
-        logits_BV, _ = pair.verbalizer.prefill(activations, "verbalizer")
+        logits_BV, _ = pair.at().verbalizer.prefill(activations, "verbalizer")
     expected_B = (logits_BV / 0.5).log_softmax(-1).gather(1, rollouts.token_BT[:, :1]).squeeze(1)
     assert torch.allclose(rollouts.logp_BT[:, 0], expected_B, atol=1e-4)
 
@@ -149,8 +151,8 @@ def test_closing_tag_ends_a_row_and_the_cap_ends_the_rest(write, make_pair, acti
 
 def test_a_tag_spelled_letter_by_letter_ends_a_row_too(write, prompt, activations, monkeypatch):
     target = TinyTarget(layers=1, width=32, vocabulary=400).load()
-    settings = PairSettings(prompt=dataclasses.replace(prompt, max_tokens=30), injection=InjectionSettings(scale=6.0))
-    pair = Autoencoder(target, Site(layer=0), None, settings)
+    short = dataclasses.replace(prompt, max_tokens=30)
+    pair = autoencoder(target, Site(layer=0), None, short, injection=InjectionSettings(scale=6.0))
     letters = [target.tokenizer.encode(c, add_special_tokens=False)[0] for c in "it" + CLOSE_TAG]
     script(monkeypatch, [letters, letters[:-1]], 30)
     rollouts = write(pair, activations[:2], SEEDS[:2])

@@ -98,8 +98,8 @@ def test_the_engine_samples_what_training_multiplies(make_pair, activations, pre
     gaps = {}
     seeds = list(range(12))
     for engine in (LocalRollout(packed=False), LocalRollout()):
-        said = engine(pair.verbalizer, activations, seeds)
-        logp_BT = pair.verbalizer.logprobs(activations, said.token_BT).detach()
+        said = engine(pair.at().verbalizer, activations, seeds)
+        logp_BT = pair.at().verbalizer.logprobs(activations, said.token_BT).detach()
         gaps[engine.packed] = float(((logp_BT - said.logp_BT).abs() * said.mask_BT).sum() / said.mask_BT.sum())
     assert any(terms.down_RI is not None for terms in made), "otherwise this tests nothing"
     assert gaps[True] < 1.3 * gaps[False]

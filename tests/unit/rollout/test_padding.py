@@ -67,8 +67,8 @@ def test_all_probability_lies_on_known_ids(padded, activations):
 
 def test_a_full_copy_learns_without_its_padding(make_pair, activations):
     pair = make_pair(source=Padded(layers=3, width=32, vocabulary=400), adapter=None)
-    token_BT, _ = pair.verbalizer.encode_responses(["a river"])
-    pair.verbalizer.logprobs(activations[:1], token_BT).sum().backward()
+    token_BT, _ = pair.at().verbalizer.encode_responses(["a river"])
+    pair.at().verbalizer.logprobs(activations[:1], token_BT).sum().backward()
     head = pair.backbone.language_model("verbalizer").get_output_embeddings().weight
     assert head.grad[: pair.target.n_tokens].abs().max() > 0
     assert head.grad[pair.target.n_tokens :].abs().max() == 0
@@ -80,11 +80,11 @@ def test_without_padding_the_head_is_multiplied_whole(make_pair, activations, mo
     assert pair.target.n_tokens == pair.target.embedding_rows
     given = []
     monkeypatch.setattr(
-        "nlae.model.verbalizer.token_logprobs",
+        "nlae.model.site_verbalizer.token_logprobs",
         lambda *args, **more: given.append(args[2]) or token_logprobs(*args, **more),
     )
-    token_BT, _ = pair.verbalizer.encode_responses(["a river"])
-    pair.verbalizer.logprobs(activations[:1], token_BT)
+    token_BT, _ = pair.at().verbalizer.encode_responses(["a river"])
+    pair.at().verbalizer.logprobs(activations[:1], token_BT)
     assert given[0] is pair.backbone.language_model("verbalizer").get_output_embeddings().weight
 
 

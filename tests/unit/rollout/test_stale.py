@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
+from nlae.model.adapters import AdapterSettings
 from nlae.model.autoencoder import Autoencoder
-from nlae.model.backbone import AdapterSettings
 from nlae.rollout import LocalRollout, PlainRollout
 from nlae.training.optimizer import ADAMW, optimizer_of
 from rollouts import same
@@ -66,9 +66,9 @@ def thirty_two(parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
 @pytest.mark.parametrize("make", [thirty_two, fused, eight_bits, ThroughData, Exchanging])
 def test_every_step_of_any_optimizer_reaches_the_next_rollout(make_pair, activations, make, adapter, packed):
     pair, engine = make_pair("llama", adapter=adapter), LocalRollout(packed=packed)
-    optimizer, before = make(pair.verbalizer.trainable()), engine(pair.verbalizer, activations, SEEDS)
+    optimizer, before = make(pair.verbalizer.trainable()), engine(pair.at().verbalizer, activations, SEEDS)
     for _ in range(3):
-        logp_BT = pair.verbalizer.logprobs(activations, before.token_BT)
+        logp_BT = pair.at().verbalizer.logprobs(activations, before.token_BT)
         (logp_BT * before.mask_BT).sum().backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -77,11 +77,11 @@ def test_every_step_of_any_optimizer_reaches_the_next_rollout(make_pair, activat
 
 def followed(pair: Autoencoder, engine: LocalRollout, activations: torch.Tensor, unlike: list[str]) -> Any:
     """A rollout that is the plain engine's, of a policy that has moved."""
-    said = engine(pair.verbalizer, activations, SEEDS)
-    same(said, PlainRollout()(pair.verbalizer, activations, SEEDS))
+    said = engine(pair.at().verbalizer, activations, SEEDS)
+    same(said, PlainRollout()(pair.at().verbalizer, activations, SEEDS))
     assert said.text != unlike, "the step changed nothing that a rollout could miss"
     with torch.no_grad():
-        logp_BT = pair.verbalizer.logprobs(activations, said.token_BT)
+        logp_BT = pair.at().verbalizer.logprobs(activations, said.token_BT)
     assert ((logp_BT - said.logp_BT).abs() * said.mask_BT).sum() / said.mask_BT.sum() < 1e-4
     return said
 
@@ -110,7 +110,7 @@ def test_weights_that_are_loaded_reach_the_next_rollout(
     make_pair, activations, load: Callable[[Autoencoder, dict[str, torch.Tensor]], None], packed
 ):
     pair, engine = make_pair("llama"), LocalRollout(packed=packed)
-    first = engine(pair.verbalizer, activations, SEEDS)
+    first = engine(pair.at().verbalizer, activations, SEEDS)
     load(pair, {key: 1.7 * weight for key, weight in pair.trained_state().items()})
     followed(pair, engine, activations, first.text)
 
@@ -118,7 +118,7 @@ def test_weights_that_are_loaded_reach_the_next_rollout(
 @pytest.mark.parametrize("packed", [False, True])
 def test_frozen_weights_that_are_written_or_moved_reach_the_next_rollout(make_pair, activations, packed):
     pair, engine = make_pair("llama"), LocalRollout(packed=packed)
-    first = engine(pair.verbalizer, activations, SEEDS)
+    first = engine(pair.at().verbalizer, activations, SEEDS)
     frozen = [weight for name, weight in pair.target.model.named_parameters() if ".lora_" not in name]
     with torch.no_grad():
         for weight in frozen:

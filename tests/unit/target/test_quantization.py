@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.util
 from typing import Any
 
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from nlae.errors import NlaeError
 from nlae.functional.linear import available
 from nlae.model.autoencoder import Autoencoder
-from nlae.model.backbone import RECONSTRUCTOR, VERBALIZER
+from nlae.model.backbone import RECONSTRUCTOR, VERBALIZER, Backbone
 from nlae.rollout import LocalRollout
 from nlae.target import HubTarget, Site, TinyTarget, source_from_description
 from nlae.target.linear import OneDnnLinear
@@ -142,9 +141,9 @@ def test_gradients_in_4_bits_are_those_of_the_numbers_it_stands_for(folder, acti
 def test_what_is_sampled_in_4_bits_is_what_is_trained(folder, activations, make_on):
     pair = make_on(folder, "4bit")
     pair.backbone.train()
-    rollouts = LocalRollout()(pair.verbalizer, activations, [1, 2])
+    rollouts = LocalRollout()(pair.at().verbalizer, activations, [1, 2])
     with torch.no_grad():
-        logp_BT = pair.verbalizer.logprobs(activations, rollouts.token_BT, mask_BT=rollouts.mask_BT)
+        logp_BT = pair.at().verbalizer.logprobs(activations, rollouts.token_BT, mask_BT=rollouts.mask_BT)
     assert float(rollouts.length.min()) > 1
     assert torch.allclose(logp_BT, rollouts.logp_BT * rollouts.mask_BT, atol=1e-3)
 
@@ -179,9 +178,8 @@ def test_nothing_whole_is_trained_or_written(folder, role, make_on):
     pair = make_on(folder, "4bit")
     with pytest.raises(NlaeError, match=r"quantised base cannot take adapters in.*target\.quantization=null"):
         pair.backbone.clean_copy(role)
-    settings = dataclasses.replace(pair.settings, **{f"{role}_adapter": None})
     with pytest.raises(NlaeError, match="quantised base cannot be trained whole"):
-        Autoencoder(pair.target, pair.site, pair.statistics, settings)
+        Backbone(pair.target, pair.sites).add(role, None)
 
 
 def test_source_and_fingerprint_say_so(folder):

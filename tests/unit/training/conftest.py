@@ -14,13 +14,14 @@ import torch
 from nlae.activations import ActivationStore, Descriptions, Rows, ShardList, fit_statistics, write_shard
 from nlae.activations.datamodule import ActivationDataModule
 from nlae.functional.scaling import unit
-from nlae.model.autoencoder import Autoencoder, PairSettings
-from nlae.model.backbone import AdapterSettings
+from nlae.model.adapters import AdapterSettings
+from nlae.model.autoencoder import Autoencoder
 from nlae.rollout import LocalRollout
 from nlae.target import Site, Target, TinyTarget
 from nlae.training import Objective, Reinforce, Schedule, ValidationSet, WarmStart, validation_set
 from nlae.training.policy import GRPO, RLOO
 from nlae.training.reward import Fidelity, Reward
+from pairs import autoencoder
 
 ENDINGS = ("a cat", "the town", "rain", "people", "book", "river")
 LENGTH, DOCUMENTS, PER_DOCUMENT = 16, 60, 4
@@ -72,7 +73,6 @@ def fresh(world: Path, source: TinyTarget, prompt: Any) -> Callable[..., Autoenc
     def build(**settings: Any) -> Autoencoder:
         target: Target = source.load()
         given = {
-            "prompt": dataclasses.replace(prompt, max_tokens=14),
             "verbalizer_adapter": AdapterSettings(8, 16.0),
             "reconstructor_adapter": AdapterSettings(4, 8.0),
             "max_tokens": 48,
@@ -80,7 +80,8 @@ def fresh(world: Path, source: TinyTarget, prompt: Any) -> Callable[..., Autoenc
         }
         meta = {"target": source.describe(), "base_checkpoint": "tiny"}
         store = ActivationStore.open(world / "store")
-        return Autoencoder(target, Site(layer=1).resolve(2), store.statistics, PairSettings(**given), meta=meta)
+        short = dataclasses.replace(prompt, max_tokens=14)
+        return autoencoder(target, Site(layer=1).resolve(2), store.statistics, short, meta=meta, **given)
 
     return build
 
@@ -109,9 +110,9 @@ def serve(world: Path) -> Callable[..., ActivationDataModule]:
 
 
 @pytest.fixture(scope="session")
-def held_out(world: Path) -> ValidationSet:
+def held_out(world: Path) -> dict[str, ValidationSet]:
     store = ActivationStore.open(world / "store")
-    return validation_set(store.split("val", early=False), Descriptions.open(world / "texts"))
+    return {store.site: validation_set(store.split("val", early=False), Descriptions.open(world / "texts"))}
 
 
 @pytest.fixture(scope="session")

@@ -49,11 +49,11 @@ def test_the_policys_update_is_that_of_one_plain_batch(pair, activations, budget
     token_BT, mask_BT = rollouts(pair)
     given, weights = activations[:4], pair.verbalizer.trainable()
     with torch.no_grad():
-        reference_BT = pair.verbalizer.logprobs(given, token_BT, role=REFERENCE)
-    whole = loss(pair.verbalizer.logprobs(given, token_BT), mask_BT, reference_BT, torch.arange(4 * N))
+        reference_BT = pair.at().verbalizer.logprobs(given, token_BT, role=REFERENCE)
+    whole = loss(pair.at().verbalizer.logprobs(given, token_BT), mask_BT, reference_BT, torch.arange(4 * N))
     want = torch.autograd.grad(whole, weights)
     total, seen = 0.0, []
-    for part in responses(pair.verbalizer, given, token_BT, mask_BT, budget, reference=True):
+    for part in responses(pair.at().verbalizer, given, token_BT, mask_BT, budget, reference=True):
         assert part.token_BT.numel() <= budget or len(part.rows) == 1
         seen += part.rows.tolist()
         piece = loss(part.logp_BT, part.mask_BT, part.reference_BT, part.rows)
@@ -72,10 +72,10 @@ def test_the_prompt_is_read_once_for_all_micro_batches(pair, activations):
     seen: list[tuple[int, ...]] = []
     block = pair.target.architecture.blocks(pair.target.model)[0]
     handle = block.register_forward_hook(lambda m, i, o: seen.append((o[0] if isinstance(o, tuple) else o).shape[:2]))
-    for part in responses(pair.verbalizer, activations[:4], token_BT, mask_BT, 4 * 28):
+    for part in responses(pair.at().verbalizer, activations[:4], token_BT, mask_BT, 4 * 28):
         part.logp_BT.sum().backward()
     handle.remove()
-    ids = pair.verbalizer.ids
+    ids = pair.at().verbalizer.ids
     assert [tuple(shape) for shape in seen[:2]] == [(1, len(ids.prefix_ids)), (4, 1 + len(ids.suffix_ids))]
     # the longest rows first, none wider than its longest; the last token is not fed back
     assert [tuple(shape) for shape in seen[2:]] == [(9, 11), (3, 1)]
@@ -91,16 +91,16 @@ def test_the_reconstructors_update_is_that_of_one_plain_batch(make_pair, activat
         error = (predicted_BD - truth_ND[rows]).pow(2).sum()
         return error if log_norm_B is None else error + (log_norm_B - 0.3).pow(2).sum()
 
-    whole = squared(*pair.reconstructor(TEXTS), list(range(6)))
+    whole = squared(*pair.at().reconstructor(TEXTS), list(range(6)))
     want = torch.autograd.grad(whole, weights)
     total, seen = 0.0, []
-    for rows, predicted_BD, log_norm_B in predictions(pair.reconstructor, TEXTS, budget):
+    for rows, predicted_BD, log_norm_B in predictions(pair.at().reconstructor, TEXTS, budget):
         seen.append(rows)
         piece = squared(predicted_BD, log_norm_B, rows)
         piece.backward()
         total += float(piece.detach())
     assert [i for rows in seen for i in rows] == sorted(
-        range(6), key=lambda i: -int(pair.reconstructor.encode(TEXTS)[1][i].sum())
+        range(6), key=lambda i: -int(pair.at().reconstructor.encode(TEXTS)[1][i].sum())
     )
     assert len(seen) == {1: 6, 40: len(seen), 100_000: 1}[budget]
     assert total == pytest.approx(float(whole.detach()), rel=1e-6)

@@ -141,8 +141,9 @@ def test_one_forward_gives_reward_and_regression_and_micro_batches_change_nothin
     found = []
     for micro_tokens in (4096, 200, 30):
         pair = Autoencoder.load(warm)
-        calls, plain = [], pair.reconstructor.read
-        pair.reconstructor.read = lambda ids, mask, calls=calls, plain=plain: calls.append(len(ids)) or plain(ids, mask)
+        reader = pair.at().reconstructor
+        calls, plain = [], reader.read
+        reader.read = lambda ids, mask, calls=calls, plain=plain: calls.append(len(ids)) or plain(ids, mask)
         module = reinforce(pair, 1, micro_tokens=micro_tokens)
         run(module, serve("rollout", 1))
         assert sum(calls) <= 32, "every text is read once"
@@ -193,13 +194,13 @@ def test_every_row_is_weighed_by_its_own_advantage(warm, reinforce, serve, run):
     module.manual_backward = lambda loss: loss.backward()
     activation_GD = serve("rollout", 1).train_dataloader().dataset[0].activation_BD[:3]
     given_BD = activation_GD.repeat_interleave(4, 0)
-    rollouts = module.engine(pair.verbalizer, given_BD, list(range(12)))
+    rollouts = module.engine(pair.at().verbalizer, given_BD, list(range(12)))
     advantage_GN = torch.zeros(3, 4)
     advantage_GN[1, 1] = 2.0
     module._improve(rollouts, activation_GD, advantage_GN)
     weights = pair.verbalizer.trainable()
     got = [weight.grad.clone() for weight in weights if weight.grad is not None]
-    logp_BT = pair.verbalizer.logprobs(given_BD[5:6], rollouts.token_BT[5:6])
+    logp_BT = pair.at().verbalizer.logprobs(given_BD[5:6], rollouts.token_BT[5:6])
     mask_BT = rollouts.mask_BT
     loss = -2.0 * (logp_BT * mask_BT[5:6]).sum() / mask_BT.sum()
     want = torch.autograd.grad(loss, [weight for weight in weights if weight.grad is not None])
@@ -266,11 +267,11 @@ def test_a_loss_per_explanation_is_a_mean_over_all_of_them(warm, reinforce, serv
     module.manual_backward = lambda loss: loss.backward()
     activation_GD = serve("rollout", 1).train_dataloader().dataset[0].activation_BD[:3]
     given_BD = activation_GD.repeat_interleave(4, 0)
-    rollouts = module.engine(pair.verbalizer, given_BD, list(range(12)))
+    rollouts = module.engine(pair.at().verbalizer, given_BD, list(range(12)))
     module._improve(rollouts, activation_GD, torch.ones(3, 4))
     weights = [weight for weight in pair.verbalizer.trainable() if weight.grad is not None]
     got = [weight.grad.clone() for weight in weights]
-    logp_BT = pair.verbalizer.logprobs(given_BD, rollouts.token_BT) * rollouts.mask_BT
+    logp_BT = pair.at().verbalizer.logprobs(given_BD, rollouts.token_BT) * rollouts.mask_BT
     want = torch.autograd.grad(-logp_BT.sum() / 12, weights)
     largest = max(float(part.abs().max()) for part in want)
     for mine, theirs in zip(got, want, strict=True):

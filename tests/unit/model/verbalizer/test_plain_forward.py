@@ -22,7 +22,7 @@ def expected_slot(pair: Autoencoder, activation_GD: Tensor, here_BD: Tensor, rol
     """What the slot must hold, from the definitions."""
     vector_BD = (unit(activation_GD) * 6.0).repeat_interleave(N, 0)
     if pair.settings.injection.mode == "affine":
-        map_ = pair.verbalizer.maps[role]
+        map_ = pair.at().verbalizer.maps[role]
         vector_BD = vector_BD.to(map_.weight) @ map_.weight.T + map_.bias
     if pair.settings.injection.mode == "add":
         here_BD = here_BD.float()
@@ -32,7 +32,7 @@ def expected_slot(pair: Autoencoder, activation_GD: Tensor, here_BD: Tensor, rol
 
 @contextmanager
 def after_block(pair: Autoencoder, j: int, activation_GD: Tensor) -> Iterator[None]:
-    slot = pair.verbalizer.ids.slot
+    slot = pair.at().verbalizer.ids.slot
 
     def write(_module: object, _inputs: object, output: object) -> object:
         hidden_BTD = (output[0] if isinstance(output, tuple) else output).clone()
@@ -46,7 +46,7 @@ def after_block(pair: Autoencoder, j: int, activation_GD: Tensor) -> Iterator[No
 
 def plain_logprobs(pair: Autoencoder, activation_GD: Tensor, token_BT: Tensor) -> Tensor:
     """The Hugging Face model's own forward over prompt and response, the slot written by hand."""
-    ids, model = pair.verbalizer.ids, pair.target.model
+    ids, model = pair.at().verbalizer.ids, pair.target.model
     prompt_BT = torch.tensor([ids.input_ids]).expand(len(token_BT), -1)
     with pair.backbone.use(VERBALIZER):
         embedded_BTD = pair.target.architecture.embedding(model)(torch.cat([prompt_BT, token_BT], 1))
@@ -66,7 +66,7 @@ def plain_logprobs(pair: Autoencoder, activation_GD: Tensor, token_BT: Tensor) -
 def agree(pair: Autoencoder, activation_GD: Tensor, tolerance: float) -> None:
     token_BT = responses(pair, len(activation_GD))
     weight_BT = torch.randn(token_BT.shape, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
-    got_BT = pair.verbalizer.logprobs(activation_GD, token_BT)
+    got_BT = pair.at().verbalizer.logprobs(activation_GD, token_BT)
     want_BT = plain_logprobs(pair, activation_GD, token_BT)
     assert got_BT.dtype == torch.float32
     assert torch.allclose(got_BT.double(), want_BT, atol=tolerance, rtol=tolerance)
@@ -91,10 +91,10 @@ def test_the_scale_is_that_of_the_stream_before_the_first_block(make_pair, activ
     block = pair.target.architecture.blocks(pair.target.model)[0]
     handle = block.register_forward_pre_hook(lambda _module, args: seen.append(args[0]))
     with torch.no_grad(), pair.backbone.use(VERBALIZER):
-        pair.verbalizer.prefill(activations[:3], VERBALIZER)
+        pair.at().verbalizer.prefill(activations[:3], VERBALIZER)
         handle.remove()
-        ids_1T = torch.tensor([pair.verbalizer.ids.input_ids])
-        own_D = pair.target.model(ids_1T, output_hidden_states=True).hidden_states[0][0, pair.verbalizer.ids.slot]
+        ids_1T = torch.tensor([pair.at().verbalizer.ids.input_ids])
+        own_D = pair.target.model(ids_1T, output_hidden_states=True).hidden_states[0][0, pair.at().verbalizer.ids.slot]
     slot_BD = seen[-1][:, 0]
     given_BD = unit(activations[:3]).double()
     given_BD = 6.0 * given_BD if mode == "replace" else own_D + own_D.norm() * given_BD
@@ -123,7 +123,7 @@ def test_full_weights_equal_a_plain_forward(make_pair, activations):
         for weight in own.parameters():
             weight.mul_(1.1)
     token_BT = responses(pair, 2)
-    got_BT = pair.verbalizer.logprobs(activations[:2], token_BT)
+    got_BT = pair.at().verbalizer.logprobs(activations[:2], token_BT)
     pair.target.model.load_state_dict(own.state_dict())
     assert torch.allclose(got_BT.double(), plain_logprobs(pair, activations[:2], token_BT), atol=2e-4)
 
@@ -134,7 +134,7 @@ def test_logits_in_chunks_give_the_same_numbers_and_gradients(make_pair, activat
     token_BT = responses(pair, 3)
 
     def run() -> list[Tensor]:
-        logp_BT = pair.verbalizer.logprobs(activations[:3], token_BT)
+        logp_BT = pair.at().verbalizer.logprobs(activations[:3], token_BT)
         # another role between forward and backward must not matter to what is recomputed
         with pair.backbone.use(None):
             return [logp_BT, *torch.autograd.grad(logp_BT.sum(), pair.verbalizer.trainable(), allow_unused=True)]

@@ -1,7 +1,7 @@
-"""Evaluation of a mixture: site after site, each with its own controls and interval.
+"""Evaluation of several sites: one after another, each with its own controls and interval.
 
 A site's figures are kept as soon as they are there, so that a run that was killed goes on with the next one. The quote
-frontier, matching and other costly measures are left out: they take minutes a site, and a pair of one site has them.
+frontier, matching and other costly measures are left out: they take minutes a site; one site alone is given them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from nlae.evaluation.evaluation import Evaluation
 from nlae.evaluation.record import EvaluationRecord
 from nlae.files.arrow import write_text
 from nlae.files.foreign import parse_json
-from nlae.model.mixture import Mixture
+from nlae.model.autoencoder import Autoencoder
 from nlae.terminal.progress import Bar
 from nlae.tracking import NullRun, Run
 
@@ -39,21 +39,21 @@ SHOWN = (
 SAMPLES = 4
 
 
-def evaluate_mixture(
+def evaluate_sites(
     evaluation: Evaluation,
-    mixture: Mixture,
+    autoencoder: Autoencoder,
     stores: Mapping[str, ActivationStore],
     folder: Path,
     *,
     seed: int = 0,
     run: Run | None = None,
 ) -> dict[str, float]:
-    """Measure every site of `mixture` on the test split.
+    """Measure sites of `autoencoder` on the test split.
 
     Args:
         evaluation: its measures, but for the costly ones, on `site_rows` test rows at each site.
-        mixture: what is measured.
-        stores: activations of its sites, by name.
+        autoencoder: what is measured.
+        stores: activations of the sites that are measured, by name.
         folder: gets `sites.parquet` (a line a site), `samples.json`, `notes.json`, and `neurons.parquet` where there
             are neurons.
         seed: of the sampling noise of each row.
@@ -68,11 +68,11 @@ def evaluate_mixture(
     by_site: dict[str, dict[str, float]] = {}
     noted: dict[str, list[str]] = {}
     samples: dict[str, list[dict[str, object]]] = {}
-    with Bar("evaluate", len(mixture.names)) as bar:
-        for name in mixture.names:
+    with Bar("evaluate", len(stores)) as bar:
+        for name, store in stores.items():
             place = folder / SITES / name
             if not (place / "site.json").is_file():
-                record = evaluation.record(mixture.at(name), stores[name], place, seed=seed, several=True)
+                record = evaluation.record(autoencoder.at(name), store, place, seed=seed, several=True)
                 _measure(evaluation, record, place)
             found = parse_json((place / "site.json").read_text(encoding="utf-8"))
             by_site[name], samples[name] = found["metrics"], found["samples"]
@@ -84,7 +84,7 @@ def evaluate_mixture(
         infer_schema_length=None,
     )
     table.write_parquet(folder / "sites.parquet")
-    parts = [folder / SITES / name / neurons.FILE for name in mixture.names]
+    parts = [folder / SITES / name / neurons.FILE for name in stores]
     frames = [pl.read_parquet(part) for part in parts if part.is_file()]
     if frames:
         neurons.write(pl.concat(frames, how="diagonal").sort("layer", "neuron"), folder)

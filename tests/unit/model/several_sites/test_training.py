@@ -1,4 +1,4 @@
-"""Training a mixture: sites in shuffled rounds, one pass for all of them, and a kill that costs nothing."""
+"""Training several sites: they come in shuffled rounds, one pass for all of them, and a kill that costs nothing."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import pytorch_lightning as pl
 import torch
 
 from nlae.activations import ActivationStore, Descriptions, Rows, ShardList, fit_statistics, write_shard
-from nlae.activations.mixture import MixtureDataModule, draw_sites
+from nlae.activations.datamodule import ActivationDataModule
+from nlae.activations.order import draw_sites
 from nlae.functional.scaling import unit
-from nlae.model.mixture import Mixture
+from nlae.model.autoencoder import Autoencoder
 from nlae.rollout import LocalRollout
 from nlae.tracking import NullRun
 from nlae.training import Reinforce, Schedule, WarmStart, fit, validation_set
@@ -55,8 +56,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def serve(world: Path, view: str, start: int = 0, updates: int = UPDATES, **how: Any) -> MixtureDataModule:
-    data = MixtureDataModule(
+def serve(world: Path, view: str, start: int = 0, updates: int = UPDATES, **how: Any) -> ActivationDataModule:
+    data = ActivationDataModule(
         store=world / "store",
         sites=NAMES,
         view=view,
@@ -87,7 +88,7 @@ def test_every_site_gets_its_turn_and_all_hold_the_same_rows(world):
             wanted_BD = rows.activations(np.searchsorted(rows.row, item["reconstructor"].row_B.numpy()))
             assert torch.equal(activation_BD, wanted_BD)
     assert draw_sites(NAMES, 9, seed=0, stage="s", update=3) == list(NAMES)
-    assert data.validation_sites == ["mlp_in.0", "mlp_neurons.2"]
+    assert list(data.validation) == ["mlp_in.0", "mlp_neurons.2"]
 
 
 class Kill(pl.Callback):
@@ -96,33 +97,33 @@ class Kill(pl.Callback):
             raise InterruptedError("killed")
 
 
-def begin(kind: str, mixture: Mixture, world: Path, start: int):
+def begin(kind: str, several: Autoencoder, world: Path, start: int):
     data = serve(world, "warmstart" if kind == "warmstart" else "rollout", start)
     shared = {
         "schedule": Schedule(updates=UPDATES, verbalizer_lr=1e-3, reconstructor_lr=2e-3, warmup=1),
         "validate_every": 10**6,
         "validation": {
-            name: validation_set(rows, Descriptions.open(world / "texts")) for name, rows in data.validation_at.items()
+            name: validation_set(rows, Descriptions.open(world / "texts")) for name, rows in data.validation.items()
         },
     }
     if kind == "warmstart":
-        return WarmStart(lambda: mixture, **shared), data
+        return WarmStart(lambda: several, **shared), data
     reward = Reward({"fidelity": Fidelity()})
-    return Reinforce(lambda: mixture, engine=LocalRollout(), reward=reward, samples=2, **shared), data
+    return Reinforce(lambda: several, engine=LocalRollout(), reward=reward, samples=2, **shared), data
 
 
 @pytest.mark.parametrize("kind", ["reinforce", "warmstart"])
-def test_killed_and_resumed_it_ends_in_the_same_weights(make_mixture, world, tmp_path, kind):
+def test_killed_and_resumed_it_ends_in_the_same_weights(make_autoencoder, world, tmp_path, kind):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     whole.mkdir()
     killed.mkdir()
-    reference, data = begin(kind, make_mixture(magnitude=True), world, 0)
+    reference, data = begin(kind, make_autoencoder(magnitude=True), world, 0)
     fit(reference, data, whole, run=NullRun(), callbacks=[Resume(2)])
     assert {"val/fve", "val/fve/mlp_in.0", "val/fve/mlp_neurons.2"} <= reference.metrics.keys()
-    module, data = begin(kind, make_mixture(magnitude=True), world, 0)
+    module, data = begin(kind, make_autoencoder(magnitude=True), world, 0)
     with pytest.raises(InterruptedError):
         fit(module, data, killed, run=NullRun(), callbacks=[Resume(2), Kill()])
-    again, data = begin(kind, make_mixture(magnitude=True), world, resume_update(killed))
+    again, data = begin(kind, make_autoencoder(magnitude=True), world, resume_update(killed))
     fit(again, data, killed, run=NullRun(), callbacks=[Resume(2)])
     wanted, found = reference.trained.trained_state(), again.trained.trained_state()
     assert wanted.keys() == found.keys()
@@ -131,11 +132,11 @@ def test_killed_and_resumed_it_ends_in_the_same_weights(make_mixture, world, tmp
     assert again.metrics == reference.metrics
 
 
-def test_the_readers_gradient_is_the_mean_over_sites_read_apart(make_mixture, world):
+def test_the_readers_gradient_is_the_mean_over_sites_read_apart(make_autoencoder, world):
     """One pass for all sites, in micro-batches, against each site's own loss."""
-    mixture = make_mixture(magnitude=True)
+    several = make_autoencoder(magnitude=True)
     batch = serve(world, "warmstart").item(0)["reconstructor"]
-    parameters = mixture.reconstructor.trainable()
+    parameters = several.reconstructor.trainable()
 
     def gradients(backward) -> list[torch.Tensor]:
         for parameter in parameters:
@@ -144,15 +145,15 @@ def test_the_readers_gradient_is_the_mean_over_sites_read_apart(make_mixture, wo
         # behind the deepest hook nothing is reached
         return [torch.zeros(1) if p.grad is None else p.grad.clone() for p in parameters]
 
-    module = WarmStart(lambda: mixture, schedule=Schedule(updates=1), micro_tokens=40)
+    module = WarmStart(lambda: several, schedule=Schedule(updates=1), micro_tokens=40)
     module.configure_model()
     module.manual_backward = lambda loss: loss.backward()
-    found = gradients(lambda: module._regress_many(batch))
+    found = gradients(lambda: module.regress_all(batch))
 
     def apart() -> None:
         total = torch.zeros(())
         for name, activation_BD in batch.activations.items():
-            view = mixture.at(name)
+            view = several.at(name)
             predicted_BD, log_norm_B = view.reconstructor(batch.explanation)
             error = (predicted_BD - unit(activation_BD)).pow(2).sum(-1).mean()
             truth_B = (activation_BD.norm(dim=-1) / view.statistics.norm_median).log()
@@ -164,11 +165,11 @@ def test_the_readers_gradient_is_the_mean_over_sites_read_apart(make_mixture, wo
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
-def test_both_losses_fall(make_mixture, world):
-    mixture = make_mixture(learned=False)
+def test_both_losses_fall(make_autoencoder, world):
+    several = make_autoencoder(learned=False)
     data = serve(world, "warmstart", updates=40)
     module = WarmStart(
-        lambda: mixture, schedule=Schedule(updates=40, verbalizer_lr=4e-3, reconstructor_lr=4e-3, warmup=2)
+        lambda: several, schedule=Schedule(updates=40, verbalizer_lr=4e-3, reconstructor_lr=4e-3, warmup=2)
     )
     module.configure_model()
     optimizers = module.configure_optimizers()
