@@ -22,7 +22,7 @@ from nlae.dictionary.judge.examiner import Examiner
 from nlae.dictionary.schema import SPLITS
 from nlae.dictionary.score.bar import bar
 from nlae.dictionary.score.block import Scores, score_block
-from nlae.dictionary.score.frame import EDGES, decided, frame, specialised
+from nlae.dictionary.score.frame import EDGES, decided, frame
 from nlae.dictionary.score.population import B
 from nlae.dictionary.subjects.neurons import Subjects
 from nlae.dictionary.words.bags import Bags
@@ -99,13 +99,11 @@ class Parts:
 
     def _line(self, layer: int, scores: Scores) -> dict[str, Any]:
         """What is known of a block before the bar is."""
-        turned, inputs_MD = scores.rotated_population, self._subjects.inputs(layer, "train")
-        null = None if turned is None else float(specialised(inputs_MD, turned, self._asked)[1].float().mean())
         donors = {int(e): int(d) for e, d in enumerate(scores.mismatched_E.tolist()) if d >= 0}
         return {
             "layer": layer,
             "neurons": scores.population.n,
-            "specialised_rotated": null,
+            "specialised_rotated": scores.specialised_rotated,
             "chosen": dict(scores.described.chosen),
             "mismatched": {str(e): scores.texts[d] for e, d in donors.items()},
             "token_lists": {str(e): scores.token_lists[e] for e in donors},

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nlae.dictionary.score.clusters import components, count_groups, pair_threshold
 from nlae.dictionary.score.correlation import linear_r2, r2, spearman
 from nlae.dictionary.score.nulls import LastToken, nearest, same_token
 from nlae.dictionary.score.population import TRAINED, A, B, Population, blocks, splits
@@ -48,7 +49,8 @@ class Scores:
         spearman, r2, r2_linear: of the activation, on test works.
         resampled: name -> AUROC under resampled works, float32 (entries of neurons B, R).
         rotated: AUROC of the rotated neurons' words on test works, of neurons B; empty where there are none.
-        rotated_population: what was rotated, if anything.
+        groups_E: groups among each entry's strongest contexts, specialised_E: whether one holds most of them.
+        specialised_rotated: share of rotated neurons' entries of which that is so, if any were rotated.
     """
 
     population: Population
@@ -66,7 +68,9 @@ class Scores:
     r2_linear: Tensor
     resampled: Mapping[str, Tensor]
     rotated: Tensor
-    rotated_population: Population | None
+    groups_E: Tensor
+    specialised_E: Tensor
+    specialised_rotated: float | None
 
     def tensors(self) -> dict[str, Tensor]:
         """What the bar and the intervals need of a block, neurons A and B."""
@@ -96,7 +100,7 @@ def score_block(
     """
     settings = words.settings
     inputs = {role: subjects.inputs(layer, role) for role in ROLES}
-    values = {role: subjects.activations(layer, inputs_MD) for role, inputs_MD in inputs.items()}
+    values = {role: subjects.activations(layer, inputs_MD).T.contiguous() for role, inputs_MD in inputs.items()}
     document_M = torch.from_numpy(np.ascontiguousarray(subjects.panel("train").document))
     population = Population.of(values, document_M, settings.exemplars, settings.active_quantile)
     run = _Run(words, subjects, layer, Space(inputs), splits(layer, population.n).repeat(2), bootstrap)
@@ -166,6 +170,16 @@ class _Run:
         kind = best(known_PE, select[places].auroc(Readings(given_PED, self.contexts(described, "select"))))
         return donor, pick(given_PED, kind)
 
+    def specialised(self, population: Population) -> tuple[Tensor, Tensor]:
+        """Groups among each entry's strongest contexts, and whether one alone holds most of them; both (E,)."""
+        unit_MD, settings, parts = self.space.directions, self.words.settings, []
+        threshold = pair_threshold(unit_MD, settings.group_quantile, settings.seed)
+        for part in blocks(len(population.row_EK)):
+            row_eK = population.row_EK[part, : settings.group_top]
+            parts.append(count_groups(components(unit_MD[row_eK.clamp_min(0)], row_eK >= 0, threshold)))
+        count_E, single_E = (torch.cat(found) for found in zip(*parts, strict=True))
+        return count_E, single_E
+
     def permuted(self, population: Population, described: Described, select: Trials) -> Tensor:
         """Readings of what would be said if each exemplar were another context with the same last token, (E, D).
 
@@ -227,7 +241,7 @@ def _scored(
     test["mismatched"] = torch.full_like(test["auroc"], torch.nan).index_copy(0, in_b, mismatched_b)
     on_bar = Readings(torch.stack([own_ED[in_a], stranger_a]), run.contexts(described, "bar"))
     own_bar, mismatched_bar = trials["bar"].auroc(on_bar)
-    train_MD = run.contexts(described, "train")
+    train_MD, (groups_E, specialised_E) = run.contexts(described, "train"), run.specialised(population)
     return Scores(
         population=population,
         described=described,
@@ -240,10 +254,12 @@ def _scored(
         mismatched_E=torch.full_like(nearest_E, -1).index_copy(0, in_b, donor_b),
         token_lists=[lists.text(entry, vocabulary) for entry in everything],
         **_strength(population, own_ED, {"select": run.contexts(described, "select"), "test": test_MD}, missing_E),
-        r2_linear=linear_r2(train_MD, population.values["train"], test_MD, population.values["test"]).repeat(2),
+        r2_linear=linear_r2(train_MD, population.values["train"].T, test_MD, population.values["test"].T).repeat(2),
         resampled=resampled,
         rotated=rotated,
-        rotated_population=turned,
+        groups_E=groups_E,
+        specialised_E=specialised_E,
+        specialised_rotated=None if turned is None else float(run.specialised(turned)[1].float().mean()),
     )
 
 

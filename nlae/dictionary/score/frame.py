@@ -15,13 +15,11 @@ from nlae.dictionary.builder import DictionaryBuilder
 from nlae.dictionary.scan.folder import Panel
 from nlae.dictionary.schema import BINS, GRADES, LABELS, MARGIN, REASONS, SCHEMA, SIGNS, SPLITS
 from nlae.dictionary.score.block import Scores
-from nlae.dictionary.score.clusters import components, count_groups, pair_threshold
 from nlae.dictionary.score.population import Population, blocks
 from nlae.dictionary.subjects.neurons import Subjects
 from nlae.dictionary.words.corpus_view import CorpusView
 from nlae.dictionary.words.phrase import listed
 from nlae.dictionary.words.vocabulary import Vocabulary
-from nlae.functional.scaling import unit
 
 EDGES = torch.linspace(-8, 8, BINS + 1)
 UNSEEN = 3  # windows of test works that are shown
@@ -53,7 +51,6 @@ def frame(
     moments, exemplars = subjects.moments(layer), subjects.exemplars(layer)
     ids, _ = subjects.promoted(layer, max(1, settings.promoted))
     promoted, suppressed = (_words(view, side.flatten(0, 1)) for side in (ids[:, 0], ids[:, 1]))
-    groups_E, specialised_E = specialised(subjects.inputs(layer, "train"), population, settings)
     tokens = [token for side in view.peaks(exemplars.document, exemplars.position, settings.promoted) for token in side]
     columns: dict[str, Any] = {
         "layer": [layer] * (2 * n),
@@ -68,8 +65,8 @@ def frame(
         "reason": [""] * (2 * n),
         "reader": [settings.reader] * (2 * n),
         "nearest_entry": [names[place] for place in scores.nearest_E.tolist()],
-        "groups": groups_E.numpy(),
-        "specialised": specialised_E.numpy(),
+        "groups": scores.groups_E.numpy(),
+        "specialised": scores.specialised_E.numpy(),
         "tokens": tokens,
         "promoted": promoted,
         "suppressed": suppressed,
@@ -118,27 +115,14 @@ def decided(entries: pl.DataFrame, bar: float, min_auroc: float) -> pl.DataFrame
     )
 
 
-def specialised(inputs_MD: Tensor, population: Population, settings: DictionaryBuilder) -> tuple[Tensor, Tensor]:
-    """Groups among each entry's strongest contexts, and whether there is one that holds most of them; both (E,)."""
-    unit_MD = unit(inputs_MD)
-    unit_MD = unit(unit_MD - unit_MD.mean(0))
-    threshold = pair_threshold(unit_MD, settings.group_quantile, settings.seed)
-    parts = []
-    for part in blocks(len(population.row_EK)):
-        row_eK = population.row_EK[part, : settings.group_top]
-        parts.append(count_groups(components(unit_MD[row_eK.clamp_min(0)], row_eK >= 0, threshold)))
-    count_E, single_E = (torch.cat(found) for found in zip(*parts, strict=True))
-    return count_E, single_E
-
-
-def histogram(value_Mn: Tensor, mean_n: Tensor, std_n: Tensor) -> Tensor:
+def histogram(value_nM: Tensor, mean_n: Tensor, std_n: Tensor) -> Tensor:
     """Counts of sign · (a − mean) / std over `EDGES`, int64 (E, BINS); the outer bins take what lies beyond."""
     scale, low = BINS / float(EDGES[-1] - EDGES[0]), float(EDGES[0])
-    count_nB = torch.empty(value_Mn.shape[1], BINS, dtype=torch.long)
+    count_nB = torch.empty(len(value_nM), BINS, dtype=torch.long)
     for part in blocks(len(count_nB)):
-        z_Me = (value_Mn[:, part] - mean_n[part]) / std_n[part].clamp_min(1e-12)
-        bin_Me = (z_Me.sub_(low).mul_(scale)).clamp_(0, BINS - 1).long() + BINS * torch.arange(z_Me.shape[1])
-        count_nB[part] = bin_Me.flatten().bincount(minlength=BINS * z_Me.shape[1]).view(-1, BINS)
+        z_eM = (value_nM[part] - mean_n[part, None]) / std_n[part, None].clamp_min(1e-12)
+        bin_eM = z_eM.sub_(low).mul_(scale).clamp_(0, BINS - 1).long() + BINS * torch.arange(len(z_eM))[:, None]
+        count_nB[part] = bin_eM.flatten().bincount(minlength=BINS * len(z_eM)).view(-1, BINS)
     return torch.cat([count_nB, count_nB.flip(-1)])
 
 

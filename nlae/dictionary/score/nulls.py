@@ -52,12 +52,12 @@ class LastToken:
         seen_T, kind_M = train_M.unique(return_inverse=True)
         place_M = torch.searchsorted(seen_T, token_M).clamp_max(len(seen_T) - 1)
         self._place_M = torch.where(seen_T[place_M] == token_M, place_M, len(seen_T))  # the last kind: not seen
-        train_Mn = population.values["train"]
-        sum_Tn = torch.zeros(len(seen_T), train_Mn.shape[1]).index_add_(0, kind_M, train_Mn)
-        self._mean_Tn = torch.cat([sum_Tn / torch.bincount(kind_M)[:, None], train_Mn.mean(0, keepdim=True)])
+        train_nM = population.values["train"]
+        sum_nT = torch.zeros(len(train_nM), len(seen_T)).index_add_(1, kind_M, train_nM)
+        self._mean_nT = torch.cat([sum_nT / torch.bincount(kind_M), train_nM.mean(1, keepdim=True)], 1)
 
     def __call__(self, places: Tensor, row_eK: Tensor) -> Tensor:
         """What the table says of contexts, float32 (e, K), for entries of both signs."""
         n = self._population.n
-        mean_eT = self._mean_Tn[:, places % n].T * torch.where(places < n, 1.0, -1.0)[:, None]
+        mean_eT = self._mean_nT[places % n] * torch.where(places < n, 1.0, -1.0)[:, None]
         return mean_eT.gather(1, self._place_M[row_eK.clamp_min(0)])

@@ -26,7 +26,7 @@ class Population:
     """Activations of n columns on all panels, where each entry fires, and where it is strongest.
 
     Attributes:
-        values: role -> float32 (M, n); of a rotation what is rotated.
+        values: role -> float32 (n, M); of a rotation what is rotated.
         threshold_E: an entry fires above it.
         row_EK: its strongest training contexts, one per passage, int64, −1 where sign · a ≤ 0.
         mix_nn: of a rotation, one column each; its activations are worked out where they are asked for.
@@ -60,7 +60,7 @@ class Population:
             quantile: of the entry's own training activations.
             mix_nn: rotates the columns.
         """
-        rows, n = values["train"].shape
+        n, rows = values["train"].shape
         above = min(rows - 1, round((1 - quantile) * rows))
         wide = min(rows, max(above + 1, SPARE * count))
         found = cls(values, torch.empty(2 * n), torch.full((2 * n, count), -1), mix_nn)
@@ -76,10 +76,8 @@ class Population:
 
     def columns(self, role: str, column_e: Tensor) -> Tensor:
         """Activations of some columns on one panel, float32 (e, M)."""
-        value_Mn = self.values[role]
-        if self.mix_nn is None:
-            return value_Mn[:, column_e].T.contiguous()
-        return self.mix_nn[:, column_e].T @ value_Mn.T
+        value_nM = self.values[role]
+        return value_nM[column_e] if self.mix_nn is None else self.mix_nn[:, column_e].T @ value_nM
 
     def entries(self, role: str, entry_e: Tensor) -> Tensor:
         """Sign · activation of some entries on one panel, float32 (e, M)."""

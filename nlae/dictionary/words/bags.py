@@ -56,12 +56,13 @@ class Bags:
             "before": _matrix(np.arange(rows)[before_M >= 0], before_M[before_M >= 0], size),
             "near": _matrix(np.concatenate(places), np.concatenate(near), size),
         }
-        common_W = np.asarray(self.matrices["near"].sum(0)).ravel()
+        common = {slot: np.asarray(matrix.sum(0)).ravel() for slot, matrix in self.matrices.items()}
         # what stands near a tenth of all contexts describes none of them
-        kept = sparse.diags_array((common_W <= COMMON * rows).astype(np.float32))
+        kept = sparse.diags_array((common["near"] <= COMMON * rows).astype(np.float32))
         self.matrices["near"] = sparse.csr_matrix(self.matrices["near"] @ kept)
         self.matrices["near"].eliminate_zeros()
-        self.rarity_W: npt.NDArray[np.float32] = np.log((rows + 1) / (common_W + 1)).astype(np.float32)
+        # by slot: logarithm of all contexts over those that hold a word
+        self.rarity = {slot: np.log((rows + 1) / (held_W + 1)).astype(np.float32) for slot, held_W in common.items()}
 
     def counts(self, row_EK: Tensor, slot: str) -> sparse.csr_matrix:
         """How many of each entry's contexts hold each word, (E, W); contexts of −1 count for nothing."""

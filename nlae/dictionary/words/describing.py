@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 MOST = {"peaks": 4, "before": 2, "near": 4}
 WIDE = {"peaks": 15, "before": 15, "near": 40}  # words that pursuit chooses among
 HALF = {"peaks": 2, "before": 1, "near": 2}  # of one of two phrases
+TOLL = 0.01  # cosine that one of the commonest words must bring more: such words predict and hardly describe
 COUNTED, PURSUED, GROUPED, TAUGHT = "counted", "pursued", "grouped", "taught"
 
 
@@ -60,13 +61,15 @@ class Words:
         nothing = len(vocabulary)  # a row of zeros behind all words
         padded = {slot: torch.nn.functional.pad(reader.words(slot, vocabulary), (0, 0, 0, 1)) for slot in SLOTS}
         cost_W = torch.nn.functional.pad(vocabulary.cost_W, (0, 1))
+        toll_W = TOLL * torch.nn.functional.pad(vocabulary.common_W.float(), (0, 1))
         said = []
         for part in blocks(len(row_EK), BLOCK):
             word = {slot: torch.where(w >= 0, w, nothing) for slot, w in wide[part].word.items()}
             reading_ECD = torch.cat([padded[slot][word[slot]] for slot in SLOTS], 1)
             place_EC = torch.cat([word[slot] for slot in SLOTS], 1)
             known_EC = place_EC < nothing
-            said.append(pursue(reading_ECD, known_EC, cost_W[place_EC], -reader.mean_D, vector_ED[part], budget))
+            cost_EC, toll_EC = cost_W[place_EC], toll_W[place_EC]
+            said.append(pursue(reading_ECD, known_EC, cost_EC, toll_EC, -reader.mean_D, vector_ED[part], budget))
         by_slot = torch.cat(said).split([WIDE[slot] for slot in SLOTS], 1)
         picked = {s: _packed(torch.where(k, wide.word[s], -1)) for s, k in zip(SLOTS, by_slot, strict=True)}
         return Candidate.of(vocabulary, Picked(picked))

@@ -1,4 +1,6 @@
-"""Words of an entry by counting: the commonest at and before its peaks, and nearby those far commoner than elsewhere.
+"""Words of an entry by counting: those far commoner at, before and near its peaks than elsewhere.
+
+The plainly commonest are function words, which stand at the peaks of most entries and describe few.
 
 A phrase has a budget of tokens; words are taken in turn from the three lists until it is spent. Shape suffixes:
 E entries, K words of a list, W words of the vocabulary.
@@ -18,6 +20,8 @@ from nlae.dictionary.words.bags import SLOTS, Bags
 from nlae.dictionary.words.phrase import Phrase
 from nlae.dictionary.words.vocabulary import Vocabulary
 
+# fewest contexts that hold a word, and what is taken off their number: a rare word that stands once is no find
+AT, NEARBY = (1, 0.5), (2, 0.0)
 TURNS = {"peaks": (0, 3, 6, 8), "before": (2, 7), "near": (1, 4, 5, 9)}  # place of each word in the order of taking
 
 
@@ -57,9 +61,9 @@ def leading(bags: Bags, row_EK: Tensor, most: Mapping[str, int]) -> Picked:
     """
     found = {}
     for slot in SLOTS:
-        near = slot == "near"
-        # by chance a single context holds any word; two that share one say something
-        found[slot] = _top(bags.counts(row_EK, slot), most[slot], bags.rarity_W if near else None, 2 if near else 1)
+        count, rarity_W = bags.counts(row_EK, slot), bags.rarity[slot]
+        # by chance a single context holds any word nearby; two that share one say something
+        found[slot] = _top(count, most[slot], rarity_W, *(NEARBY if slot == "near" else AT))
     return Picked(found)
 
 
@@ -81,14 +85,13 @@ def within(picked: Picked, vocabulary: Vocabulary, budget: int) -> Picked:
     return Picked({s: torch.where(k, w, -1) for s, w, k in zip(TURNS, words, parts, strict=True)})
 
 
-def _top(count: sparse.csr_matrix, most: int, weight_W: np.ndarray | None, least: int) -> Tensor:
-    """Places of the largest (weighted) counts of each row, −1 behind them; ties to the lower place."""
+def _top(count: sparse.csr_matrix, most: int, weight_W: np.ndarray, least: int, off: float) -> Tensor:
+    """Places of the largest weight · (count − off) of each row, −1 behind them; ties to the lower place."""
     rows = np.repeat(np.arange(count.shape[0]), np.diff(count.indptr))
     column, value = count.indices.astype(np.int64), count.data
     keep = value >= least
     rows, column, value = rows[keep], column[keep], value[keep]
-    if weight_W is not None:
-        value = value * weight_W[column]
+    value = (value - off) * weight_W[column]
     order = np.lexsort((column, -value, rows))
     rows, column = rows[order], column[order]
     start = np.searchsorted(rows, np.arange(count.shape[0]))

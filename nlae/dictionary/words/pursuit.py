@@ -13,7 +13,13 @@ BLOCK = 512  # entries whose candidates' readings are held at once
 
 
 def pursue(
-    reading_ECD: Tensor, known_EC: Tensor, cost_EC: Tensor, base_D: Tensor, vector_ED: Tensor, budget: int
+    reading_ECD: Tensor,
+    known_EC: Tensor,
+    cost_EC: Tensor,
+    toll_EC: Tensor,
+    base_D: Tensor,
+    vector_ED: Tensor,
+    budget: int,
 ) -> Tensor:
     """Which candidates are said, bool (E, C).
 
@@ -24,6 +30,7 @@ def pursue(
         reading_ECD: what each candidate adds to a reading.
         known_EC: false where an entry has fewer candidates.
         cost_EC: tokens that each takes, its joint included.
+        toll_EC: what each must bring the cosine further than others to be as good.
         base_D: the reading of no words at all.
         vector_ED: unit vectors to come near to.
         budget: of costs.
@@ -41,7 +48,7 @@ def pursue(
         free_EC = known_EC & ~said_EC & (spent_E1 + cost_EC <= budget)
         length_EC = (square_E1 + 2 * along_EC + self_EC).clamp_min(1e-12).sqrt()
         cosine_EC = torch.where(free_EC, (dot_E1 + toward_EC) / length_EC, -torch.inf)
-        top_E1, place_E1 = cosine_EC.max(-1, keepdim=True)
+        top_E1, place_E1 = (cosine_EC - toll_EC).max(-1, keepdim=True)
         better_E1 = top_E1 > best_E1 + 1e-4
         if not bool(better_E1.any()):
             break
@@ -52,5 +59,5 @@ def pursue(
         spent_E1 = spent_E1 + step_E1 * cost_EC.gather(1, place_E1)
         row_EC = gram_ECC.gather(1, place_E1[..., None].expand(-1, 1, gram_ECC.shape[2]))[:, 0]
         along_EC = along_EC + step_E1 * row_EC
-        best_E1 = torch.where(better_E1, top_E1, best_E1)
+        best_E1 = torch.where(better_E1, cosine_EC.gather(1, place_E1), best_E1)
     return said_EC

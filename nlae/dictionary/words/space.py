@@ -7,6 +7,7 @@ shrinkage. Shape suffixes: E entries, K contexts of an entry, M contexts, D widt
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -31,6 +32,11 @@ class Space:
         train_MD = self._centred["train"]
         self._value_D, self._vector_DD = torch.linalg.eigh((train_MD.T @ train_MD).double() / max(1, len(train_MD)))
         self._kept: dict[str, tuple[float, Tensor]] = {}
+
+    @cached_property
+    def directions(self) -> Tensor:
+        """Centred training contexts scaled to length one, not whitened, float32 (M, D)."""
+        return unit(self._centred["train"])
 
     def whitener(self, shrinkage: float) -> Tensor:
         """Σ^−½ with one shrinkage, 0 (none of it) to 1 (no whitening at all, but a scale); float32 (D, D)."""

@@ -85,7 +85,7 @@ class Vocabulary:
         sum_WD.index_add_(0, torch.tensor(word, dtype=torch.long), unit_VD[token] * weight_T[:, None])
         total_W = torch.zeros(len(place)).index_add_(0, torch.tensor(word, dtype=torch.long), weight_T)
         self.embedding_WD = sum_WD / total_W.clamp_min(1)[:, None]
-        self._unit_VD = unit_VD
+        self._total_W, self._unit_VD = total_W, unit_VD
 
     def __len__(self) -> int:
         return len(self.words)
@@ -100,6 +100,15 @@ class Vocabulary:
         """Which words are whole ones of three letters or more: those that are named as standing nearby."""
         kept = [len(word) >= 3 and word.isalpha() and word not in _NAMES for word in self.words]
         return np.asarray(kept, dtype=np.bool_)
+
+    @cached_property
+    def common_W(self) -> Tensor:
+        """The commonest words, which make up half of the text: function words and signs; bool (W,)."""
+        order_W = self._total_W.argsort(descending=True, stable=True)
+        before_W = self._total_W[order_W].cumsum(0) - self._total_W[order_W]
+        common_W = torch.zeros(len(self), dtype=torch.bool)
+        common_W[order_W[before_W < self._total_W.sum() / 2]] = True
+        return common_W
 
     @cached_property
     def cost_W(self) -> Tensor:

@@ -53,8 +53,9 @@ def test_counts_are_those_of_plain_python(scanned, made):
         assert counts[3].nnz == 0
 
 
-def test_rarity_falls_with_the_number_of_contexts(scanned, made):
+@pytest.mark.parametrize("slot", SLOTS)
+def test_rarity_falls_with_the_number_of_contexts(scanned, made, slot):
     vocabulary, panel, bags = made
-    common = Counter(word for row in range(len(panel)) for word in words_at(scanned, vocabulary, panel, row)["near"])
-    expected = torch.tensor([(len(panel) + 1) / (common[word] + 1) for word in range(len(vocabulary))]).log()
-    torch.testing.assert_close(torch.from_numpy(bags.rarity_W), expected)
+    held = Counter(word for row in range(len(panel)) for word in words_at(scanned, vocabulary, panel, row)[slot])
+    expected = torch.tensor([(len(panel) + 1) / (held[word] + 1) for word in range(len(vocabulary))]).log()
+    torch.testing.assert_close(torch.from_numpy(bags.rarity[slot]), expected)

@@ -32,14 +32,14 @@ def population(panel):
     test_Mn[:, 2] = 0
     test_Mn[13, 2] = 5.0  # fires in one window only, and "-" nowhere
     train_Mn = torch.randn(80, N, generator=torch.Generator().manual_seed(1))
-    return Population.of({"train": train_Mn, "test": test_Mn}, torch.arange(80), 4, 0.7)
+    return Population.of({"train": train_Mn.T, "test": test_Mn.T}, torch.arange(80), 4, 0.7)
 
 
 def test_unseen_windows_are_the_strongest_and_two_further_down(panel, population):
     largest_E = torch.tensor([2.0, 1.0, 2.5, 2.0, 1.0, 2.5])
     found = unseen(population, panel, largest_E)
     for entry in range(2 * N):
-        value_M = (1 if entry < N else -1) * population.values["test"][:, entry % N]
+        value_M = (1 if entry < N else -1) * population.values["test"][entry % N]
         windows = [torch.from_numpy(np.flatnonzero(panel.run == run)) for run in range(RUNS)]
         firing = [rows for rows in windows if float(value_M[rows].max()) > float(population.threshold_E[entry])]
         firing.sort(key=lambda rows, value_M=value_M: -float(value_M[rows].max()))
@@ -60,7 +60,7 @@ def test_histograms_count_deviations_of_either_sign():
     value_Mn = torch.randn(500, 2, generator=torch.Generator().manual_seed(2)) * torch.tensor([1.0, 3.0])
     value_Mn[0] = 1000
     mean_n, std_n = torch.tensor([0.1, -0.2]), torch.tensor([1.0, 3.0])
-    found = histogram(value_Mn, mean_n, std_n)
+    found = histogram(value_Mn.T, mean_n, std_n)
     assert found.shape == (4, BINS)
     assert found.sum(-1).tolist() == [500] * 4
     for entry in range(4):

@@ -34,7 +34,7 @@ def test_contexts_trade_places_with_those_of_their_token():
 
 def test_the_table_says_the_mean_of_a_token_and_of_all_where_it_is_new():
     train_Mn = torch.tensor([[1.0, 2.0], [3.0, 4.0], [8.0, 0.0]])
-    population = Population({"train": train_Mn}, torch.zeros(4), torch.zeros(4, 1, dtype=torch.long))
+    population = Population({"train": train_Mn.T}, torch.zeros(4), torch.zeros(4, 1, dtype=torch.long))
     table = LastToken(population, torch.tensor([5, 5, 1]), torch.tensor([5, 1, 9, 0]))
     said_EM = table(torch.arange(4), torch.arange(4).expand(4, -1))
     mean_nM = torch.tensor([[2.0, 8.0, 4.0, 4.0], [3.0, 0.0, 2.0, 2.0]])

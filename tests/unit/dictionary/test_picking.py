@@ -17,7 +17,7 @@ def bags(count, rarity=None):
     """The same counts in all slots."""
     count_EW = np.asarray(count, dtype=np.float32)
     rarity_W = np.ones(count_EW.shape[1], dtype=np.float32) if rarity is None else np.asarray(rarity, dtype=np.float32)
-    return SimpleNamespace(counts=lambda rows, slot: sparse.csr_matrix(count_EW), rarity_W=rarity_W)
+    return SimpleNamespace(counts=lambda rows, slot: sparse.csr_matrix(count_EW), rarity=dict.fromkeys(SLOTS, rarity_W))
 
 
 def test_the_commonest_come_first_and_ties_go_to_the_lower_place():
@@ -27,10 +27,12 @@ def test_the_commonest_come_first_and_ties_go_to_the_lower_place():
     assert picked.empty_E.tolist() == [False, True, False]
 
 
-def test_a_word_nearby_stands_in_two_contexts_and_counts_by_its_rarity():
+def test_words_count_by_their_rarity_and_one_context_for_half_or_nearby_for_nothing():
     picked = leading(bags([[1, 2, 3, 2]], rarity=[100.0, 1.0, 1.0, 2.0]), None, dict.fromkeys(SLOTS, 4))
     assert picked.word["near"].tolist() == [[3, 2, 1, NONE]]
-    assert picked.word["peaks"].tolist() == [[2, 1, 3, 0]]
+    assert picked.word["peaks"].tolist() == [[0, 3, 2, 1]]
+    picked = leading(bags([[1, 2, 3, 2]], rarity=[4.0, 1.0, 1.0, 2.0]), None, dict.fromkeys(SLOTS, 4))
+    assert picked.word["before"].tolist() == [[3, 2, 0, 1]]  # 4 · ½ is less than 2 · 1½
 
 
 def test_slots_take_turns_until_the_budget_is_spent():

@@ -23,7 +23,7 @@ PINNED_A, PINNED_B = [5, 9, 14, 16, 17, 32, 35, 37], [0, 3, 36]  # of the first 
 
 @pytest.fixture(scope="module")
 def population():
-    return Population.of({"train": values(), "test": values(1)}, DOCUMENT_M, COUNT, QUANTILE)
+    return Population.of({"train": values().T, "test": values(1).T}, DOCUMENT_M, COUNT, QUANTILE)
 
 
 def test_thresholds_are_quantiles_of_the_own_activations(population):
@@ -61,12 +61,12 @@ def test_both_signs_stand_one_behind_the_other(population):
 def test_a_rotation_keeps_what_stands_in_a_row(population):
     turned = population.rotated(0, 5, DOCUMENT_M, COUNT, QUANTILE)
     mixed_nM = {role: turned.columns(role, torch.arange(N)) for role in population.values}
-    for role, value_Mn in population.values.items():
-        torch.testing.assert_close(mixed_nM[role].square().sum(0), value_Mn.square().sum(1))
-        assert not torch.allclose(mixed_nM[role], value_Mn.T, atol=0.1)
+    for role, value_nM in population.values.items():
+        torch.testing.assert_close(mixed_nM[role].square().sum(0), value_nM.square().sum(0))
+        assert not torch.allclose(mixed_nM[role], value_nM, atol=0.1)
     # the same mix on all panels: inner products of rows are kept across them
     mixed = mixed_nM["train"].T @ mixed_nM["test"]
-    torch.testing.assert_close(mixed, population.values["train"] @ population.values["test"].T, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(mixed, population.values["train"].T @ population.values["test"], atol=1e-4, rtol=1e-4)
     again, other = (population.rotated(0, layer, DOCUMENT_M, COUNT, QUANTILE) for layer in (5, 6))
     assert torch.equal(again.columns("test", torch.arange(N)), mixed_nM["test"])
     assert not torch.allclose(other.columns("test", torch.arange(N)), mixed_nM["test"], atol=0.1)

@@ -1,5 +1,7 @@
 """Words: how tokens are shown, which share one, and how they are read."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
@@ -94,3 +96,16 @@ def test_only_whole_words_are_said_to_stand_nearby(tokenizer):
     near = {word for word, whole in zip(vocabulary.words, vocabulary.whole_W, strict=True) if whole}
     assert near
     assert not any(word.startswith("-") or len(word) < 3 or " " in word or word == "comma" for word in near)
+
+
+def test_the_commonest_words_make_up_half_of_the_text(tokenizer):
+    counts = np.arange(1, len(tokenizer) + 1)
+    vocabulary = made(tokenizer, counts)[1]
+    total = Counter()
+    for token, word in enumerate(vocabulary.word_V.tolist()):
+        total[word] += int(counts[token]) if word >= 0 else 0
+    ordered = sorted(range(len(vocabulary)), key=lambda word: -total[word])
+    before = np.cumsum([0, *(total[word] for word in ordered)])[:-1]
+    expected = {word for word, so_far in zip(ordered, before, strict=True) if so_far < sum(total.values()) / 2}
+    assert {word for word, is_common in enumerate(vocabulary.common_W.tolist()) if is_common} == expected
+    assert 0 < len(expected) < len(vocabulary) / 2
