@@ -7,6 +7,7 @@ out of the metrics, and `notes.json` says why. Truth of the claims and effects o
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -60,6 +61,11 @@ class Evaluation:
             if given < minimum:
                 raise NlaeError(f"evaluation.{name} is {given}; it must be at least {minimum}")
         self.measures = {name: measure for name, measure in measures.items() if measure is not None}
+        given_by_name: Mapping[str, object] = self.measures  # from a config anything can come
+        for name, measure in given_by_name.items():
+            if not callable(measure):
+                found = type(measure).__name__
+                raise NlaeError(f"evaluation.measures.{name} is a {found}: it needs a _target_ that is callable")
         self.max_rows, self.fit_rows, self.site_rows = max_rows, fit_rows, site_rows
         self.resamples, self.min_clusters, self.sample_seed = resamples, min_clusters, sample_seed
         self.batch_size = batch_size
@@ -137,6 +143,27 @@ class Evaluation:
     def measure(self, record: EvaluationRecord, *, several: bool = False) -> None:
         """Put the headline and what every measure finds; with `several` sites, all but the costly ones."""
         headline(record)
-        for measure in self.measures.values():
+        for name, measure in self.measures.items():
             if not (several and getattr(measure, "costly", False)):
-                measure(record)
+                _run(name, measure, record)
+
+
+def _run(name: str, measure: Measure, record: EvaluationRecord) -> None:
+    """Measure, and see to it that no figure of another measure is gone and that columns fit the rows.
+
+    Raises:
+        NlaeError: naming the measure.
+    """
+    before = dict(record.board.metrics)
+    measure(record)
+    now, count = record.board.metrics, len(record.rows)
+    taken = [key for key, value in before.items() if now.get(key) != value and not math.isnan(value)]
+    if taken:
+        raise NlaeError(
+            f"evaluation.measures.{name} puts another number at {', '.join(taken)}: give it a key of its own"
+        )
+    for key, values in (*record.columns.items(), *record.errors.items()):
+        if len(values) != count:
+            raise NlaeError(
+                f"evaluation.measures.{name}: column {key} has {len(values)} values for {count} measured rows"
+            )

@@ -63,7 +63,7 @@ class Reinforce(Objective):
     @property
     def reads_reference(self) -> bool:
         """Whether the warm-started policy is kept and read."""
-        return self.kl > 0 or self.policy_loss.needs_reference
+        return self.kl > 0 or bool(getattr(self.policy_loss, "needs_reference", False))
 
     def configure_model(self) -> None:
         """Load weights, and freeze the warm-started policy as the reference where one is read."""
@@ -119,6 +119,12 @@ class Reinforce(Objective):
         if self.control == "frozen":
             return figures
         weight_GN = self.policy_loss.weights(reward_B.view(-1, n), record)
+        if not isinstance(weight_GN, Tensor) or weight_GN.shape != (len(activation_GD), n):
+            found = tuple(weight_GN.shape) if isinstance(weight_GN, Tensor) else type(weight_GN).__name__
+            raise NlaeError(
+                f"objective.policy_loss: weights of {type(self.policy_loss).__name__} returned {found}; "
+                f"it must return a weight for each of {n} samples of {len(activation_GD)} activations"
+            )
         return {**figures, **self._improve(rollouts, activation_GD, weight_GN)}
 
     def _regress(self, rollouts: Rollouts, activation_BD: Tensor) -> tuple[Tensor, Tensor]:

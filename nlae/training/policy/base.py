@@ -40,11 +40,9 @@ class Sampled:
 class PolicyLoss(Protocol):
     """How rewards move the policy.
 
-    Attributes:
-        needs_reference: whether the warm-started policy's log-probabilities are wanted whatever the KL penalty.
+    A class may set `needs_reference = True`: the warm-started policy's log-probabilities are then there whatever the KL
+    penalty.
     """
-
-    needs_reference: bool
 
     def weights(self, reward_GN: Tensor, record: Record) -> Tensor:
         """A weight for each sample, float32 (G, N).

@@ -16,8 +16,6 @@ class GRPO:
         clip: of the probability ratio.
     """
 
-    needs_reference = False
-
     def __init__(self, clip: float = 0.2) -> None:
         self.clip = clip
 

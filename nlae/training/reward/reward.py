@@ -28,6 +28,9 @@ class Reward:
         self.terms = {name: term for name, term in terms.items() if term is not None}
         if not self.terms:
             raise NlaeError("reward.terms is empty: nothing would be learned; add e.g. +reward.terms.fidelity")
+        for name, term in self.terms.items():
+            if not callable(term):
+                raise NlaeError(f"reward.terms.{name} is a {type(term).__name__}: it needs a _target_ that is callable")
         self.failure = failure
 
     def __call__(self, record: Record) -> tuple[Tensor, dict[str, Tensor]]:

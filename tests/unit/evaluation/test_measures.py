@@ -95,6 +95,21 @@ def test_a_measure_from_elsewhere_puts_its_figure_with_interval_beside_a_null(
     assert "fve" in metrics, "the headline is always there"
 
 
+def test_a_measure_that_writes_over_another_or_fits_no_row_is_named(
+    fakes: SimpleNamespace, store: ActivationStore, tmp_path: Path
+) -> None:
+    pair = fakes.Autoencoder(fakes.truth(), store.statistics)
+
+    def refused(mine: object, said: str) -> None:
+        with pytest.raises(NlaeError, match=rf"evaluation\.measures\.mine{said}"):
+            Evaluation({"mine": mine}, max_rows=20, resamples=10)(pair, store, tmp_path)  # type: ignore[dict-item]
+
+    refused(lambda record: record.board.put("fve", 2.0), " puts another number at fve")
+    refused(lambda record: record.columns.update(mine=[1.0]), ": column mine has 1 values for")
+    refused(lambda record: record.errors.update(mine=torch.zeros(3)), ": column mine has 3 values for")
+    refused({"rows": 3}, " is a dict: it needs a _target_")
+
+
 def test_intervals_of_a_mean_are_clustered_and_paired(fakes: SimpleNamespace, store: ActivationStore) -> None:
     record = Evaluation({}, max_rows=None).record(
         fakes.Autoencoder(fakes.truth(), store.statistics), store, Path(), seed=0

@@ -249,8 +249,6 @@ def test_a_policy_loss_from_elsewhere_compares_groups_and_reads_the_reference(wa
 
 def test_a_loss_per_explanation_is_a_mean_over_all_of_them(warm, reinforce, serve):
     class One:
-        needs_reference = False
-
         def weights(self, reward_GN, record):
             return torch.ones_like(reward_GN)
 
@@ -279,6 +277,15 @@ def test_a_loss_per_explanation_is_a_mean_over_all_of_them(warm, reinforce, serv
     module.policy_loss = Both()
     with pytest.raises(NlaeError, match=r"objective.policy_loss: Both returned shape \(\)"):
         module._improve(rollouts, activation_GD, torch.ones(3, 4))
+
+
+def test_weights_of_another_shape_are_named(warm, reinforce, serve, run):
+    class Flat(Pairs):
+        def weights(self, reward_GN, record):
+            return reward_GN.flatten()
+
+    with pytest.raises(NlaeError, match=r"objective.policy_loss: weights of Flat returned \(32,\); it must"):
+        run(reinforce(Autoencoder.load(warm), 1, policy_loss=Flat()), serve("rollout", 1))
 
 
 def test_a_reward_sees_the_whole_record(warm, reinforce, serve, run, world):

@@ -58,6 +58,11 @@ def test_wrong_settings_are_refused():
         Fidelity("cosine")
 
 
+def test_a_term_that_cannot_be_called_is_named():
+    with pytest.raises(NlaeError, match=r"reward\.terms\.mine is a dict: it needs a _target_"):
+        Reward({"mine": {"weight": 1}})
+
+
 def test_null_leaves_a_term_out():
     total_B, means = Reward({"fidelity": Fidelity(), "length": None})(scored())
     assert total_B[:2].tolist() == [-0.5, -1.0]
