@@ -173,6 +173,7 @@ def run_one(
     Returns:
         The folder, and the goal's metrics (empty for a service).
     """
+    from nlae.config.build import make_findable
     from nlae.config.compose import conf_dir
     from nlae.config.preflight import preflight
     from nlae.pipeline.launch import refuse_many
@@ -181,6 +182,7 @@ def run_one(
     refuse_many()  # a launcher's job starts here
     config: dict[str, Any] = {**composed.config, **verbatim}
     learn(composed.config)
+    make_findable(config, composed.folders)
     devices = int((config.get("trainer") or {}).get("devices") or 1)
     if devices > 1:
         raise NlaeError(f"trainer.devices={devices}: a stage runs on one device for now; set trainer.devices=1")

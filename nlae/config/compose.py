@@ -42,6 +42,7 @@ class Composed:
         choices: group -> option.
         overrides: as typed.
         multirun: a `sweep` group asked for several jobs.
+        folders: of configs of the user's own.
     """
 
     config: dict[str, Any]
@@ -49,6 +50,7 @@ class Composed:
     choices: dict[str, str] = field(default_factory=dict)
     overrides: tuple[str, ...] = ()
     multirun: bool = False
+    folders: tuple[str, ...] = ()
 
     @property
     def group(self) -> str:
@@ -135,7 +137,8 @@ def to_plain(cfg: DictConfig, hydra: Any) -> Composed:
     if unknown:
         raise NlaeError("config: " + "; ".join(unknown))
     typed = typed_keys(overrides)
-    return Composed(_choose_site(config, typed), typed, choices, overrides, multirun)
+    folders = tuple(str(place).removeprefix("file://") for place in hydra.searchpath)
+    return Composed(_choose_site(config, typed), typed, choices, overrides, multirun, folders)
 
 
 def _choose_site(config: dict[str, Any], typed: Sequence[str]) -> dict[str, Any]:

@@ -10,13 +10,13 @@ import inspect
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from nlae.config.argv import nearest
-from nlae.config.build import locate
+from nlae.config.build import HYDRAS, locate, targets
 from nlae.config.ranges import number_problems
 from nlae.errors import NlaeError
 
@@ -33,24 +33,16 @@ _LISTS = (list, tuple, Sequence)
 FREE = ("callbacks", "reward", "prompt.style", "teacher.headers", "logger.tags")
 
 
-def _targets(node: Any, where: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    if isinstance(node, Mapping):
-        if "_target_" in node:
-            yield where, node
-        for key, value in node.items():
-            yield from _targets(value, f"{where}.{key}" if where else str(key))
-    elif isinstance(node, list):
-        for index, value in enumerate(node):
-            yield from _targets(value, f"{where}[{index}]")
-
-
 def signature_problems(where: str, node: Mapping[str, Any]) -> list[str]:
     """What `node` would be refused for by the callable that it names, one line each."""
     try:
         target = locate(node["_target_"], where)
     except NlaeError as error:
         return [str(error)]
-    parameters = inspect.signature(target).parameters
+    try:
+        parameters = inspect.signature(target).parameters
+    except ValueError:  # written in C
+        return []
     named = {
         name: parameter
         for name, parameter in parameters.items()
@@ -58,35 +50,31 @@ def signature_problems(where: str, node: Mapping[str, Any]) -> list[str]:
     }
     problems = []
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        unknown = [key for key in node if key not in named and key not in ("_target_", "_partial_")]
-        problems += [f"unknown key {where}.{key}{nearest(key, list(named))}" for key in unknown]
-    problems += _type_problems(where, node, target)
-    for name, parameter in named.items():
-        if parameter.default is parameter.empty and name not in node and not node.get("_partial_"):
-            problems.append(f"missing key {where}.{name} (needed by {node['_target_']})")
-    return problems
-
-
-def _type_problems(where: str, node: Mapping[str, Any], target: Callable[..., Any]) -> list[str]:
-    """Values that a plainly typed argument (numbers, texts, flags, null, lists of them) cannot take."""
-    hints = _hints(target)
-    problems = []
-    for key, value in node.items():
-        if key in hints and not _fits(value, hints[key]):
-            problems.append(f"{where}.{key}={value} must be {_in_words(hints[key])}")
-    return problems
+        unknown = [key for key in node if key not in named and key not in HYDRAS]
+        problems += [f"unknown key {where}.{key}{nearest(str(key), list(named))}" for key in unknown]
+    for key, hint in _hints(target).items():  # plain types: numbers, texts, flags, null, lists of them
+        default = key in node and type(node[key]) is type(named[key].default) and node[key] == named[key].default
+        if key in node and not default and not _fits(node[key], hint):
+            problems.append(f"{where}.{key}={node[key]} must be {_in_words(hint)}")
+    if node.get("_partial_") or "_args_" in node:  # a stage adds what exists only at run time
+        return problems
+    missing = [name for name, value in named.items() if value.default is value.empty and name not in node]
+    return [*problems, *(f"missing key {where}.{name} (needed by {node['_target_']})" for name in missing)]
 
 
 @cache
 def _hints(target: Callable[..., Any]) -> dict[str, Any]:
     """Types of the arguments, without those whose names are imported for the type checker only."""
-    annotations = {name: parameter.annotation for name, parameter in inspect.signature(target).parameters.items()}
+    parameters = inspect.signature(target).parameters.items()
+    annotations = {
+        name: item.annotation for name, item in parameters if item.kind not in (item.VAR_KEYWORD, item.VAR_POSITIONAL)
+    }
     owners = inspect.getmro(target) if inspect.isclass(target) else (target,)
     hints = {}
     for name, annotation in annotations.items():
         for owner in owners if isinstance(annotation, str) else ():
             with contextlib.suppress(NameError, TypeError, AttributeError):
-                annotation = eval(annotation, vars(sys.modules[owner.__module__]))  # noqa: S307 - our own source
+                annotation = eval(annotation, vars(sys.modules[owner.__module__]))  # noqa: S307 - a source that is run anyway
                 break
         if not isinstance(annotation, str) and annotation is not inspect.Parameter.empty:
             hints[name] = annotation
@@ -99,7 +87,9 @@ def _parts(hint: Any) -> tuple[Any, ...]:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a plain value is of a type; a type that is none of the plain ones takes everything."""
+    """Whether a plain value is of a type; one that is none of the plain ones takes all, and any takes objects."""
+    if isinstance(value, Mapping) and "_target_" in value:
+        return True
     if hint in (None, types.NoneType):
         return value is None
     if hint is float and isinstance(value, int):
@@ -186,11 +176,14 @@ def preflight(config: Mapping[str, Any], conf: Path) -> None:
         NlaeError: one line with every unknown and missing key, each with the nearest valid name.
     """
     problems: list[str] = []
-    for where, node in _targets(config, ""):
+    for where, node in targets(config, ""):
         problems += signature_problems(where, node)
     for name, node in config.items():
         if isinstance(node, Mapping) and (conf / name).is_dir():
             problems += _key_problems(name, node, _shape(name, (conf,)))
+    for name, node in (config.get("callbacks") or {}).items():
+        if node is not None and not (isinstance(node, Mapping) and "_target_" in node):
+            problems.append(f"callbacks.{name} names no class: give it a _target_, or set it to null")
     wrong = " ".join(problems)
     problems += [problem for problem in number_problems(config) if f"{problem.partition('=')[0]}=" not in wrong]
     if problems:

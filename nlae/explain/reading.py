@@ -79,6 +79,7 @@ class Reading:
         about: where the reading comes from, for people: target, site, seed, ….
         notes: what a reader must know, e.g. that a text was cut.
         others: number of distractors that ranks were taken among.
+        table_rows: rows that the table in the terminal shows; None for all.
     """
 
     rows: tuple[ReadingRow, ...]
@@ -86,6 +87,7 @@ class Reading:
     about: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     others: int = 0
+    table_rows: int | None = None
 
     def __len__(self) -> int:
         return len(self.rows)

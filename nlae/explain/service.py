@@ -69,6 +69,7 @@ def explain(
     batch_size: int = 16,
     strengths: Sequence[float] = (1.0,),
     random_directions: int = 2,
+    table_rows: int | None = None,
     on_estimate: Callable[[Estimate], None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Reading:
@@ -90,6 +91,7 @@ def explain(
         batch_size: explanations made at once.
         strengths: distances from the mean at which directions are read.
         random_directions: how many random directions stand beside each given one.
+        table_rows: rows of the table in the terminal; the files hold all.
         on_estimate: called once, after the first few rows, when more are to come.
         on_progress: called with (rows done, rows in all).
 
@@ -111,9 +113,8 @@ def explain(
         passages.append(passage)
     rows = _read(reader, passages, points, samples, seed, temperature, batch_size, on_estimate, on_progress)
     notes += _closing_notes(reader, rows)
-    return Reading(
-        tuple(rows), tuple(passages), about(reader, samples, seed, temperature), tuple(notes), _others(reader)
-    )
+    facts = about(reader, samples, seed, temperature)
+    return Reading(tuple(rows), tuple(passages), facts, tuple(notes), _others(reader), table_rows)
 
 
 def _closing_notes(reader: Reader, rows: Sequence[ReadingRow]) -> list[str]:

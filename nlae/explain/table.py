@@ -12,14 +12,14 @@ from nlae.explain.service import Estimate
 from nlae.terminal.plain import plain
 
 
-def table(reading: Reading, limit: int | None = None) -> Table:
-    """Token, FVE (cosine where there is none), its control, rank and explanation; `limit` rows, the rest counted below.
+def table(reading: Reading) -> Table:
+    """Token, FVE (cosine where there is none), its control, rank and explanation; as many rows as are wanted.
 
     Chats get a column for who wrote the token, directions one for how far the words point along them.
     """
     scored, chat, along = reading.scored, reading.has("role"), reading.has("alignment")
     control = reading.has("shuffled")
-    rows = reading.rows if limit is None else reading.rows[:limit]
+    rows = reading.rows[: reading.table_rows]
     left_out = len(reading.rows) - len(rows)
     out = Table(
         box=None,

@@ -49,7 +49,7 @@ def flat(hashed: Mapping[str, Any]) -> dict[str, Any]:
     out: dict[str, Any] = {"version": hashed.get("version")}
     for path, value in (hashed.get("config") or {}).items():
         _flatten(path, value, out)
-    for name, value in (hashed.get("outside") or {}).items():
+    for name, value in {**(hashed.get("outside") or {}), **(hashed.get("sources") or {})}.items():
         out[f"content of {name}"] = value
     for name, value in (hashed.get("parents") or {}).items():
         out[f"parent {name}"] = value

@@ -5,11 +5,15 @@ change nothing. What a value stands for (weights, files, data sets) is hashed by
 """
 
 import hashlib
+import inspect
 import json
+import platform
 from collections.abc import Iterable, Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from nlae.config.build import is_ours, locate, targets
 from nlae.errors import NlaeError
 
 LENGTH = 16
@@ -45,7 +49,7 @@ NEVER_HASHED: dict[str, dict[str, str]] = {
     "FilesCorpus": _RECORDS,
     "HubCorpus": _RECORDS,
     "StdlibCorpus": _RECORDS,
-    "store": {"batch_tokens": _MEMORY},
+    "extract": {"batch_tokens": _MEMORY},
     "explain": {"batch_size": _MEMORY, "table_rows": "rows printed; the files hold all"},
     "Prompt": {"name": _LABEL},
     "TinyTarget": {"name": _LABEL},
@@ -81,6 +85,21 @@ NEVER_HASHED: dict[str, dict[str, str]] = {
     "AnthropicJudge": _REMOTE | _SERVER,
 }
 
+# Callbacks of Lightning that watch, show or save. A callback from elsewhere says so itself: `observes_only = True`.
+OBSERVERS = (
+    "DeviceStatsMonitor",
+    "LearningRateMonitor",
+    "ModelCheckpoint",
+    "ModelSummary",
+    "OnExceptionCheckpoint",
+    "ProgressBar",
+    "RichModelSummary",
+    "RichProgressBar",
+    "TQDMProgressBar",
+    "ThroughputMonitor",
+    "Timer",  # a fit that it ends is incomplete
+)
+
 
 def stripped(node: Any, path: str = "") -> Any:
     """`node`, which lies at the dotted `path` of a config, without the keys of `NEVER_HASHED`, at any depth."""
@@ -93,8 +112,9 @@ def stripped(node: Any, path: str = "") -> Any:
 
 
 def owner(node: Mapping[Any, Any], path: str) -> str:
-    """Whose keys these are: the class that `_target_` names, else the node's path."""
-    return str(node["_target_"]).rpartition(".")[2] if "_target_" in node else path
+    """Whose keys these are: the class that `_target_` names (with its module where it is not ours), else the path."""
+    name = str(node.get("_target_", path))
+    return name.rpartition(".")[2] if "_target_" in node and is_ours(name) else name
 
 
 def canonical(value: Any) -> str:
@@ -130,8 +150,41 @@ def pick(config: Mapping[str, Any], path: str) -> Any:
 
 
 def declared(config: Mapping[str, Any], nodes: Iterable[str]) -> dict[str, Any]:
-    """The declared nodes of a resolved config, ready for `digest`."""
-    return {path: stripped(pick(config, path), path) for path in nodes}
+    """The declared nodes of a resolved config, ready for `digest`; of `callbacks` those that change what is made."""
+    found = {path: stripped(pick(config, path), path) for path in nodes}
+    if "callbacks" in found:
+        named = (found["callbacks"] or {}).items()
+        built = {name: node for name, node in named if isinstance(node, Mapping) and "_target_" in node}
+        found["callbacks"] = {name: node for name, node in built.items() if not observes_only(node["_target_"])}
+    return found
+
+
+def observes_only(name: Any) -> bool:
+    """Whether a callback changes nothing of what is trained, by its class's own word or by the table of Lightning's."""
+    kind = locate(name, "callbacks")
+    lightnings = str(kind.__module__).startswith("pytorch_lightning.")
+    return bool(getattr(kind, "observes_only", lightnings and kind.__name__ in OBSERVERS))
+
+
+def foreign_sources(node: Any) -> dict[str, str]:
+    """By name of each `_target_` outside this package, within a node: a hash of the module that defines it."""
+    names = {str(found["_target_"]) for _, found in targets(node, "")}
+    return {name: hash_source(name) for name in sorted(names) if not is_ours(name)}
+
+
+def hash_source(name: str) -> str:
+    """Hash of the source of the module that defines a class or function; for one without source, its version.
+
+    What that module imports is not looked at.
+    """
+    found = locate(name, "fingerprint")
+    module = str(found.__module__)
+    try:
+        return digest(inspect.getsource(inspect.getmodule(found) or found))
+    except (OSError, TypeError):  # compiled
+        package = name if module == "builtins" else module
+        holders = metadata.packages_distributions().get(package.partition(".")[0], ())
+        return ", ".join(f"{holder} {metadata.version(holder)}" for holder in holders) or platform.python_version()
 
 
 def hash_file(path: Path, chunk: int = 1 << 22) -> str:

@@ -8,10 +8,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from nlae.config.build import build
+from nlae.config.build import build, locate
 from nlae.errors import NlaeError
 from nlae.pipeline.artifact import Artifact
-from nlae.pipeline.fingerprint import declared, digest, hash_checkpoint, hash_file, pick
+from nlae.pipeline.fingerprint import declared, digest, foreign_sources, hash_checkpoint, hash_file, pick
 from nlae.pipeline.hardware import base_dtype, resolve_numbers, rounding
 from nlae.pipeline.made import DICTIONARY, finished_dictionary
 from nlae.pipeline.table import STAGES, SUBJECT, subject_of
@@ -83,13 +83,7 @@ class Plan:
         if name == "corpus":
             return str(build(self.config["corpus"], "corpus").fingerprint())
         if name in ("teacher_target", "teacher_dtype"):
-            teacher = str(self.config["teacher"].get("_target_", ""))
-            if name == "teacher_target" and teacher.endswith("LocalTeacher"):
-                return str(build(self.config["teacher"], "teacher").fingerprint())
-            if name == "teacher_dtype" and teacher.endswith("LocalTeacher"):
-                return rounding(self.config)  # its weights' type is a key of its own
-            asks = teacher.endswith("ContextTeacher")
-            return self.outside(name.removeprefix("teacher_")) if asks else ""
+            return self._of_teacher(name.removeprefix("teacher_"))
         if name == DICTIONARY:
             found = finished_dictionary(self._root, {"scan": self.artifact("scan").fingerprint})
             return "" if found is None else found.name
@@ -99,6 +93,14 @@ class Plan:
         assert name == "dtype", name
         # how products are rounded changes activations, and so whatever is made of them
         return ", ".join(filter(None, (base_dtype(self.config), rounding(self.config))))
+
+    def _of_teacher(self, name: str) -> str:
+        """What the teacher's texts depend on outside the config: weights of its own, or the target's if it asks it."""
+        node = self.config["teacher"]
+        kind = locate(node.get("_target_"), "teacher")
+        if hasattr(kind, "fingerprint"):  # their type is a key of its own
+            return str(build(node, "teacher").fingerprint()) if name == "target" else rounding(self.config)
+        return self.outside(name) if getattr(kind, "asks_target", True) else ""
 
     def _resolve_site(self) -> None:
         """Depths become layers, so that equal places have equal fingerprints."""
@@ -148,13 +150,16 @@ class Plan:
             name: self.checkpoint_hash if name == SUBJECT else self.artifact(name).fingerprint
             for name in self.parents(stage)
         }
+        config = declared(self.config, row.nodes)
         hashed = {
             "stage": stage,
             "version": stage_module(stage).VERSION,
-            "config": declared(self.config, row.nodes),
+            "config": config,
             "outside": {name: self.outside(name) for name in row.outside},
             "parents": parents,
         }
+        if sources := foreign_sources(config):
+            hashed["sources"] = sources
         fingerprint = digest(hashed)
         return Artifact(stage, fingerprint, self._root / stage / fingerprint, parents, hashed)
 

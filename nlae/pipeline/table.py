@@ -34,7 +34,7 @@ class Stage:
 SUBJECT = "subject"  # stands for the trained stage that evaluation.subject names, or for checkpoint=
 
 # what a trained stage depends on beside its own settings: numbers, and limits that end it before its last update
-TRAINED = ("trainer.precision", "trainer.limit_train_batches", "trainer.fast_dev_run", "optimizer")
+TRAINED = ("trainer.precision", "trainer.limit_train_batches", "trainer.fast_dev_run", "optimizer", "callbacks")
 
 STAGES: dict[str, Stage] = {
     "corpus": Stage((), ("corpus",), ("corpus", "tokenizer")),

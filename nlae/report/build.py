@@ -17,7 +17,7 @@ from nlae.page import render, write
 from nlae.page.environment import number
 from nlae.report import figures, numbers, sites
 from nlae.report.dictionary import summarise
-from nlae.report.examples import examples
+from nlae.report.examples import examples as drawn
 from nlae.report.gather import StageFiles, gather, plain_path, read_json
 from nlae.tracking import hide, redact
 
@@ -41,6 +41,9 @@ def build_report(
     run: Any = None,
     command: str | None = None,
     chat_template: bool = True,
+    examples: int = 4,
+    seed: int = 0,
+    smoke: bool = False,
 ) -> dict[str, float]:
     """Write `report.html` into `folder`.
 
@@ -48,11 +51,13 @@ def build_report(
         stages: finished folders by stage name; `evaluate` is needed, the rest is shown where it is there, and so is a
             `dictionary` of the same scan.
         folder: gets the page.
-        config: the resolved config; the evaluation's own when None. `report.smoke` says whether to call it a smoke run,
-            `report.examples` and `report.seed` which explanations to show.
+        config: the resolved config; the evaluation's own when None.
         run: tracking run that the page is logged to.
         command: what reproduces it, as typed.
         chat_template: whether the target's tokenizer has one; without it the prompt's raw form was used.
+        examples: explanations shown from each of the best, middle and worst tenth.
+        seed: of the draw among them.
+        smoke: whether to call the page a smoke run, whose numbers mean nothing.
 
     Returns:
         The headline's numbers.
@@ -68,7 +73,9 @@ def build_report(
         "report.html.j2",
         Path(__file__).parent / "templates",
         **_story(found, config, chat_template),
-        **_figures(found, config),
+        **_figures(found),
+        groups=drawn(evaluation.folder / "rows.parquet", examples, seed),
+        smoke=smoke,
         **_lineage(found, config),
         dictionary=summarise(found.get("dictionary"), folder),
         command=None if command is None else hide(command),
@@ -88,7 +95,6 @@ def _story(found: Mapping[str, StageFiles], config: Mapping[str, Any], chat_temp
     return {
         "title": _title(config),
         "site": _site(config),
-        "smoke": bool((config.get("report") or {}).get("smoke")),
         "lede": _lede(metrics, found, sum(len(layers) for layers in mixture.values())),
         "own": numbers.headline(metrics),
         "extras": _extras(metrics),
@@ -98,13 +104,12 @@ def _story(found: Mapping[str, StageFiles], config: Mapping[str, Any], chat_temp
     }
 
 
-def _figures(found: dict[str, StageFiles], config: Mapping[str, Any]) -> dict[str, Any]:
-    """Charts, tables and sample explanations."""
+def _figures(found: dict[str, StageFiles]) -> dict[str, Any]:
+    """Charts and tables."""
     evaluation = found["evaluate"]
-    metrics, settings = sites.over_all(evaluation.metrics), config.get("report") or {}
+    metrics = sites.over_all(evaluation.metrics)
     bars = numbers.bars(metrics)
     frontier = read_json(evaluation.folder / "frontier.json", None)
-    chosen, seed = int(settings.get("examples", 4)), int(settings.get("seed", 0))
     return {
         "controls": figures.controls(bars) if bars else None,
         "kinds": sites.tables(evaluation.metrics),
@@ -112,7 +117,6 @@ def _figures(found: dict[str, StageFiles], config: Mapping[str, Any]) -> dict[st
         "template_tokens": (frontier or {}).get("template_tokens"),
         "learning": figures.held_out(found),
         "curves": figures.curves(found),
-        "groups": examples(evaluation.folder / "rows.parquet", chosen, seed),
         "rows": numbers.rows(metrics),
     }
 

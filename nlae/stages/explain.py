@@ -41,7 +41,7 @@ def run(context: StageContext) -> dict[str, float]:
     """
     from rich.console import Console
 
-    from nlae.explain import Estimate, explain, load_inputs
+    from nlae.explain import Estimate, load_inputs
     from nlae.explain.table import cost, heading, legend, marks, table
     from nlae.stages.subject import load_subject
     from nlae.terminal.plain import plain
@@ -49,9 +49,7 @@ def run(context: StageContext) -> dict[str, float]:
 
     config = context.config
     inputs = load_inputs(**{key: config.get(key) for key in INPUTS})
-    settings = context.node("explain")
-    rows = settings.pop("table_rows", None)
-    settings |= {key: config[key] for key in CHOICES if config.get(key) is not None}
+    chosen = {key: config[key] for key in CHOICES if config.get(key) is not None}
     autoencoder, names = load_subject(context)
     if len(names) > 1:
         folder, site = context.parents["subject"], autoencoder.at(names[-1]).site
@@ -68,8 +66,8 @@ def run(context: StageContext) -> dict[str, float]:
             bar.total = total
             bar.advance(done - bar.done)
 
-        view = autoencoder.at(names[0])
-        reading = explain(view, inputs, seed=context.seed, on_estimate=announce, on_progress=advance, **settings)
+        explain, view = context.build("explain"), autoencoder.at(names[0])
+        reading = explain(view, inputs, seed=context.seed, on_estimate=announce, on_progress=advance, **chosen)
     paths = reading.save(context.folder)
     console = Console()
     show = partial(console.print, markup=False, highlight=False, soft_wrap=True)
@@ -79,7 +77,7 @@ def run(context: StageContext) -> dict[str, float]:
 
     for line in heading(reading):
         say(line)
-    console.print(table(reading, rows))
+    console.print(table(reading))
     for line in (*marks(reading), *legend(reading), *reading.notes):
         say(line)
     say(f"Page to click through: {paths['html']}")

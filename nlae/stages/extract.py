@@ -17,7 +17,6 @@ def check(config: Mapping[str, Any]) -> None:
 
 def run(context: StageContext) -> dict[str, float]:
     """Read every row's activation; returns norms and the rate of extraction."""
-    from nlae.activations.extraction import extract
     from nlae.corpus import Corpus
     from nlae.target import self_check
     from nlae.tracking.history import Recorded
@@ -29,6 +28,6 @@ def run(context: StageContext) -> dict[str, float]:
     for one in dict.fromkeys([*sites[: len({s.kind for s in sites})], *sites[-len({s.kind for s in sites}) :]]):
         self_check(target, one)
     corpus = Corpus.open(context.parents["corpus"])
-    return extract(
-        target, site, corpus, context.folder, run=Recorded(context.run, context.folder), **context.node("store")
-    )
+    extract = context.build("store")
+    found: dict[str, float] = extract(target, site, corpus, context.folder, run=Recorded(context.run, context.folder))
+    return found

@@ -11,11 +11,11 @@ VERSION = 3
 def run(context: StageContext) -> dict[str, float]:
     """Build the page from the stages' folders, and from a dictionary of the same autoencoder where one is finished."""
     from nlae.model.prompt import has_chat_template
-    from nlae.report import build_report
 
     trained = {context.parents.get("warmstart"), context.parents.get("reinforce")}
     stages = {name: folder for name, folder in context.parents.items() if name != "subject" or folder not in trained}
-    return build_report(
+    build_report = context.build("report")
+    found: dict[str, float] = build_report(
         {**stages, **_dictionary(context.parents["evaluate"])},
         context.folder,
         config=context.config,
@@ -23,6 +23,7 @@ def run(context: StageContext) -> dict[str, float]:
         command=context.command or None,
         chat_template=has_chat_template(context.build("target").load_tokenizer()),
     )
+    return found
 
 
 def _dictionary(evaluation: Path) -> dict[str, Path]:

@@ -64,6 +64,8 @@ class ApiTeacher(abc.ABC):
         yes: agreed to pay.
     """
 
+    asks_target = False
+
     name: ClassVar[str] = "api"
     role: ClassVar[str] = "teacher"  # as messages call it
     node: ClassVar[str] = "teacher"  # where it stands in the config

@@ -56,7 +56,11 @@ class Estimate:
 
 
 class Teacher(Protocol):
-    """Writes the explanations of the warm start from text prefixes."""
+    """Writes the explanations of the warm start from text prefixes.
+
+    A class attribute `asks_target = False` says that it never calls `Material.load_target`, so that its texts are kept
+    when the target changes; a method `fingerprint()` says what weights of its own are.
+    """
 
     @property
     def name(self) -> str:

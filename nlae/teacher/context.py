@@ -31,6 +31,7 @@ class ContextTeacher:
 
     name = "context"
     paid = False
+    asks_target = True
 
     def __init__(
         self,

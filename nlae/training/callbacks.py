@@ -39,6 +39,8 @@ class HistoryWriter(pl.Callback):
         run: the stage's run.
     """
 
+    observes_only = True
+
     def __init__(self, folder: Path, run: Run) -> None:
         self.folder = folder
         self._history = History(folder / "history.jsonl")
@@ -72,6 +74,8 @@ class ProgressBar(pl.Callback):
     Args:
         show: names of metrics to show behind the bar, where they were measured.
     """
+
+    observes_only = True
 
     def __init__(self, show: list[str] | None = None) -> None:
         self._show = show or []
@@ -113,6 +117,8 @@ class Resume(pl.callbacks.Checkpoint):
         every: updates between two writes, which is what a kill can cost; the last update is always kept.
     """
 
+    observes_only = True
+
     def __init__(self, every: int = 10) -> None:
         if every < 1:
             raise NlaeError(f"callbacks.resume.every={every} must be at least 1")
@@ -139,6 +145,8 @@ class NonFiniteWatch(pl.Callback):
     Args:
         stop_after: updates in a row, each with a thrown-away step, after which the fit is stopped.
     """
+
+    observes_only = True
 
     def __init__(self, stop_after: int = 25) -> None:
         if stop_after < 1:
@@ -178,6 +186,8 @@ class SamplerGapWatch(pl.Callback):
     Args:
         limit: warn above it; None is `LIMITS` of the precision.
     """
+
+    observes_only = True
 
     # measured: 1e-6 in fp32; 0.017 (tiny) to 0.046 (SmolLM2-135M) with bf16. Weights of one update before: 0.3
     LIMITS = {"fp32": 1e-3, "bf16-mixed": 0.15, "bf16-base": 0.15}  # noqa: RUF012

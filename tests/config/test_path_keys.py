@@ -59,6 +59,9 @@ NO_PATHS = {
     "target.like.file": "likewise",
     "explain.random_directions": "a number",
     "data.store": "a stage gives it",
+    "store.folder": "likewise",
+    "report.folder": "likewise",
+    "report.stages": "likewise",
     "data.descriptions": "likewise",
     "trainer.default_root_dir": "refused: a fit writes into its stage's folder",
 }

@@ -8,7 +8,7 @@ CONFIG = {
     "corpus": {"_target_": "nlae.corpus.StdlibCorpus", "seed": 0, "max_tokens": 128},
     "target": {"_target_": "nlae.target.TinyTarget", "name": "tiny"},
     "site": {"_target_": "nlae.target.site.Site", "kind": "resid", "layer": None, "depth": 0.5, "min_position": 8},
-    "store": {"dtype": "float16", "batch_tokens": 100},
+    "store": {"_target_": "nlae.activations.extraction.extract", "_partial_": True, "batch_tokens": 100},
     "teacher": {"_target_": "nlae.teacher.ContextTeacher", "tail": "described", "batch_tokens": 5},
     "prompt": {
         "name": "short",

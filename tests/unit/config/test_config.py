@@ -3,8 +3,6 @@
 import pytest
 import yaml
 
-from nlae.config import build as build_module
-from nlae.config.build import build, locate
 from nlae.config.compose import compose_plain, conf_dir
 from nlae.config.preflight import preflight
 from nlae.errors import NlaeError
@@ -44,29 +42,6 @@ def test_preflight_looks_into_nested_nodes(config):
     config["verbalizer"]["injection"]["pint"] = 0
     with pytest.raises(NlaeError, match=r"unknown key verbalizer\.injection\.pint; did you mean 'point'"):
         preflight(config, conf_dir())
-
-
-@pytest.mark.parametrize("name", ["os.system", "builtins.eval", "torch.load", "nlae_evil.thing", "subprocess.run", 3])
-def test_only_this_package_is_built(name):
-    with pytest.raises(NlaeError, match="only classes and functions of nlae"):
-        locate(name, "target")
-    with pytest.raises(NlaeError, match="only classes and functions of nlae"):
-        build({"_target_": name}, "target")
-
-
-@pytest.mark.parametrize("name", ["nlae.target.site.KINDS", "nlae.nothing.Here", "nlae.target.Nothing"])
-def test_a_target_that_is_not_there_is_told(name):
-    with pytest.raises(NlaeError, match="site"):
-        locate(name, "site")
-
-
-def test_build_is_recursive_and_leaves_texts_alone(monkeypatch):
-    monkeypatch.setattr(build_module, "locate", lambda name, where: dict)
-    node = {"_target_": "nlae.x", "inner": [{"_target_": "nlae.y", "text": "${not.resolved}"}], "plain": {"a": 1}}
-    built = build(node, "node", extra=5)
-    assert built == {"inner": [{"text": "${not.resolved}"}], "plain": {"a": 1}, "extra": 5}
-    partial = build({"_target_": "nlae.x", "_partial_": True, "a": 1}, "node")
-    assert partial(b=2) == {"a": 1, "b": 2}
 
 
 def sidecar(folder, **changes):

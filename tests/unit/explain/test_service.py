@@ -240,7 +240,7 @@ def test_every_form_holds_the_rows(reader, tmp_path) -> None:
 def test_the_table_shows_markup_as_text(reader) -> None:
     reading = explain(reader, TEXT)
     console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(table(reading, limit=3))
+    console.print(table(dataclasses.replace(reading, table_rows=3)))
     console.file.close()
     text = console.export_text()
     assert "[b]" in text

@@ -11,7 +11,7 @@ from nlae.errors import NlaeError
 from nlae.model.prompt import CLOSE_TAG, OPEN_TAG, Prompt, encode_raw, without_tags
 from nlae.target import TinyTarget
 
-CONF = Path(__file__).parents[2] / "conf" / "prompt"
+CONF = Path(__file__).parents[3] / "conf" / "prompt"
 PROMPT = Prompt("p", "Say what it holds: <concept>{slot}</concept>", "About: {explanation}\nNext:", "describe")
 
 

@@ -1,5 +1,9 @@
+import importlib
+import linecache
 import math
 import os
+import platform
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,7 +12,17 @@ from nlae.config.compose import compose_plain
 from nlae.errors import NlaeError
 from nlae.model.checkpoint import locate
 from nlae.pipeline.artifact import flat_numbers
-from nlae.pipeline.fingerprint import NEVER_HASHED, canonical, declared, digest, hash_checkpoint, pick, stripped
+from nlae.pipeline.fingerprint import (
+    NEVER_HASHED,
+    canonical,
+    declared,
+    digest,
+    foreign_sources,
+    hash_checkpoint,
+    hash_source,
+    pick,
+    stripped,
+)
 
 
 def test_order_and_float_form_do_not_matter():
@@ -87,3 +101,32 @@ def test_a_checkpoint_that_may_not_be_read_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "stat", refuse)  # of what lies in a folder that may not be entered
     with pytest.raises(NlaeError, match="no nla_meta.yaml there that may be read"):
         locate("./folder")
+
+
+def test_the_source_of_a_class_from_elsewhere_is_hashed(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    node = {"a": {"_target_": "nlae.target.Site"}, "b": [{"_target_": "nlae_elsewhere.Mine", "c": 1}]}
+    hashes = []
+    for body in ("pass", "size = 1", "pass"):
+        (tmp_path / "nlae_elsewhere.py").write_text(f"class Mine:\n    {body}\n")
+        monkeypatch.delitem(sys.modules, "nlae_elsewhere", raising=False)
+        importlib.invalidate_caches()
+        linecache.clearcache()
+        found = foreign_sources(node)
+        assert set(found) == {"nlae_elsewhere.Mine"}
+        hashes.append(found["nlae_elsewhere.Mine"])
+    assert hashes[0] != hashes[1]
+    assert hashes[0] == hashes[2]
+    monkeypatch.delitem(sys.modules, "nlae_elsewhere")
+
+
+def test_of_a_compiled_class_the_version_is_hashed():
+    assert hash_source("safetensors.safe_open").startswith("safetensors ")
+    assert hash_source("builtins.dict") == platform.python_version()
+
+
+def test_keys_of_a_class_from_elsewhere_are_all_hashed():
+    ours = {"_target_": "nlae.rollout.LocalRollout", "batch_size": 3, "temperature": 1.0}
+    theirs = {**ours, "_target_": "elsewhere.LocalRollout"}
+    assert "batch_size" not in stripped(ours)
+    assert stripped(theirs) == theirs

@@ -53,7 +53,13 @@ ROWS = [
     ("rollout.graphs", True, set()),
     ("callbacks.resume.every", 7, set()),
     ("logger.mode", "offline", set()),
-    ("callbacks", {"x": 1}, set()),
+    ("callbacks", {"x": {"_target_": "nlae.training.callbacks.NonFiniteWatch", "stop_after": 3}, "y": None}, set()),
+    ("callbacks", {"x": {"_target_": "pytorch_lightning.callbacks.LearningRateMonitor"}}, set()),
+    (
+        "callbacks",
+        {"x": {"_target_": "pytorch_lightning.callbacks.EarlyStopping", "monitor": "loss"}},
+        {"warmstart", "reinforce", "evaluate", "report"},
+    ),
     ("paths.out", "elsewhere", set()),
 ]
 

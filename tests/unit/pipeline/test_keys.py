@@ -10,7 +10,7 @@ import pytest
 
 from nlae.config.build import locate
 from nlae.config.compose import compose_plain, conf_dir
-from nlae.pipeline.fingerprint import NEVER_HASHED, owner, pick
+from nlae.pipeline.fingerprint import NEVER_HASHED, declared, owner, pick
 from nlae.pipeline.table import STAGES
 
 _CORPUS = """max_documents max_tokens min_tokens positions_per_document first_position short_share val_share test_share
@@ -27,7 +27,7 @@ CHANGES = {
     "StdlibCorpus": f"{_CORPUS} min_characters",
     "Site": "kind layer depth min_position",
     "Sites": "kinds layers depths min_position",
-    "store": "shard_rows dtype",
+    "extract": "shard_rows dtype",
     "ContextTeacher": "tail quote_tokens max_words topics continuations relatives",
     "LocalTeacher": "model revision dtype max_tokens temperature seed max_prefix_tokens tags_required",
     "OpenAITeacher": f"{_REMOTE} token_limit_name",
@@ -67,16 +67,23 @@ CHANGES = {
     "AnthropicJudge": f"{_REMOTE} version",
     "HubTarget": "model revision trust_remote_code quantization dtype",
     "WheelTarget": "package version file sha256 parts quantization dtype",
-    "report": "examples seed smoke",
+    "build_report": "examples seed smoke",
     # of a service; its folder is named after them
     "explain": "tokens stride samples generate temperature strengths random_directions",
+}
+
+# arguments that a stage adds, which exist only at run time
+GIVEN = {
+    "extract": "target site corpus folder run",
+    "build_report": "stages folder config run command chat_template",
+    "explain": "reader source text messages vectors directions seed on_estimate on_progress",
 }
 
 
 def options():
     """Every shipped option of every group that a stage reads, by the path of its node."""
     groups = {path.partition(".")[0] for s in STAGES.values() for path in s.nodes}
-    for node in sorted(groups | {"explain"}):
+    for node in sorted((groups | {"explain"}) - {"callbacks"}):
         folder = conf_dir() / node.replace(".", "/")
         for file in sorted(folder.glob("*.yaml")) if folder.is_dir() else []:
             yield node, f"{node.replace('.', '/')}={file.stem}"
@@ -92,7 +99,8 @@ def keys(node, path):
     if not node.get("_target_", "nlae.").startswith("nlae."):
         return set()  # all of it is hashed
     if "_target_" in node:
-        found = {(whose, name) for name in inspect.signature(locate(node["_target_"], path)).parameters}
+        names = set(inspect.signature(locate(node["_target_"], path)).parameters) - set(GIVEN.get(whose, "").split())
+        found = {(whose, name) for name in names}
     elif "." not in path:
         found = {(whose, name) for name in node}
     return found | {pair for key, item in node.items() for pair in keys(item, f"{path}.{key}")}
@@ -121,6 +129,13 @@ def test_nodes_read_key_by_key_are_named_in_the_table():
     hashed = {path for stage in STAGES.values() for path in stage.nodes}
     assert {f"trainer.{name}" for name in CHANGES["trainer"].split()} == {p for p in hashed if p.startswith("trainer.")}
     assert "seed" in hashed
+
+
+@pytest.mark.parametrize("option", ["default", "quiet"])
+def test_all_shipped_callbacks_observe_only(option):
+    config = compose_plain([f"callbacks={option}"]).config
+    assert config["callbacks"]
+    assert declared(config, ("callbacks",)) == {"callbacks": {}}
 
 
 def test_nothing_is_declared_that_no_option_has():

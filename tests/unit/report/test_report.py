@@ -47,7 +47,7 @@ def test_the_page_holds_what_a_reader_needs(stages, tmp_path: Path) -> None:
 
 
 def test_a_smoke_run_is_called_one(stages, tmp_path: Path) -> None:
-    assert "This is a smoke run" in page_of(stages, tmp_path, config={"report": {"smoke": True}})
+    assert "This is a smoke run" in page_of(stages, tmp_path, smoke=True)
 
 
 def test_a_target_without_a_chat_template_is_told(stages, tmp_path: Path) -> None:
