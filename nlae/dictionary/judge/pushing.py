@@ -82,13 +82,13 @@ def direction_scores(
         settings.random, direction_nD.shape[1], generator=generator(settings.seed, "steering", site.name)
     )
     tokens_U, place_nK = promoted_nK.unique(return_inverse=True)
-    steering = _Steering(target, site, context_BT, tokens_U, settings.kl)
+    pushing = Pushing(target, site, context_BT, tokens_U, settings.kl)
     size = max(1, settings.rows // len(context_BT))
-    random_RBU = torch.cat([steering.gains(rows_RD) for rows_RD in random_RD.split(size)])
+    random_RBU = torch.cat([pushing.gains(rows_RD) for rows_RD in random_RD.split(size)])
     random_RBU = random_RBU[~random_RBU.isnan().any(-1).any(-1)]
     scores: list[list[Tensor]] = []
     for rows_nD in direction_nD.float().split(size):
-        for gain_BU in steering.gains(rows_nD):
+        for gain_BU in pushing.gains(rows_nD):
             other = _other(owners, len(scores))
             picked = [place_nK[len(scores)], None if other is None else place_nK[other]]
             scores.append(
@@ -117,7 +117,7 @@ def _beats(gain_BK: Tensor, random_RBK: Tensor) -> Tensor:
     return torch.tensor(torch.nan) if gain_BK.isnan().any() else won_RBK.mean()
 
 
-class _Steering:
+class Pushing:
     """The contexts read up to their last token, whose step is repeated for every direction and loudness."""
 
     def __init__(self, target: Target, site: Site, context_BT: Tensor, tokens_U: Tensor, kl: float) -> None:

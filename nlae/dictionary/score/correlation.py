@@ -39,7 +39,7 @@ def linear_r2(train_MD: Tensor, train_Mn: Tensor, test_MD: Tensor, test_Mn: Tens
     centred_MD = train_MD - mean_D
     gram_DD = (centred_MD.T @ centred_MD).double()
     damped_DD = gram_DD + _PENALTY * gram_DD.diagonal().mean() * torch.eye(len(gram_DD), dtype=torch.float64)
-    right_Dn = (centred_MD.T @ (train_Mn - mean_n)).double()
+    right_Dn = (centred_MD.T @ train_Mn).double()  # what is centred has no part in a mean
     map_Dn = torch.cholesky_solve(right_Dn, torch.linalg.cholesky(damped_DD)).float()
     error_n = (test_Mn - mean_n - (test_MD - mean_D) @ map_Dn).double().square().sum(0)
     spread_n = (test_Mn - mean_n).double().square().sum(0)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from nlae.dictionary.judge.pushing import TOLERANCE, _Steering, direction_scores, log_odds
+from nlae.dictionary.judge.pushing import TOLERANCE, Pushing, direction_scores, log_odds
 from nlae.dictionary.judge.steering import Steering
 from nlae.target import Site, Target, TinyTarget
 
@@ -35,7 +35,7 @@ def test_the_gain_at_the_matched_divergence_is_what_the_whole_model_says(target)
     kl, tokens_U = 0.05, torch.tensor([9, 11, 33])
     direction_nD = torch.randn(3, 32, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        gain_nBU = _Steering(target, Site("mlp_out", 1).resolve(3), CONTEXT_BT, tokens_U, kl).gains(direction_nD)
+        gain_nBU = Pushing(target, Site("mlp_out", 1).resolve(3), CONTEXT_BT, tokens_U, kl).gains(direction_nD)
     base = steered(target, 1, None)
     for gain_BU, direction_D in zip(gain_nBU, direction_nD, strict=True):
         ends = []
