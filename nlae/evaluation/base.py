@@ -8,28 +8,10 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from nlae.functional.scaling import SiteStatistics
+from nlae.model.site_autoencoder import Explanation
 
 Reader = Callable[[list[str]], Tensor]
 """Texts to unit vectors (N, D), float32."""
-
-
-class Spoken(Protocol):
-    """One explanation."""
-
-    @property
-    def text(self) -> str:
-        """The text between the tags, as far as it goes."""
-        ...
-
-    @property
-    def closed(self) -> bool:
-        """Whether the closing tag was written."""
-        ...
-
-    @property
-    def n_tokens(self) -> int:
-        """Tokens that were generated."""
-        ...
 
 
 class RoundTrip(Protocol):
@@ -48,7 +30,7 @@ class RoundTrip(Protocol):
         batch_size: int | None = None,
         inject: bool = True,
         progress: Callable[[int], None] | None = None,
-    ) -> Sequence[Spoken]:
+    ) -> Sequence[Explanation]:
         """One explanation per raw activation."""
         ...
 

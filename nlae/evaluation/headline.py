@@ -23,5 +23,5 @@ def headline(record: EvaluationRecord) -> None:
         if keep_N.any():
             board.add(f"{name}/fve", record.error_N, keep_N)
     board.put("cosine_mean", float(explained(record.error_N[main_N].mean(), 2)))
-    closed_N = torch.tensor([one.closed for one in record.said], dtype=torch.float64)
+    closed_N = torch.tensor([one.closed for one in record.explanations], dtype=torch.float64)
     board.put("closed_rate", float(closed_N[main_N].mean()))

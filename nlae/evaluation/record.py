@@ -17,9 +17,10 @@ from nlae.evaluation import round_trip
 from nlae.evaluation.base import Contexts, RoundTrip, statistics_of
 from nlae.evaluation.controls import TrainingSummary, summarise
 from nlae.evaluation.fidelity import Scoreboard
-from nlae.evaluation.round_trip import Text, Voice
+from nlae.evaluation.round_trip import Sampling
 from nlae.evaluation.sampling import stratified
 from nlae.functional.scaling import SiteStatistics
+from nlae.model.site_autoencoder import Explanation
 
 MASSIVE = 10.0
 EARLY_SHARE = 4
@@ -140,10 +141,10 @@ class EvaluationRecord:
         """μ/‖μ‖: what an empty explanation says."""
         return self.training.constant(1)[0]
 
-    def write(self, rows: ActivationRows, name: str, **how: Any) -> list[Text]:
+    def write(self, rows: ActivationRows, name: str, **how: Any) -> list[Explanation]:
         """Explanations of `rows`, one seed per row; kept under `name`."""
-        voice = Voice(name, self.seed, batch_size=self.batch_size, **how)
-        return round_trip.write(self.autoencoder, rows, voice, self.folder)
+        sampling = Sampling(name, self.seed, batch_size=self.batch_size, **how)
+        return round_trip.write(self.autoencoder, rows, sampling, self.folder)
 
     def read(self, texts: list[str], name: str) -> Tensor:
         """Unit vectors that the reconstructor makes of `texts`, [N, D]."""
@@ -154,14 +155,14 @@ class EvaluationRecord:
         return round_trip.read(reader, texts, self.constant_D, self.batch_size, name)
 
     @cached_property
-    def said(self) -> list[Text]:
+    def explanations(self) -> list[Explanation]:
         """Sampled explanations of the measured rows, at temperature 1."""
         return self.write(self.rows, "sampled")
 
     @cached_property
     def texts(self) -> list[str]:
         """Their texts."""
-        return [one.text for one in self.said]
+        return [one.text for one in self.explanations]
 
     @cached_property
     def lengths(self) -> tuple[Tensor, int] | None:

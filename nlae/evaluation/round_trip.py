@@ -19,6 +19,7 @@ from nlae.evaluation.base import RoundTrip
 from nlae.files.foreign import parse_json
 from nlae.functional.randomness import derive_seed
 from nlae.functional.reconstruction import unit
+from nlae.model.site_autoencoder import Explanation
 from nlae.terminal.progress import Bar, track
 
 CHUNK = 256
@@ -26,17 +27,8 @@ FOLDER = "texts"
 
 
 @dataclasses.dataclass(frozen=True)
-class Text:
-    """One explanation as it was written."""
-
-    text: str
-    closed: bool
-    n_tokens: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Voice:
-    """How an autoencoder is asked to speak.
+class Sampling:
+    """How explanations are sampled.
 
     Attributes:
         name: of the pass; its chunks are kept under this name.
@@ -53,27 +45,27 @@ class Voice:
     batch_size: int = 64
 
 
-def write(autoencoder: RoundTrip, rows: ActivationRows, voice: Voice, folder: Path) -> list[Text]:
+def write(autoencoder: RoundTrip, rows: ActivationRows, sampling: Sampling, folder: Path) -> list[Explanation]:
     """One explanation for each of `rows`; chunks already in `folder` are not written again."""
-    texts: list[Text] = []
-    with Bar(f"verbalize ({voice.name})", len(rows)) as bar:
+    texts: list[Explanation] = []
+    with Bar(f"verbalize ({sampling.name})", len(rows)) as bar:
         for start in range(0, len(rows), CHUNK):
             chosen = list(range(start, min(start + CHUNK, len(rows))))
             numbers = [int(rows.row[i]) for i in chosen]
-            path = folder / FOLDER / f"{voice.name}-{start // CHUNK:05d}.json"
+            path = folder / FOLDER / f"{sampling.name}-{start // CHUNK:05d}.json"
             kept = _load(path, numbers)
             if kept is not None:
                 bar.advance(len(kept))
             else:
-                said = autoencoder.verbalize(
+                written = autoencoder.verbalize(
                     rows.activations(chosen),
-                    seeds=[derive_seed(voice.seed, "evaluate", number) for number in numbers],
-                    temperature=voice.temperature,
-                    batch_size=voice.batch_size,
-                    inject=voice.inject,
+                    seeds=[derive_seed(sampling.seed, "evaluate", number) for number in numbers],
+                    temperature=sampling.temperature,
+                    batch_size=sampling.batch_size,
+                    inject=sampling.inject,
                     progress=lambda done: bar.advance(done),
                 )
-                kept = [Text(one.text, bool(one.closed), int(one.n_tokens)) for one in said]
+                kept = [Explanation(one.text, bool(one.closed), int(one.n_tokens)) for one in written]
                 _save(path, numbers, kept)
             texts.extend(kept)
     return texts
@@ -108,15 +100,15 @@ def read_lengths(autoencoder: RoundTrip, texts: Sequence[str]) -> tuple[Tensor, 
     return torch.cat(lengths).double(), int(encode([""])[1].sum())
 
 
-def _save(path: Path, numbers: list[int], texts: list[Text]) -> None:
+def _save(path: Path, numbers: list[int], texts: list[Explanation]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     temporary.write_text(json.dumps({"rows": numbers, "texts": [dataclasses.astuple(text) for text in texts]}), "utf-8")
     temporary.replace(path)
 
 
-def _load(path: Path, numbers: list[int]) -> list[Text] | None:
+def _load(path: Path, numbers: list[int]) -> list[Explanation] | None:
     if not path.is_file():
         return None
     held = parse_json(path.read_text("utf-8"))
-    return [Text(*text) for text in held["texts"]] if held["rows"] == numbers else None
+    return [Explanation(*text) for text in held["texts"]] if held["rows"] == numbers else None

@@ -16,7 +16,7 @@ class Lengths:
     def __call__(self, record: EvaluationRecord) -> None:
         """See `Measure`."""
         board, main_N = record.board, record.main_N
-        generated_N = torch.tensor([one.n_tokens for one in record.said], dtype=torch.float64)
+        generated_N = torch.tensor([one.n_tokens for one in record.explanations], dtype=torch.float64)
         board.put("generated_tokens_mean", float(generated_N[main_N].mean()))
         if record.lengths is None:
             board.note("no tokens_mean: this reconstructor does not show what it reads")
