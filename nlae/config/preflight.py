@@ -165,6 +165,21 @@ def _key_problems(where: str, node: Mapping[str, Any], shape: Mapping[str, Any])
     return problems
 
 
+def _without_class(config: Mapping[str, Any]) -> list[str]:
+    """Parts by name that are no part: each needs a class, or null to be left out."""
+    by_name = {
+        "callbacks": config.get("callbacks"),
+        "evaluation.measures": (config.get("evaluation") or {}).get("measures"),
+        "reward.terms": (config.get("reward") or {}).get("terms"),
+    }
+    return [
+        f"{where}.{name} names no class: give it a _target_, or set it to null"
+        for where, parts in by_name.items()
+        for name, node in (parts or {}).items()
+        if node is not None and not (isinstance(node, Mapping) and "_target_" in node)
+    ]
+
+
 def preflight(config: Mapping[str, Any], conf: Path) -> None:
     """Check the whole resolved config.
 
@@ -181,9 +196,7 @@ def preflight(config: Mapping[str, Any], conf: Path) -> None:
     for name, node in config.items():
         if isinstance(node, Mapping) and (conf / name).is_dir():
             problems += _key_problems(name, node, _shape(name, (conf,)))
-    for name, node in (config.get("callbacks") or {}).items():
-        if node is not None and not (isinstance(node, Mapping) and "_target_" in node):
-            problems.append(f"callbacks.{name} names no class: give it a _target_, or set it to null")
+    problems += _without_class(config)
     wrong = " ".join(problems)
     problems += [problem for problem in number_problems(config) if f"{problem.partition('=')[0]}=" not in wrong]
     if problems:

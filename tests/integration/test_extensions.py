@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from nlae.cli import main
@@ -22,6 +23,9 @@ PARTS = [
     "objective.policy_loss._target_=own_parts.policy.BestAndWorst",
     "~objective.policy_loss.clip",
     "+callbacks.tally._target_=own_parts.callback.Tally",
+    "+evaluation.measures.copied._target_=own_parts.measure.Copied",
+    "evaluation.measures.frontier=null",
+    "evaluation.min_clusters=2",  # so few works as a smoke run has give no interval
 ]
 
 
@@ -32,11 +36,11 @@ def forget() -> None:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """The folders of all stages up to reinforce, made of the package's parts."""
+    """The folders of all stages up to evaluate, made of the package's parts."""
     folder, path = tmp_path_factory.mktemp("extensions"), list(sys.path)
     try:
         words = [*SMOKE, *PARTS, f"+callbacks.tally.path={folder}/tally.txt", f"paths.artifacts={folder}/artifacts"]
-        assert main(["reinforce", "--config-dir", str(HERE / "conf"), *words]) == 0
+        assert main(["evaluate", "--config-dir", str(HERE / "conf"), *words]) == 0
     finally:
         sys.path[:] = path
         forget()
@@ -78,6 +82,17 @@ def test_a_policy_loss_is_the_users(made):
     }
 
 
+def test_a_measure_puts_its_figure_with_interval_beside_a_null(made):
+    numbers = json.loads((made["evaluate"] / "metrics.json").read_text())
+    for name in ("copied", "copied_null", "copied_gap"):
+        assert numbers[f"{name}_low"] <= numbers[name] <= numbers[f"{name}_high"]
+    assert numbers["copied_gap"] == pytest.approx(numbers["copied"] - numbers["copied_null"])
+    rows = pl.read_parquet(made["evaluate"] / "rows.parquet").filter(~pl.col("early"))
+    assert numbers["copied"] == pytest.approx(rows["copied"].mean())
+    assert not [key for key in numbers if key.startswith("frontier/")], "left out by null"
+    assert "own_parts.measure.Copied" in manifest(made["evaluate"])["hashed"]["sources"]
+
+
 def test_a_callback_sees_every_update_and_is_not_hashed_if_it_only_observes(made):
     seen = Counter((made["reinforce"].parents[2] / "tally.txt").read_text().split())
     assert seen["Reinforce"] == 3
@@ -100,7 +115,7 @@ def plan(tmp_path, monkeypatch):
         composed = compose_plain([*search_path(folder), *SMOKE, *PARTS, "+callbacks.tally.path=tally.txt"])
         make_findable(composed.config, composed.folders)
         made = Plan(composed.config)
-        found = {stage: made.artifact(stage).fingerprint for stage in made.order("reinforce")}
+        found = {stage: made.artifact(stage).fingerprint for stage in made.order("evaluate")}
         file.write_text(text)
         return found
 
@@ -108,18 +123,21 @@ def plan(tmp_path, monkeypatch):
     forget()
 
 
-AFTER_CORPUS = {"corpus", "extract", "describe", "warmstart", "reinforce"}
+AFTER_REINFORCE = {"reinforce", "evaluate"}
+AFTER_DESCRIBE = {"describe", "warmstart", *AFTER_REINFORCE}
+AFTER_CORPUS = {"corpus", "extract", *AFTER_DESCRIBE}
 
 
 @pytest.mark.parametrize(
     ("name", "old", "new", "changed"),
     [
-        ("reward", "max(1,", "max(2,", {"reinforce"}),
-        ("policy", "-self.beta", "-2 * self.beta", {"reinforce"}),
-        ("teacher", "It begins", "It starts", {"describe", "warmstart", "reinforce"}),
+        ("reward", "max(1,", "max(2,", AFTER_REINFORCE),
+        ("policy", "-self.beta", "-2 * self.beta", AFTER_REINFORCE),
+        ("teacher", "It begins", "It starts", AFTER_DESCRIBE),
         ("corpus", "range(1, 13)", "range(1, 14)", AFTER_CORPUS),
         ("callback", 'open("a")', 'open("w")', set()),
-        ("callback", "observes_only = True", "", {"warmstart", "reinforce"}),
+        ("callback", "observes_only = True", "", {"warmstart", *AFTER_REINFORCE}),
+        ("measure", "max(1,", "max(2,", {"evaluate"}),
     ],
 )
 def test_what_is_changed_in_a_class_is_made_anew_with_all_that_hangs_on_it(plan, name, old, new, changed):

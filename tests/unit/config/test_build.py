@@ -1,6 +1,7 @@
 """Objects from nodes: any importable class, texts as they were typed, and one line for each way to fail."""
 
 import random
+import re
 import sys
 
 import pytest
@@ -196,9 +197,16 @@ def test_a_value_of_a_class_that_is_its_own_default_is_taken():
     assert signature_problems("node", {"_target_": f"{__name__}.function", "size": {"_target_": KEEP}}) == []
 
 
-def test_a_callback_without_a_class_is_told():
+@pytest.mark.parametrize(
+    ("where", "known"), [("callbacks", "progress"), ("evaluation.measures", "greedy"), ("reward.terms", "length")]
+)
+def test_a_part_without_a_class_is_told(where, known):
     config = compose_plain(["target=tiny"]).config
-    config["callbacks"] = {**config["callbacks"], "progress": None, "mine": {"every": 3}}
-    with pytest.raises(NlaeError, match=r"config: callbacks\.mine names no class: give it a _target_") as failure:
+    node = config
+    for part in where.split("."):
+        node = node[part]
+    node |= {known: None, "mine": {"every": 3}}
+    said = rf"config: {re.escape(where)}\.mine names no class: give it a _target_"
+    with pytest.raises(NlaeError, match=said) as failure:
         preflight(config, conf_dir())
-    assert "progress" not in str(failure.value)
+    assert known not in str(failure.value)

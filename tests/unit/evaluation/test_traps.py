@@ -64,7 +64,8 @@ def test_trap_13_early_positions_are_reported_apart_and_never_trained_on(
     position = dict(zip(store.column("row").tolist(), store.column("position").tolist(), strict=True))
     trained = {int(row) for batch in data.train_dataloader() for row in batch.row_B}
     assert min(position[row] for row in trained) >= store.min_position
-    assert min(data.validation.position) >= store.min_position
+    (held,) = data.validation.values()
+    assert min(held.position) >= store.min_position
 
 
 def test_trap_19_measured_on_test_rows_that_nothing_was_fitted_to(

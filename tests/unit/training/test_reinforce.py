@@ -305,7 +305,8 @@ def test_a_reward_sees_the_whole_record(warm, reinforce, serve, run, world):
     batch = data.train_dataloader().dataset[0]
     assert record.group_B.tolist() == [g for g in range(8) for _ in range(4)]
     assert record.row == [int(batch.row_B[g]) for g in record.group_B]
-    train = data.store.split("train", early=False)
+    (store,) = data.stores.values()
+    train = store.split("train", early=False)
     place = {int(row): i for i, row in enumerate(train.row)}
     assert record.context_ids == [train.context_ids(place[row]) for row in record.row]
     assert all(ids[-1] == int(batch.token_id_B[g]) for ids, g in zip(record.context_ids, record.group_B, strict=True))
