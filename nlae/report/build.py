@@ -90,12 +90,12 @@ def _story(found: Mapping[str, StageFiles], config: Mapping[str, Any], chat_temp
     """What is said in words, each sentence from numbers."""
     evaluation = found["evaluate"]
     metrics = sites.over_all(evaluation.metrics)
-    mixture = sites.layers(evaluation.metrics)
-    claims = sites.verdict(evaluation.metrics) if mixture else [*numbers.verdict(metrics), numbers.quote_line(metrics)]
+    places = sites.layers(evaluation.metrics)
+    claims = sites.verdict(evaluation.metrics) if places else [*numbers.verdict(metrics), numbers.quote_line(metrics)]
     return {
         "title": _title(config),
         "site": _site(config),
-        "lede": _lede(metrics, found, sum(len(layers) for layers in mixture.values())),
+        "lede": _lede(metrics, found, sum(len(layers) for layers in places.values())),
         "own": numbers.headline(metrics),
         "extras": _extras(metrics),
         "verdict": [line for line in claims if line],

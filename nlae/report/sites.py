@@ -1,4 +1,4 @@
-"""What the page says of a mixture: site after site, layers in order, each figure beside its own controls.
+"""What the page says of several sites: one after another, layers in order, each figure beside its own controls.
 
 Figures of one site end in `/<kind>.<layer>`, means over the sites of a kind in `/<kind>`. Means have no interval, since
 all sites are measured on the same texts; every claim counts the sites whose own interval supports it.

@@ -90,7 +90,7 @@ def mixture(folder):
 @pytest.mark.parametrize(
     "override", ["seed=4", "site=sites", "site.min_position=9", "site=sites site.depths=[0.0,0.67]"]
 )
-def test_a_mixtures_sidecar_says_all_its_sites(tmp_path, override):
+def test_an_older_sidecar_of_several_sites_says_all_of_them(tmp_path, override):
     config, _ = adopt(mixture(tmp_path / "mixture"), *override.split())
     first = 9 if override == "site.min_position=9" else 5
     assert config["site"] == {
@@ -100,7 +100,7 @@ def test_a_mixtures_sidecar_says_all_its_sites(tmp_path, override):
 
 
 @pytest.mark.parametrize("where", ["site.layer=2", "site.depth=0.67"])
-def test_one_site_of_a_mixture_can_be_named(tmp_path, where):
+def test_one_of_several_sites_can_be_named(tmp_path, where):
     site = adopt(mixture(tmp_path / "mixture"), "site=mlp_neurons", where)[0]["site"]
     assert (site["_target_"], site["kind"], site["layer"], site["depth"]) == (
         "nlae.target.site.Site", "mlp_neurons", 2, None,
@@ -118,7 +118,7 @@ def test_one_site_of_a_mixture_can_be_named(tmp_path, where):
         (["site=sites", "site.depths=[0.0,1.0]"], "site.depths='[0.0, 1.0]', but the checkpoint has layers '[0, 2]'"),
     ],
 )
-def test_a_site_that_a_mixture_lacks_is_refused(tmp_path, overrides, named):
+def test_a_site_that_a_checkpoint_lacks_is_refused(tmp_path, overrides, named):
     with pytest.raises(NlaeError) as failure:
         adopt(mixture(tmp_path / "mixture"), *overrides)
     assert named in str(failure.value)

@@ -42,7 +42,7 @@ def test_a_learned_map_starts_there_moves_and_is_kept(make_pair, tmp_path):
     pair.verbalizer.freeze_reference()
     token_BT, _ = pair.at().verbalizer.encode_responses(["a cat"] * 4)
     pair.at().verbalizer.logprobs(given_BN, token_BT).sum().backward()
-    (weight,) = pair.at().verbalizer.own_parameters()
+    (weight,) = pair.at().verbalizer.own().values()
     assert float(weight.grad.abs().sum()) > 0
     with torch.no_grad():
         weight += 0.1 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1))
@@ -57,6 +57,6 @@ def test_a_learned_map_starts_there_moves_and_is_kept(make_pair, tmp_path):
 def test_vectors_of_the_right_width_need_no_map(make_pair):
     pair = make_pair(kind="mlp_in", map="learned")
     assert not pair.at().verbalizer.is_wide
-    assert pair.at().verbalizer.own_parameters() == []
+    assert not pair.at().verbalizer.own()
     with pytest.raises(NlaeError, match="injection.map is 'pca'"):
         InjectionSettings(map="pca").check(3)

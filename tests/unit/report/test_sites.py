@@ -1,4 +1,4 @@
-"""The page of a mixture: every site beside its own controls, layers in order, and no figure of a site elsewhere."""
+"""The page of several sites: each beside its own controls, layers in order, and no figure of a site elsewhere."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from nlae.report.meanings import label
 AT = {"mlp_neurons": (2, 10, 0), "mlp_in": (10, 0, 2)}
 
 
-def mixture_metrics(intervals: bool = True) -> dict[str, float]:
+def site_metrics(intervals: bool = True) -> dict[str, float]:
     """Three layers of two kinds; the words beat the shuffled pairing everywhere, the table at block 10 only."""
     out: dict[str, float] = {"fve": 0.31, "control/shuffled": -0.8, "control/last_token": 0.3, "sites": 6.0}
     for kind, layers in AT.items():
@@ -34,7 +34,7 @@ def mixture_metrics(intervals: bool = True) -> dict[str, float]:
 
 @pytest.fixture
 def page(tmp_path: Path, make_stage) -> str:
-    return build(tmp_path, make_stage, mixture_metrics())
+    return build(tmp_path, make_stage, site_metrics())
 
 
 @pytest.fixture
@@ -54,18 +54,18 @@ def build(root: Path, make_stage, metrics: dict[str, float]) -> str:
 
 
 def test_layers_of_each_kind_are_in_order() -> None:
-    assert sites.layers(mixture_metrics()) == {"mlp_in": [0, 2, 10], "mlp_neurons": [0, 2, 10]}
+    assert sites.layers(site_metrics()) == {"mlp_in": [0, 2, 10], "mlp_neurons": [0, 2, 10]}
     assert sites.layers({"fve": 0.3, "control/mean": 0.1, "early/fve": 0.2}) == {}
 
 
 def test_figures_of_a_site_stand_in_its_table_alone() -> None:
-    assert sites.over_all(mixture_metrics()).keys() == {"fve", "control/shuffled", "control/last_token", "sites"}
+    assert sites.over_all(site_metrics()).keys() == {"fve", "control/shuffled", "control/last_token", "sites"}
     plain = {"fve": 0.3, "control/mean": 0.1, "something/new": 1.0}
     assert sites.over_all(plain) == plain
 
 
 def test_each_site_has_its_figures_with_their_interval() -> None:
-    inputs, neurons = sites.tables(mixture_metrics())
+    inputs, neurons = sites.tables(site_metrics())
     assert [row.title for row in neurons.rows] == ["block 0", "block 2", "block 10", "mean"]
     assert neurons.columns == tuple(
         label(key) for key in ("fve", "control/last_token", "control/shuffled", "neurons/r2", "ceiling/linear")
@@ -82,10 +82,10 @@ def test_each_site_has_its_figures_with_their_interval() -> None:
 
 
 def test_claims_count_sites_by_their_own_intervals() -> None:
-    table, shuffled = sites.verdict(mixture_metrics())
+    table, shuffled = sites.verdict(site_metrics())
     assert "the last-token table the words do better at 2 of 6 sites and worse at 4" in table
     assert "the shuffled pairing the words do better at 6 of 6 sites and worse at 0" in shuffled
-    assert "no comparison is claimed" in sites.verdict(mixture_metrics(intervals=False))[0]
+    assert "no comparison is claimed" in sites.verdict(site_metrics(intervals=False))[0]
 
 
 def test_the_page_shows_them(page: str) -> None:

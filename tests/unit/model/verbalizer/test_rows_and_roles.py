@@ -132,12 +132,12 @@ def test_unknown_injections_name_what_exists(settings):
 def test_trap_17_reference_is_a_frozen_copy_of_adapter_and_map(make_pair, activations):
     pair = make_pair("llama", mode="affine")
     verbalizer, token_BT = pair.at().verbalizer, responses(pair, 2)
-    verbalizer.freeze_reference()
+    pair.verbalizer.freeze_reference()
     before_BT = verbalizer.logprobs(activations[:2], token_BT)
     held_BT = verbalizer.logprobs(activations[:2], token_BT, role=REFERENCE)
     assert torch.equal(before_BT, held_BT), "what has been learned so far, map included"
     assert not held_BT.requires_grad
-    ids = {id(p) for p in verbalizer.trainable()}
+    ids = {id(p) for p in pair.verbalizer.trainable()}
     frozen = [*pair.backbone.parameters_of(REFERENCE), *verbalizer.maps[REFERENCE].parameters()]
     assert len(frozen) == len(ids)
     assert not any(id(p) in ids or p.requires_grad for p in frozen)
