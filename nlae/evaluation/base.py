@@ -15,7 +15,7 @@ Reader = Callable[[list[str]], Tensor]
 
 
 class RoundTrip(Protocol):
-    """The part of `Autoencoder` that is measured.
+    """The part of an autoencoder at one site that is measured.
 
     Also read where present: `statistics` and `has_statistics`, `target`, `reconstructor`, `reconstruct_norm`,
     `backbone`, `activations`, `meta`.

@@ -48,7 +48,9 @@ def fit_reader(
     backbone, own = autoencoder.backbone, autoencoder.reconstructor
     backbone.remove(ROLE)
     backbone.add_reader(ROLE, backbone.adapters.get(RECONSTRUCTOR), derive_seed(seed, ROLE) % 2**31)
-    reader = SiteReconstructor(backbone, own.prompt, max_tokens=own.max_tokens, role=ROLE, site=own.site)
+    reader = SiteReconstructor(
+        backbone, own.prompt, site=own.site, max_tokens=own.max_tokens, head_rank=own.head_rank, role=ROLE
+    )
     optimizer = torch.optim.AdamW(reader.trainable(), lr=lr, weight_decay=0.0, betas=(0.9, 0.98))
     schedule = Schedule(updates=updates, reconstructor_lr=lr)
     for update in range(updates):

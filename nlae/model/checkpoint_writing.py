@@ -74,7 +74,7 @@ def describe(autoencoder: Autoencoder) -> dict[str, Any]:
         "prompt": dataclasses.asdict(verbalizer.prompt),
         "injection": dataclasses.asdict(verbalizer.injection),
         **{f"{role}_adapter": None if found is None else dataclasses.asdict(found) for role, found in adapters.items()},
-        "reconstructor": {"magnitude": reconstructor.magnitude, "max_tokens": reconstructor.max_tokens},
+        "reconstructor": {key: getattr(reconstructor, key) for key in ("magnitude", "max_tokens", "head_rank")},
         "precision": backbone.precision,
         "seed": backbone.seed,
         "training": autoencoder.meta.get("training", {}),

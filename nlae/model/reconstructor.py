@@ -32,9 +32,10 @@ class Reconstructor(pl.LightningModule):
         adapter: LoRA settings; None trains a full copy of the trunk.
         magnitude: add a head for log ‖h‖ at each site.
         max_tokens: explanations are cut so that template and text fit.
+        head_rank: each site's head is the identity plus a map of this rank; None learns a whole matrix.
 
     Raises:
-        NlaeError: several sites and a template that names the site.
+        NlaeError: several sites and a template that names the site, or a rank that no head of a site has.
     """
 
     def __init__(
@@ -46,12 +47,14 @@ class Reconstructor(pl.LightningModule):
         adapter: AdapterSettings | None = AdapterSettings(),  # noqa: B008  # frozen
         magnitude: bool = False,
         max_tokens: int = 160,
+        head_rank: int | None = None,
     ) -> None:
         super().__init__()
         if len(backbone.sites) > 1 and "{site}" in prompt.reconstructor:
             raise NlaeError("prompt.reconstructor names {site}, but a text is read once for all sites: drop it")
         backbone.add(RECONSTRUCTOR, adapter)
-        self.backbone, self.prompt, self.magnitude, self.max_tokens = backbone, prompt, magnitude, max_tokens
+        self.backbone, self.prompt = backbone, prompt
+        self.magnitude, self.max_tokens, self.head_rank = magnitude, max_tokens, head_rank
         self.by_name = {
             site.name: SiteReconstructor(
                 backbone,
@@ -60,6 +63,7 @@ class Reconstructor(pl.LightningModule):
                 statistics=(statistics or {}).get(site.name),
                 max_tokens=max_tokens,
                 magnitude=magnitude,
+                head_rank=head_rank,
             )
             for site in backbone.sites
         }

@@ -143,7 +143,7 @@ def sidecar(pair: Autoencoder, half: str) -> dict[str, Any]:
         "target": ours["target"],
         "site": {key: place[key] for key in ("kind", "layer", "min_position")},
         "prompt": ours["prompt"],
-        "reconstructor": ours["reconstructor"],
+        "reconstructor": ours["reconstructor"] | {"head_rank": None},  # it holds the whole matrix
     }
 
 

@@ -77,9 +77,10 @@ class AdapterEntry(Data):
 
 
 class ReconstructorEntry(Data):
-    """How much of a text is read, and whether a norm is predicted."""
+    """How much of a text is read, whether a norm is predicted, and the rank of what a head adds to the identity."""
 
     magnitude: bool = False
+    head_rank: Rank | None = None
     max_tokens: Positive = 1
 
 

@@ -11,8 +11,10 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from nlae.errors import NlaeError
+from nlae.functional.randomness import derive_seed
 from nlae.functional.scaling import SiteStatistics, unit
 from nlae.functional.transfers import send
 from nlae.model.backbone import RECONSTRUCTOR, Backbone
@@ -21,6 +23,49 @@ from nlae.target import Site
 
 Answer = tuple[Tensor, Tensor | None]
 Progress = Callable[[int], None]
+
+
+class IdentityHead(nn.Linear):
+    """A square matrix that starts as the identity.
+
+    Args:
+        width: of the activations.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, width, bias=False)
+        with torch.no_grad():
+            self.weight.copy_(torch.eye(width))
+
+
+class LowRankHead(nn.Module):
+    """The identity plus a map of low rank that starts at zero: for wide sites, whose whole matrix is large.
+
+    Args:
+        width: of the activations.
+        rank: inner dimension.
+        seed: of the rows that are not zero at the start.
+
+    Raises:
+        NlaeError: no map of this width has that rank.
+    """
+
+    def __init__(self, width: int, rank: int, seed: int) -> None:
+        super().__init__()
+        if not 1 <= rank <= width:
+            raise NlaeError(f"reconstructor.head_rank={rank}: choose null or 1 … {width}, the width of the activations")
+        generator = torch.Generator().manual_seed(derive_seed(seed, "head") % 2**31)
+        self.down_RD = nn.Parameter(torch.randn(rank, width, generator=generator) / width**0.5)
+        self.up_DR = nn.Parameter(torch.zeros(width, rank))
+
+    def forward(self, x_BD: Tensor) -> Tensor:
+        """`x_BD` and what is added to it."""
+        return x_BD + F.linear(F.linear(x_BD, self.down_RD), self.up_DR)
+
+    @property
+    def weight(self) -> Tensor:
+        """The whole matrix."""
+        return torch.eye(self.down_RD.shape[1], device=self.up_DR.device) + self.up_DR @ self.down_RD
 
 
 class SiteReconstructor(nn.Module):
@@ -33,7 +78,11 @@ class SiteReconstructor(nn.Module):
         statistics: of its training activations; None for a foreign checkpoint without them.
         max_tokens: explanations are cut so that template and text fit.
         magnitude: add a head for log ‖h‖.
+        head_rank: learn the identity plus a map of this rank; None learns a whole matrix that starts as the identity.
         role: the backbone's role to read with.
+
+    Raises:
+        NlaeError: a rank that no map of this width has.
     """
 
     def __init__(
@@ -45,15 +94,17 @@ class SiteReconstructor(nn.Module):
         statistics: SiteStatistics | None = None,
         max_tokens: int = 160,
         magnitude: bool = False,
+        head_rank: int | None = None,
         role: str = RECONSTRUCTOR,
     ) -> None:
         super().__init__()
         self.backbone, self.prompt, self.site, self._statistics = backbone, prompt, site, statistics
         self.max_tokens, self.role = max_tokens, role
         self.width = backbone.trunk(role, site).width
-        self.head = nn.Linear(self.width, self.width, bias=False, device=backbone.target.device)
-        with torch.no_grad():
-            self.head.weight.copy_(torch.eye(self.width))
+        self.head: IdentityHead | LowRankHead = (
+            IdentityHead(self.width) if head_rank is None else LowRankHead(self.width, head_rank, backbone.seed)
+        ).to(backbone.target.device)
+        self.head_rank = head_rank
         self.norm_head = nn.Linear(self.width, 1, device=backbone.target.device) if magnitude else None
         if self.norm_head is not None:
             nn.init.zeros_(self.norm_head.weight)

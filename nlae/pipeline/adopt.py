@@ -94,6 +94,7 @@ def said_by(meta: Mapping[str, Any]) -> dict[str, Any]:
         ("verbalizer.injection.map", "injection.map"),
         ("reconstructor.magnitude", "reconstructor.magnitude"),
         ("reconstructor.max_tokens", "reconstructor.max_tokens"),
+        ("reconstructor.head_rank", "reconstructor.head_rank"),
     ):
         said[path] = pick(meta, source)
     if isinstance(meta.get("prompt"), Mapping):
@@ -104,6 +105,7 @@ def said_by(meta: Mapping[str, Any]) -> dict[str, Any]:
         if adapter is None:  # whole weights, as the reference layout always holds
             said[f"{role}.adapter"] = None
     nullable = {"prompt.marker", "prompt.raw_verbalizer", "verbalizer.adapter", "reconstructor.adapter"}
+    nullable |= {"reconstructor.head_rank"}
     return {path: value for path, value in said.items() if value is not None or path in nullable}
 
 

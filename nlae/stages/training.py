@@ -51,6 +51,7 @@ def begin(context: StageContext) -> Autoencoder:
             adapter=reconstructor.adapter,
             magnitude=reconstructor.magnitude,
             max_tokens=reconstructor.max_tokens,
+            head_rank=reconstructor.head_rank,
             **shared,
         ),
         meta={"target": source.describe(), "base_checkpoint": source.name},

@@ -67,6 +67,7 @@ class ReconstructorSettings(FitSettings):
         adapter: LoRA settings; None trains a full copy of the trunk.
         magnitude: predict the norm too.
         max_tokens: most tokens read, template included.
+        head_rank: the head is the identity plus a map of this rank; None learns a whole matrix.
         batch_size: rows per update.
         lr: peak learning rate.
     """
@@ -74,6 +75,7 @@ class ReconstructorSettings(FitSettings):
     adapter: AdapterSettings | None = dataclasses.field(default_factory=AdapterSettings)
     magnitude: bool = False
     max_tokens: int = 160
+    head_rank: int | None = None
     batch_size: int = 16
     lr: float = 5e-4
 

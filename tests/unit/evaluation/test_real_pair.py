@@ -15,8 +15,8 @@ from measured import evaluation
 from nlae.activations import ActivationStore, Descriptions, Rows, ShardList, fit_statistics, write_shard
 from nlae.evaluation.frontier import QuoteBatches, quote, read_frozen, start_token
 from nlae.functional.scaling import unit
-from nlae.model.autoencoder import Autoencoder
 from nlae.model.prompt import Prompt
+from nlae.model.site_autoencoder import SiteAutoencoder
 from nlae.target import Site, Target, Trunk
 from nlae.target.tiny import TinyTarget
 from pairs import autoencoder
@@ -64,11 +64,11 @@ def store(target: Target, tmp_path_factory: pytest.TempPathFactory) -> Activatio
 
 
 @pytest.fixture(scope="module")
-def pair(target: Target, store: ActivationStore) -> Autoencoder:
-    return autoencoder(target, Site(layer=1).resolve(2), store.statistics, PROMPT, max_tokens=96)
+def pair(target: Target, store: ActivationStore) -> SiteAutoencoder:
+    return autoencoder(target, Site(layer=1).resolve(2), store.statistics, PROMPT, max_tokens=96).at()
 
 
-def test_the_whole_suite(pair: Autoencoder, store: ActivationStore, tmp_path: Path) -> None:
+def test_the_whole_suite(pair: SiteAutoencoder, store: ActivationStore, tmp_path: Path) -> None:
     test = store.split("test")
     texts = Descriptions(
         {int(row): quote(pair.target.tokenizer, test.context_ids(i), 4) for i, row in enumerate(test.row)}
@@ -96,7 +96,7 @@ def test_the_whole_suite(pair: Autoencoder, store: ActivationStore, tmp_path: Pa
     assert lengths == sorted(lengths)
 
 
-def test_the_frozen_reader_reads_a_start_token_and_the_quote(pair: Autoencoder, store: ActivationStore) -> None:
+def test_the_frozen_reader_reads_a_start_token_and_the_quote(pair: SiteAutoencoder, store: ActivationStore) -> None:
     ids = store.split("test").context_ids(0)[-4:]
     found = read_frozen(pair, [ids, ids], batch_size=2, name="x")
     start = start_token(pair.target.tokenizer)
@@ -118,7 +118,7 @@ def test_without_bos_the_start_token_is_a_newline() -> None:
     assert start_token(NoBos(bos_token_id=2)) == 2
 
 
-def test_quotes_are_a_function_of_the_update_and_of_all_lengths(pair: Autoencoder, store: ActivationStore) -> None:
+def test_quotes_are_a_function_of_the_update_and_of_all_lengths(pair: SiteAutoencoder, store: ActivationStore) -> None:
     rows = store.split("train", early=False)
     one, two = (QuoteBatches(rows, pair.target.tokenizer, 32, 16, seed=0) for _ in range(2))
     assert one.texts(5) == two.texts(5)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+import yaml
 
+from nlae.errors import NlaeError
 from nlae.functional.scaling import unit
-from nlae.model.reconstructor import Reconstructor
+from nlae.model.autoencoder import Autoencoder
+from nlae.model.checkpoint import META
+from nlae.model.reference_layout import export_reference
+from nlae.model.site_reconstructor import SiteReconstructor
 from nlae.target import TinyTarget
 
 TEXTS = ["a red cat", "the dog", "a much longer text about a town and its people"]
@@ -64,9 +69,44 @@ def test_magnitude_starts_at_the_median_norm(make_pair):
 
 def test_a_text_that_is_too_long_loses_its_own_end_not_the_template(make_pair):
     pair = make_pair()
-    short = Reconstructor(pair.backbone, pair.prompt, max_tokens=24)
+    short = SiteReconstructor(pair.backbone, pair.prompt, site=pair.site, max_tokens=24)
     ids_BT, mask_BT = short.encode(["the town and its people " * 20, "the"])
     suffix = list(pair.prompt.reconstructor_suffix_ids(pair.target.tokenizer))
     assert ids_BT.shape == (2, 24)
     for ids, mask in zip(ids_BT, mask_BT, strict=True):
         assert ids[mask.bool()].tolist()[-len(suffix) :] == suffix
+
+
+def test_a_head_of_low_rank_starts_as_the_identity_moves_and_is_kept(make_pair, activations, tmp_path):
+    whole, low = make_pair(learned=False), make_pair(head_rank=2, learned=False)
+    reader = low.at().reconstructor
+    assert torch.equal(reader.head.weight, torch.eye(32))
+    assert torch.equal(reader(TEXTS)[0], whole.at().reconstructor(TEXTS)[0])
+    optimizer = torch.optim.SGD(low.reconstructor.trainable(), lr=1.0)
+    for _ in range(2):  # what is zero at the start keeps the other factor still for one step
+        optimizer.zero_grad()
+        (reader(TEXTS)[0] - unit(activations[:3])).pow(2).sum().backward()
+        assert all(weight.grad is not None for weight in reader.own().values())
+        optimizer.step()
+    added_DD = reader.head.weight.detach() - torch.eye(32)
+    assert added_DD.abs().max() > 1e-3
+    assert torch.linalg.matrix_rank(added_DD) <= 2
+    assert sum(weight.numel() for weight in reader.own().values()) == 2 * 2 * 32
+    low.save(tmp_path)
+    again = Autoencoder.load(tmp_path)
+    assert again.reconstructor.head_rank == 2
+    assert torch.equal(again.reconstruct(TEXTS), low.reconstruct(TEXTS))
+    export_reference(low, tmp_path / "exported")
+    exported = Autoencoder.load(tmp_path / "exported")
+    assert exported.reconstructor.head_rank is None
+    torch.testing.assert_close(exported.reconstruct(TEXTS), low.reconstruct(TEXTS), atol=1e-4, rtol=0)
+    meta = yaml.safe_load((tmp_path / META).read_text())
+    for rank in (None, 3):
+        (tmp_path / META).write_text(
+            yaml.safe_dump(meta | {"reconstructor": meta["reconstructor"] | {"head_rank": rank}})
+        )
+        with pytest.raises(NlaeError, match="head"):
+            Autoencoder.load(tmp_path)
+    for rank in (0, 33):
+        with pytest.raises(NlaeError, match=r"head_rank=\d+: choose null or 1 … 32"):
+            make_pair(head_rank=rank)

@@ -37,7 +37,7 @@ def test_a_learned_map_starts_there_moves_and_is_kept(make_pair, tmp_path):
     plain = make_pair(kind="mlp_neurons", learned=False)
     given_BN = seen(plain, "mlp_neurons")[:4]
     pair = make_pair(kind="mlp_neurons", learned=False, map="learned")
-    torch.testing.assert_close(pair.at().verbalizer.injected(given_BN), plain.verbalizer.injected(given_BN))
+    torch.testing.assert_close(pair.at().verbalizer.injected(given_BN), plain.at().verbalizer.injected(given_BN))
     assert len(pair.verbalizer.trainable()) == len(plain.verbalizer.trainable()) + 1
     pair.verbalizer.freeze_reference()
     token_BT, _ = pair.at().verbalizer.encode_responses(["a cat"] * 4)
@@ -48,10 +48,10 @@ def test_a_learned_map_starts_there_moves_and_is_kept(make_pair, tmp_path):
         weight += 0.1 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1))
     now_BD = pair.at().verbalizer.injected(given_BN)
     before_BD = pair.at().verbalizer.injected(given_BN, REFERENCE)
-    torch.testing.assert_close(before_BD, plain.verbalizer.injected(given_BN))
+    torch.testing.assert_close(before_BD, plain.at().verbalizer.injected(given_BN))
     assert not torch.allclose(now_BD, before_BD, atol=1e-2)
     pair.save(tmp_path)
-    torch.testing.assert_close(Autoencoder.load(tmp_path).verbalizer.injected(given_BN), now_BD)
+    torch.testing.assert_close(Autoencoder.load(tmp_path).at().verbalizer.injected(given_BN), now_BD)
 
 
 def test_vectors_of_the_right_width_need_no_map(make_pair):

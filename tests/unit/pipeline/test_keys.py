@@ -36,7 +36,7 @@ CHANGES = {
     "VerbalizerSettings": f"{_TRAINING} adapter injection batch_size lr",
     "AdapterSettings": "rank alpha",
     "InjectionSettings": "mode point scale map",
-    "ReconstructorSettings": f"{_TRAINING} adapter magnitude max_tokens batch_size lr",
+    "ReconstructorSettings": f"{_TRAINING} adapter magnitude max_tokens head_rank batch_size lr",
     "ActivationDataModule": """store view seed stage max_updates sites start_update batch_size
         verbalizer_batch reconstructor_batch descriptions disjoint_documents validation_rows validation_sites
         reader_sites""",

@@ -222,13 +222,13 @@ def test_every_change_of_weights_is_a_new_adapter_and_an_empty_cache(make_pair, 
 
 def test_what_vllm_cannot_serve_is_one_line(make_pair, make_engine, activations, monkeypatch):
     with pytest.raises(NlaeError, match="injects at the embedding only, not after block 1"):
-        make_engine("vllm")(make_pair("llama", point=1).verbalizer, activations, SEEDS)
+        make_engine("vllm")(make_pair("llama", point=1).at().verbalizer, activations, SEEDS)
     with pytest.raises(NlaeError, match="serves adapters only and the verbalizer has none"):
-        make_engine("vllm")(make_pair("llama", adapter=None).verbalizer, activations, SEEDS)
+        make_engine("vllm")(make_pair("llama", adapter=None).at().verbalizer, activations, SEEDS)
     engine = make_engine("vllm")
-    engine(make_pair("llama").verbalizer, activations[:1], SEEDS[:1])
+    engine(make_pair("llama").at().verbalizer, activations[:1], SEEDS[:1])
     with pytest.raises(NlaeError, match="the weights of one pair"):
-        engine(make_pair("llama").verbalizer, activations[:1], SEEDS[:1])
+        engine(make_pair("llama").at().verbalizer, activations[:1], SEEDS[:1])
     monkeypatch.setattr(fake_vllm.LLM, "reset", False)
     pair, engine = make_pair("llama"), make_engine("vllm")
     for _ in range(2):  # what failed once does not count as done
@@ -246,7 +246,7 @@ def test_a_row_without_logprobs_is_refused(make_pair, make_engine, activations, 
 
     monkeypatch.setattr(fake_vllm.LLM, "_complete", silent)
     with pytest.raises(NlaeError, match="row 0 came back without"):
-        make_engine("vllm")(make_pair("llama").verbalizer, activations[:1], SEEDS[:1])
+        make_engine("vllm")(make_pair("llama").at().verbalizer, activations[:1], SEEDS[:1])
 
 
 def test_without_the_package_the_line_says_what_to_install(monkeypatch):
@@ -259,4 +259,4 @@ def test_a_package_that_cannot_be_imported_is_named_too(make_pair, activations, 
     monkeypatch.setattr(engine_module.importlib.util, "find_spec", lambda name: object())
     monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(NlaeError, match="vLLM cannot be imported"):
-        VllmRollout()(make_pair("llama").verbalizer, activations[:1], SEEDS[:1])
+        VllmRollout()(make_pair("llama").at().verbalizer, activations[:1], SEEDS[:1])

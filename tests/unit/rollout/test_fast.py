@@ -230,5 +230,5 @@ def test_a_free_row_waits_for_company(make_pair, activations, monkeypatch):
         lambda self, c, first, a, inject: joined.append(len(a)) or read(self, c, first, a, inject=inject),
     )
     monkeypatch.setattr(local, "JOIN_SHARE", 1.0)
-    LocalRollout(batch_size=4)(make_pair("llama").verbalizer, activations, SEEDS)
+    LocalRollout(batch_size=4)(make_pair("llama").at().verbalizer, activations, SEEDS)
     assert joined == [4, 4, 4]

@@ -116,7 +116,7 @@ def test_a_step_that_asks_the_host_is_caught():
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
 def test_without_a_cuda_device_it_says_so(make_pair, activations):
     with pytest.raises(NlaeError, match=r"rollout\.graphs=true needs a CUDA device"):
-        LocalRollout(graphs=True)(make_pair("llama").verbalizer, activations, SEEDS)
+        LocalRollout(graphs=True)(make_pair("llama").at().verbalizer, activations, SEEDS)
 
 
 @pytest.mark.parametrize("most", [1, 7, 64, 500, 512])
@@ -134,4 +134,4 @@ def test_weights_on_the_host_beside_a_gpu_are_refused(make_pair, activations, mo
     """What is recorded there is nothing, and would write garbage."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     with pytest.raises(NlaeError, match=r"rollout\.graphs=true needs a CUDA device and the weights on it"):
-        LocalRollout(graphs=True)(make_pair("llama").verbalizer, activations, SEEDS)
+        LocalRollout(graphs=True)(make_pair("llama").at().verbalizer, activations, SEEDS)

@@ -49,10 +49,10 @@ def test_what_the_tokenizer_lacks_is_never_drawn(padded, activations, name, temp
     assert padded.target.n_tokens == known == padded.target.embedding_rows - 112
     api = Api(fake_vllm.LLM, fake_vllm.SamplingParams, fake_vllm.LoRARequest)
     engine = {"plain": PlainRollout, "local": LocalRollout, "vllm": lambda: VllmRollout(api=api)}[name]()
-    rollouts = engine(padded.verbalizer, activations, SEEDS, temperature=temperature)
+    rollouts = engine(padded.at().verbalizer, activations, SEEDS, temperature=temperature)
     assert int(rollouts.token_BT.max()) < known
     with torch.no_grad():
-        scored_BT = padded.verbalizer.logprobs(activations, rollouts.token_BT, mask_BT=rollouts.mask_BT)
+        scored_BT = padded.at().verbalizer.logprobs(activations, rollouts.token_BT, mask_BT=rollouts.mask_BT)
     torch.testing.assert_close(scored_BT * rollouts.mask_BT, rollouts.logp_BT * rollouts.mask_BT, rtol=0, atol=2e-4)
 
 
@@ -60,7 +60,7 @@ def test_all_probability_lies_on_known_ids(padded, activations):
     known = padded.target.n_tokens
     every_BT = torch.arange(known)[:, None]
     with torch.no_grad():
-        logp = padded.verbalizer.logprobs(activations[:1], every_BT)
+        logp = padded.at().verbalizer.logprobs(activations[:1], every_BT)
     assert float(logp.exp().sum()) == pytest.approx(1, abs=1e-4)
     assert padded.target.next_token_logits([[5, 6, 7]]).shape == (1, known)
 
