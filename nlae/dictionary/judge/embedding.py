@@ -39,14 +39,8 @@ class EmbeddingJudge:
         device: where it runs.
     """
 
-    name = "embedding"
-
     def __init__(self, *, device: str = "cpu") -> None:
         self.device = device
-
-    def identity(self) -> dict[str, Any]:
-        """The weights."""
-        return {"judge": self.name, "model": "all-MiniLM-L6-v2", "sha256": FILES["model.safetensors"]}
 
     def embed(
         self, texts: Sequence[str], batch_size: int = 64, progress: Callable[[int], None] | None = None
@@ -99,11 +93,6 @@ class EmbeddingJudge:
                 **CLOSED | placement(self.device),
             )
         return tokenizer, model.eval()
-
-
-def is_installed() -> bool:
-    """Whether the package is there; says nothing about its files."""
-    return installed_file(PACKAGE, "model/config.json") is not None
 
 
 def find_model() -> Path:

@@ -51,7 +51,6 @@ def frame(
     moments, exemplars = subjects.moments(layer), subjects.exemplars(layer)
     ids, _ = subjects.promoted(layer, max(1, settings.promoted))
     promoted, suppressed = (_words(view, side.flatten(0, 1)) for side in (ids[:, 0], ids[:, 1]))
-    tokens = [token for side in view.peaks(exemplars.document, exemplars.position, settings.promoted) for token in side]
     columns: dict[str, Any] = {
         "layer": [layer] * (2 * n),
         "neuron": np.tile(np.arange(n), 2),
@@ -67,7 +66,7 @@ def frame(
         "nearest_entry": [names[place] for place in scores.nearest_E.tolist()],
         "groups": scores.groups_E.numpy(),
         "specialised": scores.specialised_E.numpy(),
-        "tokens": tokens,
+        "tokens": view.peaks(exemplars.document, exemplars.position, settings.promoted),
         "promoted": promoted,
         "suppressed": suppressed,
         "exemplar_value": _kept(exemplars.value, exemplars.document),

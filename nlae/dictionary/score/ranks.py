@@ -6,19 +6,13 @@ Shape suffixes: E entries, M contexts.
 from __future__ import annotations
 
 import torch
+from scipy.stats import rankdata
 from torch import Tensor
 
 
 def average_ranks(value_EM: Tensor) -> Tensor:
     """Ranks 1 … M within each row, equal values sharing the mean of their ranks; float32 (E, M)."""
-    sorted_EM, order_EM = value_EM.sort(-1)
-    place_M = torch.arange(1, value_EM.shape[-1] + 1, device=value_EM.device, dtype=torch.float32)
-    differs_EM = sorted_EM[:, 1:] != sorted_EM[:, :-1]
-    edge_E1 = torch.ones_like(sorted_EM[:, :1], dtype=torch.bool)
-    # first and last place of the run of equal values that each one stands in
-    first_EM = torch.where(torch.cat([edge_E1, differs_EM], -1), place_M, 0.0).cummax(-1).values
-    last_EM = torch.where(torch.cat([differs_EM, edge_E1], -1), place_M, torch.inf).flip(-1).cummin(-1).values.flip(-1)
-    return torch.empty_like(first_EM).scatter_(-1, order_EM, (first_EM + last_EM) / 2)
+    return torch.from_numpy(rankdata(value_EM.cpu().numpy(), axis=-1)).float()
 
 
 def auroc_own(rank_EM: Tensor, label_EM: Tensor, min_active: int = 1) -> Tensor:

