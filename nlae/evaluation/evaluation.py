@@ -124,9 +124,14 @@ class Evaluation:
         corpus: Contexts | None = None,
         descriptions: Descriptions | None = None,
     ) -> EvaluationRecord:
-        """The rows that are measured; with `several` sites only `site_rows` of them."""
+        """The rows that are measured; with `several` sites only `site_rows` of them.
+
+        Raises:
+            NlaeError: the autoencoder has several sites and none is chosen.
+        """
+        view = getattr(autoencoder, "at", None)
         return EvaluationRecord(
-            autoencoder,
+            autoencoder if view is None else view(),
             store,
             folder,
             seed,

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from nlae.activations import ActivationStore
-from nlae.evaluation import neurons
+from nlae.evaluation import per_neuron
 from nlae.evaluation.evaluation import Evaluation
 from nlae.evaluation.record import EvaluationRecord
 from nlae.files.arrow import write_text
@@ -84,10 +84,10 @@ def evaluate_sites(
         infer_schema_length=None,
     )
     table.write_parquet(folder / "sites.parquet")
-    parts = [folder / SITES / name / neurons.FILE for name in stores]
+    parts = [folder / SITES / name / per_neuron.FILE for name in stores]
     frames = [pl.read_parquet(part) for part in parts if part.is_file()]
     if frames:
-        neurons.write(pl.concat(frames, how="diagonal").sort("layer", "neuron"), folder)
+        per_neuron.write(pl.concat(frames, how="diagonal").sort("layer", "neuron"), folder)
     notes = [note if len(at) == len(by_site) else f"{', '.join(at)}: {note}" for note, at in noted.items()]
     for name, content in (("samples.json", {"by_site": samples}), ("notes.json", notes)):
         write_text(folder / name, json.dumps(content, ensure_ascii=False, indent=1) + "\n")

@@ -1,6 +1,6 @@
 """The quote frontier beside the explanations, on rows with a context longer than the longest quote.
 
-`nlae.evaluation.frontier` defines the readers; this file runs them and writes `frontier.json`, the points of the plot.
+`nlae.evaluation.quotes` defines the readers; this file runs them and writes `frontier.json`, the points of the plot.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from nlae.activations.store import CONTEXT_TOKENS
 from nlae.errors import NlaeError
 from nlae.evaluation import round_trip
 from nlae.evaluation.base import FitReader, Reader, meta_of
-from nlae.evaluation.frontier import ReaderBudget, fit_quote_reader, quote, read_frozen, start_token
+from nlae.evaluation.quotes import ReaderBudget, fit_quote_reader, quote, read_frozen, start_token
 from nlae.evaluation.reader import fit_reader
 from nlae.evaluation.record import EvaluationRecord
 from nlae.files.arrow import write_text

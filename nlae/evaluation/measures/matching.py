@@ -1,11 +1,11 @@
-"""Blind matching by the reconstructor and by the target, and the sheet for people (`nlae.evaluation.matching`)."""
+"""Blind matching by the reconstructor and by the target, and the sheet for people (`nlae.evaluation.blind_match`)."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from nlae.errors import NlaeError
-from nlae.evaluation import matching, output
+from nlae.evaluation import blind_match, output
 from nlae.evaluation.record import EvaluationRecord
 
 
@@ -30,17 +30,17 @@ class Matching:
         """See `Measure`."""
         board, pool = record.board, record.store.split("test", early=False)
         main = record.rows.select(record.main_N.numpy())
-        items = matching.draw(main, pool, self.rows, record.sample_seed)
+        items = blind_match.draw(main, pool, self.rows, record.sample_seed)
         board.put("match/rows", len(items))
         if not items:
             board.note("no matching test: no test row has three others that end on the same token in other works")
             return
         texts = [text for text, keep in zip(record.texts, record.main_N.tolist(), strict=True) if keep]
-        choices = matching.match_reader(items, record.pred_ND[record.main_N], pool)
-        board.metrics |= matching.score("match/reader", items, choices)
+        choices = blind_match.match_reader(items, record.pred_ND[record.main_N], pool)
+        board.metrics |= blind_match.score("match/reader", items, choices)
         target: Any = getattr(record.autoencoder, "target", None)
         if self.lm and hasattr(target, "model"):
-            choices = matching.match_lm(record.autoencoder, items, texts, pool)
-            board.metrics |= matching.score("match/lm", items, choices)
+            choices = blind_match.match_lm(record.autoencoder, items, texts, pool)
+            board.metrics |= blind_match.score("match/lm", items, choices)
         context = output.context_reader(getattr(target, "tokenizer", None), record.corpus, pool)
-        matching.write_sheet(record.folder, items, texts, main, context, pool)
+        blind_match.write_sheet(record.folder, items, texts, main, context, pool)

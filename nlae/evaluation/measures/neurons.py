@@ -1,4 +1,4 @@
-"""How much of every single neuron survives the words, where the site is one of neurons (`nlae.evaluation.neurons`)."""
+"""How much of every single neuron survives the words, at sites of neurons (`nlae.evaluation.per_neuron`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nlae.activations import ActivationRows
-from nlae.evaluation.neurons import fit_neuron_shrink, linear_ceiling, neuron_r2, write
+from nlae.evaluation.per_neuron import fit_neuron_shrink, linear_ceiling, neuron_r2, write
 from nlae.evaluation.record import EvaluationRecord
 from nlae.functional.reconstruction import fit_scale, shrink
 

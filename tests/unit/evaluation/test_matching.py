@@ -11,13 +11,13 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from nlae.activations import ActivationStore
-from nlae.evaluation import matching
+from nlae.evaluation import blind_match
 from nlae.functional.scaling import unit
 
 
 def test_candidates_share_the_last_token_and_nothing_else(store: ActivationStore) -> None:
     rows = store.split("test", early=False)
-    items = matching.draw(rows, rows, 40, seed=0)
+    items = blind_match.draw(rows, rows, 40, seed=0)
     assert len(items) == 40
     for item in items:
         assert item.candidates[item.answer] == item.index
@@ -32,24 +32,24 @@ def test_candidates_share_the_last_token_and_nothing_else(store: ActivationStore
 
 def test_the_draw_depends_on_the_seed_alone(store: ActivationStore) -> None:
     rows = store.split("test", early=False)
-    assert matching.draw(rows, rows, 10, seed=0) == matching.draw(rows, rows, 10, seed=0)
-    assert matching.draw(rows, rows, 10, seed=0) != matching.draw(rows, rows, 10, seed=1)
+    assert blind_match.draw(rows, rows, 10, seed=0) == blind_match.draw(rows, rows, 10, seed=0)
+    assert blind_match.draw(rows, rows, 10, seed=0) != blind_match.draw(rows, rows, 10, seed=1)
 
 
 def test_rows_without_three_alike_are_passed_over(store: ActivationStore) -> None:
     rows = store.split("test", early=False)
     few = rows.select(np.arange(6))
-    assert matching.draw(few, few, 40, seed=0) == []
+    assert blind_match.draw(few, few, 40, seed=0) == []
 
 
 def test_the_reader_picks_the_nearest_candidate(store: ActivationStore) -> None:
     rows = store.split("test", early=False)
-    items = matching.draw(rows, rows, 40, seed=0)
-    exact = matching.match_reader(items, unit(rows.all()), rows)
-    assert matching.score("match/reader", items, exact)["match/reader"] == 1.0
+    items = blind_match.draw(rows, rows, 40, seed=0)
+    exact = blind_match.match_reader(items, unit(rows.all()), rows)
+    assert blind_match.score("match/reader", items, exact)["match/reader"] == 1.0
     # a reader that says the same of everything cannot beat chance by much
-    same = matching.match_reader(items, unit(rows.all()).mean(0, keepdim=True).expand(len(rows), -1), rows)
-    found = matching.score("m", items, same)
+    same = blind_match.match_reader(items, unit(rows.all()).mean(0, keepdim=True).expand(len(rows), -1), rows)
+    found = blind_match.score("m", items, same)
     assert found["m_low"] < 0.25 < found["m_high"] + 0.1
     assert found["m"] < 0.6
 
@@ -66,7 +66,7 @@ def speaker() -> SimpleNamespace:
 
 def test_log_likelihood_against_one_sequence_at_a_time(speaker: SimpleNamespace) -> None:
     before, said = [[1, 5, 9, 12], [1, 7], [1, 5, 9, 12, 44, 6, 8]], [20, 21, 22]
-    found = matching.log_likelihood(speaker, before, said)
+    found = blind_match.log_likelihood(speaker, before, said)
     for ids, value in zip(before, found.tolist(), strict=True):
         with torch.no_grad():
             logits = speaker.target.model(torch.tensor([[*ids, *said]])).logits[0].log_softmax(-1)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from nlae.evaluation.neurons import Ridge, fit_neuron_shrink, linear_ceiling, neuron_r2
+from nlae.evaluation.per_neuron import Ridge, fit_neuron_shrink, linear_ceiling, neuron_r2
 from nlae.functional.reconstruction import shrink
 
 

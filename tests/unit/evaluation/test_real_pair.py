@@ -13,7 +13,7 @@ import torch
 
 from measured import evaluation
 from nlae.activations import ActivationStore, Descriptions, Rows, ShardList, fit_statistics, write_shard
-from nlae.evaluation.frontier import QuoteBatches, quote, read_frozen, start_token
+from nlae.evaluation.quotes import QuoteBatches, quote, read_frozen, start_token
 from nlae.functional.scaling import unit
 from nlae.model.prompt import Prompt
 from nlae.model.site_autoencoder import SiteAutoencoder

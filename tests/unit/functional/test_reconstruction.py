@@ -11,9 +11,9 @@ import pytest
 import torch
 
 import nlae
-from nlae.evaluation import neurons
+from nlae.evaluation import per_neuron
 from nlae.evaluation.fidelity import Scoreboard
-from nlae.evaluation.neurons import neuron_r2
+from nlae.evaluation.per_neuron import neuron_r2
 from nlae.functional import bootstrap, reconstruction
 from nlae.functional.reconstruction import (
     fit_scale,
@@ -210,6 +210,6 @@ def test_every_figure_goes_through_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
     before = figures()
     assert len(before) == 8
-    for module in (reconstruction, bootstrap, neurons):
+    for module in (reconstruction, bootstrap, per_neuron):
         monkeypatch.setattr(module, "explained", lambda error, total: 3 - error / total)
     assert figures() == pytest.approx([value + 2 for value in before])

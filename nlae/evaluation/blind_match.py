@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from nlae.activations import ActivationRows
-from nlae.evaluation.frontier import bare_target, start_token
+from nlae.evaluation.quotes import bare_target, start_token
 from nlae.files.arrow import write_text
 from nlae.functional.bootstrap import wilson
 from nlae.functional.randomness import derive_seed
