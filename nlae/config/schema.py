@@ -8,32 +8,6 @@ without against the shipped files of its group (`preflight`), which keeps one so
 from dataclasses import dataclass, field
 from typing import Any
 
-# Root keys that hold a group's node, in the order of config.yaml.
-GROUPS = (
-    "corpus",
-    "target",
-    "site",
-    "store",
-    "teacher",
-    "prompt",
-    "data",
-    "verbalizer",
-    "reconstructor",
-    "rollout",
-    "reward",
-    "objective",
-    "evaluation",
-    "dictionary",
-    "explain",
-    "report",
-    "trainer",
-    "optimizer",
-    "machine",
-    "callbacks",
-    "logger",
-    "paths",
-)
-
 # Taken from the command line as they are, before Hydra's grammar sees them: texts, and what holds one path.
 PATHS = ("file", "messages", "vector", "checkpoint", "out")
 VERBATIM = ("text", "query", "tokens", *PATHS)

@@ -10,6 +10,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
+from nlae.config.build import targets
 from nlae.errors import NlaeError
 from nlae.pipeline.fingerprint import pick
 
@@ -49,6 +50,7 @@ def adopt_checkpoint(config: dict[str, Any], typed: Sequence[str]) -> tuple[dict
         if "target" in typed:
             node.pop("fetch", None)  # the user named it, so it may be fetched
         config["target"] = node | here
+    _only_values(said)
     if len(meta.get("sites") or ()) > 1:
         _adopt_sites(config, typed, meta)
     elif _depth_to_layer(config, typed):
@@ -68,6 +70,13 @@ def adopt_checkpoint(config: dict[str, Any], typed: Sequence[str]) -> tuple[dict
             "leave those out, or train another pair"
         )
     return config, folder
+
+
+def _only_values(said: Mapping[str, Any]) -> None:
+    """Raises: NlaeError, when a checkpoint would name what is built; its schema is to refuse that before."""
+    for path, value in said.items():
+        if path.rpartition(".")[2].startswith("_") or any(targets(value, path)):
+            raise NlaeError(f"checkpoint: {path} names what is to be built, which no checkpoint may say")
 
 
 def said_by(meta: Mapping[str, Any]) -> dict[str, Any]:

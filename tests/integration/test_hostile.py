@@ -9,6 +9,7 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
+from nlae.config.build import build
 from nlae.config.compose import compose_plain
 from nlae.errors import NlaeError
 from nlae.model.autoencoder import Autoencoder
@@ -122,6 +123,9 @@ def test_the_wheels_that_are_fetched_for_a_checkpoint_are_those_of_the_shipped_c
     from nlae.target.description import SHIPPED, described
 
     shipped = [yaml.safe_load(path.read_text()) for path in (CONF / "target").glob("*.yaml")]
+    for node in shipped:  # of a run, which no checkpoint says
+        node.pop("dtype", None)
+        node.get("like", {}).pop("dtype", None)
     wheels = [node for node in shipped if node["_target_"] == WHEEL["_target_"]]
     found = {node["sha256"]: (node["package"], node["version"], node.get("parts")) for node in wheels}
     assert found == SHIPPED
@@ -164,6 +168,23 @@ def test_nothing_that_a_sidecar_names_is_called(checkpoint, monkeypatch, path):
     with pytest.raises(NlaeError):
         Autoencoder.load(folder)
     assert called == []
+
+
+@pytest.mark.parametrize("change", [{"_target_": "nlae.cli.main"}, {"style": {"form": CALL}}, {"_partial_": True}])
+def test_even_past_the_schema_nothing_is_built_that_a_sidecar_names(checkpoint, monkeypatch, change):
+    folder = checkpoint("seed", value=0)
+    monkeypatch.setattr("nlae.model.checkpoint.read_meta", lambda _: {**META, "prompt": {**META["prompt"], **change}})
+    with pytest.raises(NlaeError, match="names what is to be built, which no checkpoint may say"):
+        used(folder)
+
+
+def test_a_sidecars_text_is_a_text(checkpoint, monkeypatch):
+    monkeypatch.setenv("NLAE_TEST_SECRET", "secret")
+    text = "${oc.env:NLAE_TEST_SECRET} \\${x} {slot}"
+    folder = checkpoint("prompt", "verbalizer", value=text)
+    composed = compose_plain(["target=tiny", f"checkpoint={folder}"])
+    config, _ = adopt_checkpoint({**composed.config, "checkpoint": str(folder)}, ())
+    assert build(config["prompt"], "prompt").verbalizer == text
 
 
 def test_sizes_that_no_machine_holds_are_refused_before_anything_is_allocated(checkpoint):
