@@ -55,7 +55,7 @@ class Kind:
 
 
 def layers(metrics: Mapping[str, float]) -> dict[str, list[int]]:
-    """Layers of each kind of site, ascending; empty for a pair of one site."""
+    """Layers of each kind of site, ascending; empty where there is only one site."""
     found: dict[str, list[int]] = {}
     for key in metrics:
         if match := _SITE.fullmatch(key):

@@ -94,7 +94,7 @@ def test_gradient_reaches_every_adapter_and_equals_a_plain_forward(family, make_
         )
         part.logp_BT.sum().backward()
     shared = gradients(pair)
-    of_verbalizer = len(verbalizer.trainable())
+    of_verbalizer = len(pair.verbalizer.trainable())
     for one, other in zip(reference[:of_verbalizer], shared[:of_verbalizer], strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=2e-4)
         assert one.abs().max() > 0

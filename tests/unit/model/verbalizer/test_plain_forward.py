@@ -21,10 +21,10 @@ FAMILIES = ["llama", "gemma2", "gemma3", "gpt2", "gpt_neox", "cohere", "granite"
 def expected_slot(pair: Autoencoder, activation_GD: Tensor, here_BD: Tensor, role: str = VERBALIZER) -> Tensor:
     """What the slot must hold, from the definitions."""
     vector_BD = (unit(activation_GD) * 6.0).repeat_interleave(N, 0)
-    if pair.settings.injection.mode == "affine":
+    if pair.verbalizer.injection.mode == "affine":
         map_ = pair.at().verbalizer.maps[role]
         vector_BD = vector_BD.to(map_.weight) @ map_.weight.T + map_.bias
-    if pair.settings.injection.mode == "add":
+    if pair.verbalizer.injection.mode == "add":
         here_BD = here_BD.float()
         vector_BD = here_BD + here_BD.norm(dim=-1, keepdim=True) * unit(vector_BD)
     return vector_BD.to(pair.target.dtype)
@@ -50,13 +50,13 @@ def plain_logprobs(pair: Autoencoder, activation_GD: Tensor, token_BT: Tensor) -
     prompt_BT = torch.tensor([ids.input_ids]).expand(len(token_BT), -1)
     with pair.backbone.use(VERBALIZER):
         embedded_BTD = pair.target.architecture.embedding(model)(torch.cat([prompt_BT, token_BT], 1))
-        if pair.settings.injection.point == "embedding":
+        if pair.verbalizer.injection.point == "embedding":
             embedded_BTD = embedded_BTD.clone()
             times = getattr(model.config, "embedding_multiplier", 1.0)  # the model's own, applied to what it is given
             embedded_BTD[:, ids.slot] = expected_slot(pair, activation_GD, embedded_BTD[:, ids.slot] * times) / times
             logits_BTV = model(inputs_embeds=embedded_BTD, use_cache=False).logits
         else:
-            with after_block(pair, int(pair.settings.injection.point), activation_GD):
+            with after_block(pair, int(pair.verbalizer.injection.point), activation_GD):
                 logits_BTV = model(inputs_embeds=embedded_BTD, use_cache=False).logits
     first = prompt_BT.shape[1] - 1
     logp_BTV = logits_BTV[:, first:-1].double().log_softmax(-1)

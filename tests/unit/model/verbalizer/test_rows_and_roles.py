@@ -8,7 +8,7 @@ from torch import Tensor
 
 from nlae.errors import NlaeError
 from nlae.functional import injection
-from nlae.model import verbalizer as module
+from nlae.model import site_verbalizer as module
 from nlae.model.backbone import REFERENCE, VERBALIZER
 from nlae.model.injection import InjectionSettings
 from pairs import responses
