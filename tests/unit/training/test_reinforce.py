@@ -152,7 +152,7 @@ def test_one_forward_gives_reward_and_regression_and_micro_batches_change_nothin
         for key in ("verbalizer/grad_norm", "reconstructor/grad_norm", "reward/total", "policy/entropy"):
             assert metrics[key] == pytest.approx(found[0][0][key], rel=1e-3), key
         # AdamW's first step is a sign: compare where the gradient is not about zero
-        assert torch.allclose(weights["head.head.weight"], found[0][1]["head.head.weight"], atol=1e-4)
+        assert torch.allclose(weights["head.resid.1.head.weight"], found[0][1]["head.resid.1.head.weight"], atol=1e-4)
 
 
 def test_texts_that_say_nothing_fail_and_are_trained_on(warm, reinforce, serve, run, monkeypatch):
