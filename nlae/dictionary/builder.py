@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from nlae.dictionary.subjects.neurons import Subjects
     from nlae.target import Target
 
+READERS = ("bag",)
+
 
 class Logs(Protocol):
     """What the dictionary needs of a run."""
@@ -32,6 +34,7 @@ class DictionaryBuilder:
     Attributes:
         layers: blocks that get entries; None is all of them.
         directions: a SAELens folder or a file of directions that get entries in place of neurons.
+        reader: what turns words into a vector; `bag` is a ridge over their token embeddings.
         scan: the scan that entries come from, which the goal `scan` runs.
         exemplars: strongest contexts of the training panel, one per passage, that words and vectors come from.
         window: tokens before a context whose words count as near.
@@ -59,6 +62,7 @@ class DictionaryBuilder:
 
     layers: Sequence[int] | None = None
     directions: str | None = None
+    reader: str = "bag"
     scan: Any = None
     exemplars: int = 32
     window: int = 24
@@ -96,6 +100,8 @@ class DictionaryBuilder:
         for name in ("active_quantile", "group_quantile", "min_auroc", "max_false"):
             if not 0 <= getattr(self, name) < 1:
                 raise NlaeError(f"dictionary.{name}={getattr(self, name)} must lie in [0, 1)")
+        if self.reader not in READERS:
+            raise NlaeError(f"dictionary.reader={self.reader}: unknown; choose among {', '.join(READERS)}")
         for name in ("shrinkage", "penalty", "weights"):
             if not len(getattr(self, name)):
                 raise NlaeError(f"dictionary.{name} is empty: name one value at least to try")

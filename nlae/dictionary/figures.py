@@ -17,7 +17,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from nlae.dictionary.schema import LABELS, READER, SPLITS
+from nlae.dictionary.schema import LABELS, SPLITS
 from nlae.functional.bootstrap import MIN_CLUSTERS
 
 Pair = tuple[Tensor, Tensor]
@@ -76,22 +76,23 @@ class Reported:
         return flat
 
 
-def figures(reported: Reported, bar: float) -> dict[str, float]:
+def figures(reported: Reported, bar: float, reader: str) -> dict[str, float]:
     """All figures that AUROC and a bar give.
 
     Args:
         reported: AUROC of neurons B.
         bar: lowest AUROC that passes.
+        reader: name that the figures of the words begin with.
     """
     rotated = "rotated" in reported.measured
-    flat = reported.figure(lambda of: share(of["auroc"], bar), f"{READER}/pass_share")
+    flat = reported.figure(lambda of: share(of["auroc"], bar), f"{reader}/pass_share")
     if rotated:
-        flat |= reported.figure(lambda of: share(of["rotated"], bar), f"{READER}/rotated_share")
-        flat |= reported.figure(lambda of: share(of["auroc"], bar) - share(of["rotated"], bar), f"{READER}/headline")
+        flat |= reported.figure(lambda of: share(of["rotated"], bar), f"{reader}/rotated_share")
+        flat |= reported.figure(lambda of: share(of["auroc"], bar) - share(of["rotated"], bar), f"{reader}/headline")
         flat |= reported.figure(lambda of: middle(of["rotated"]), "rotated/median_auroc")
-    flat |= reported.figure(lambda of: share(of["mismatched"], bar) / share(of["auroc"], bar), f"{READER}/false_share")
-    flat |= reported.figure(lambda of: beats(of["auroc"], of["nearest"]), f"{READER}/beats_nearest")
-    flat |= reported.figure(lambda of: middle(of["auroc"]), f"{READER}/median_auroc")
+    flat |= reported.figure(lambda of: share(of["mismatched"], bar) / share(of["auroc"], bar), f"{reader}/false_share")
+    flat |= reported.figure(lambda of: beats(of["auroc"], of["nearest"]), f"{reader}/beats_nearest")
+    flat |= reported.figure(lambda of: middle(of["auroc"]), f"{reader}/median_auroc")
     flat |= reported.figure(lambda of: middle(of["mismatched"]), "mismatched/median_auroc")
     for name in BASELINES:
         flat |= reported.figure(partial(_middle_of, name), f"{name}/median_auroc")
@@ -142,9 +143,11 @@ def _by_split(table: pl.DataFrame) -> dict[str, float | None]:
     return {"pass_share": _mean(trained, pl.col("passes")), "median_auroc": _median(trained, "auroc")}
 
 
-def block_row(entries: pl.DataFrame, made: Mapping[str, Any], reported: Reported, bar: float) -> dict[str, Any]:
+def block_row(
+    entries: pl.DataFrame, made: Mapping[str, Any], reported: Reported, bar: float, reader: str
+) -> dict[str, Any]:
     """A block's row of `layers.json`: shares of all of its entries, intervals and nulls of neurons B."""
-    found = figures(reported, bar)
+    found = figures(reported, bar, reader)
     named = {"pass_share": "b_pass_share", "rotated_share": "rotated_share", "false_share": "false_share"}
     row: dict[str, Any] = {
         "layer": made["layer"],
@@ -157,20 +160,20 @@ def block_row(entries: pl.DataFrame, made: Mapping[str, Any], reported: Reported
         "context_share": _mean(entries, pl.col("label") == LABELS[1]),
         "specialised": _mean(entries, pl.col("specialised")),
         "specialised_rotated": made["specialised_rotated"],
-        "beats_nearest": found.get(f"{READER}/beats_nearest"),
+        "beats_nearest": found.get(f"{reader}/beats_nearest"),
         "median_auroc": _median(entries, "auroc"),
         "rotated": found.get("rotated/median_auroc"),
         "chosen": made["chosen"],
         **{name: _median(entries, name) for name in MEDIANS},
     }
     for name, key in named.items():
-        row[key] = found.get(f"{READER}/{name}")
-        row |= {f"{name}_{end}": found.get(f"{READER}/{name}_{end}") for end in ("low", "high")}
-    row |= {f"median_auroc_{end}": found.get(f"{READER}/median_auroc_{end}") for end in ("low", "high")}
+        row[key] = found.get(f"{reader}/{name}")
+        row |= {f"{name}_{end}": found.get(f"{reader}/{name}_{end}") for end in ("low", "high")}
+    row |= {f"median_auroc_{end}": found.get(f"{reader}/median_auroc_{end}") for end in ("low", "high")}
     return row
 
 
-def say(flat: Mapping[str, float]) -> None:
+def say(flat: Mapping[str, float], reader: str) -> None:
     """How many entries pass, beside which nulls: the last lines on the screen."""
 
     def within(name: str) -> str:
@@ -184,7 +187,7 @@ def say(flat: Mapping[str, float]) -> None:
     log.info("%s of %s entries pass (AUROC at least %s)", f"{flat['passing']:,.0f}", f"{flat['entries']:,.0f}", bar)
     log.info(
         "held-out neurons: %s pass; rotated neurons %s; mismatched words %s of passes; headline %s",
-        *(within(f"{READER}/{name}") for name in ("pass_share", "rotated_share", "false_share", "headline")),
+        *(within(f"{reader}/{name}") for name in ("pass_share", "rotated_share", "false_share", "headline")),
     )
 
 

@@ -19,7 +19,7 @@ from nlae.dictionary.builder import DictionaryBuilder, Logs
 from nlae.dictionary.entries import write_dictionary
 from nlae.dictionary.figures import Reported, block_row, figures, say, totals
 from nlae.dictionary.judge.examiner import Examiner
-from nlae.dictionary.schema import READER, SPLITS
+from nlae.dictionary.schema import SPLITS
 from nlae.dictionary.score.bar import bar
 from nlae.dictionary.score.block import Scores, score_block
 from nlae.dictionary.score.frame import EDGES, decided, frame
@@ -143,9 +143,9 @@ class Parts:
             for layer in layers:
                 yield part(layer) if extra is None else part(layer).update(extra, on=KEYS, how="left")
 
-        works = self._bootstrap.n_clusters
+        works, reader = self._bootstrap.n_clusters, asked.reader
         rows = [
-            block_row(part(line["layer"]), line, Reported.of([found], works), level)
+            block_row(part(line["layer"]), line, Reported.of([found], works), level, reader)
             for line, found in zip(made, tensors, strict=True)
         ]
         places = ("exemplar_document", "unseen_document")
@@ -156,8 +156,8 @@ class Parts:
         table = pl.concat([found.select(_TABLE) for found in frames()])
         if run is not None:
             _show(table, run, asked.seed)
-        flat = totals(table, level) | figures(Reported.of(tensors, works), level)
-        say(flat)
+        flat = totals(table, level) | figures(Reported.of(tensors, works), level, reader)
+        say(flat, reader)
         return flat | numbers
 
     def _facts(self, level: float) -> dict[str, Any]:
@@ -165,7 +165,7 @@ class Parts:
         return {
             "width": self._subjects.width,
             "layers": self._layers,
-            "reader": READER,
+            "reader": asked.reader,
             "bar": None if level == float("inf") else level,
             **{name: getattr(asked, name) for name in ("min_auroc", "active_quantile", "min_contexts")},
             "histogram_edges": EDGES.tolist(),

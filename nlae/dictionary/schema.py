@@ -13,7 +13,6 @@ VERSION = 2
 SIGNS = ("+", "-")
 BINS = 32
 WINDOW = 32  # tokens of an unseen context, at most
-READER = "bag"  # a ridge over token embeddings turns words into a vector; figures of words begin with it
 SPLITS = ("train", "A", "B")
 LABELS = ("token", "context")
 GRADES = {"fair": 0.7, "good": 0.8, "strong": 0.9}  # lowest AUROC of each

@@ -119,7 +119,7 @@ CASES: list[tuple[list[str], str | tuple[str, ...]]] = [
     (["dictionary", "dictionary.autoencoder.updates=3"], "unknown key or group 'dictionary.autoencoder.updates'"),
     (["dictionary", "dictionary=judged"], "did you mean 'judged_local'"),
     (["dictionary", "experiment=dictionary_smollm2"], "dictionary_smollm2"),
-    (["dictionary", "dictionary.reader=trained"], "unknown key or group 'dictionary.reader'"),
+    (["dictionary", "dictionary.reader=trained"], "dictionary.reader=trained: unknown; choose among bag"),
     (["dictionary", "dictionary.shrinkage=[0.0]"], "dictionary.shrinkage[0]=0.0 must be above 0 and at most 1"),
     (["dictionary", "dictionary.penalty=[]"], "dictionary.penalty is empty"),
     (["dictionary", "dictionary.weights=[[1.0,1.0]]"], "dictionary.weights: each is three numbers"),

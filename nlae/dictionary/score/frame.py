@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nlae.dictionary.builder import DictionaryBuilder
 from nlae.dictionary.scan.folder import Panel
-from nlae.dictionary.schema import BINS, GRADES, LABELS, MARGIN, READER, REASONS, SCHEMA, SIGNS, SPLITS
+from nlae.dictionary.schema import BINS, GRADES, LABELS, MARGIN, REASONS, SCHEMA, SIGNS, SPLITS
 from nlae.dictionary.score.block import Scores
 from nlae.dictionary.score.population import Population, blocks
 from nlae.dictionary.subjects.neurons import Subjects
@@ -62,7 +62,7 @@ def frame(
         "grade": [""] * (2 * n),
         "passes": [False] * (2 * n),
         "reason": [""] * (2 * n),
-        "reader": [READER] * (2 * n),
+        "reader": [settings.reader] * (2 * n),
         "nearest_entry": [names[place] for place in scores.nearest_E.tolist()],
         "groups": scores.groups_E.numpy(),
         "specialised": scores.specialised_E.numpy(),

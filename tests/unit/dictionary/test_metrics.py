@@ -36,7 +36,7 @@ def reported(works, resamples=500, entries=40):
 
 def test_figures_are_those_of_the_measured_areas():
     given = reported(40)
-    flat, own, rotated = figures(given, 0.7), given.measured["auroc"], given.measured["rotated"]
+    flat, own, rotated = figures(given, 0.7, "bag"), given.measured["auroc"], given.measured["rotated"]
     passing, turned = float((own >= 0.7).sum()) / 40, float((rotated >= 0.7).sum()) / 40
     assert flat["bag/pass_share"] == pytest.approx(passing)
     assert flat["bag/rotated_share"] == pytest.approx(turned)
@@ -50,7 +50,7 @@ def test_figures_are_those_of_the_measured_areas():
 
 def test_intervals_are_quantiles_over_works_and_paired():
     given = reported(40)
-    flat = figures(given, 0.7)
+    flat = figures(given, 0.7, "bag")
     gap_R = (given.resampled["auroc"] >= 0.7).double().mean(0) - (given.resampled["rotated"] >= 0.7).double().mean(0)
     gap_R = gap_R - gap_R.mean() + flat["bag/headline"]  # as wide as the resamples spread, around the figure
     ends = torch.quantile(gap_R, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
@@ -59,29 +59,29 @@ def test_intervals_are_quantiles_over_works_and_paired():
 
 
 def test_fewer_than_thirty_works_give_no_interval():
-    flat = figures(reported(29), 0.7)
+    flat = figures(reported(29), 0.7, "bag")
     assert "bag/headline" in flat
     assert not any(name.endswith(("_low", "_high")) for name in flat)
-    assert "bag/headline_low" in figures(reported(30), 0.7)
+    assert "bag/headline_low" in figures(reported(30), 0.7, "bag")
 
 
 def test_without_a_rotation_there_is_no_headline():
     given = reported(40)
     measured, resampled = ({k: v for k, v in of.items() if k != "rotated"} for of in (given.measured, given.resampled))
-    flat = figures(Reported(measured, resampled, 40), 0.7)
+    flat = figures(Reported(measured, resampled, 40), 0.7, "bag")
     assert not any("rotated" in name or "headline" in name for name in flat)
     assert "bag/pass_share" in flat
 
 
 def test_nothing_passes_an_infinite_bar():
-    flat = figures(reported(40), math.inf)
+    flat = figures(reported(40), math.inf, "bag")
     assert flat["bag/pass_share"] == flat["bag/headline"] == 0
     assert "bag/false_share" not in flat  # a share of nothing
 
 
 def test_where_nothing_passes_there_is_no_false_share():
-    flat = figures(reported(40), 1.5)
+    flat = figures(reported(40), 1.5, "bag")
     assert flat["bag/pass_share"] == 0
     assert "bag/false_share" not in flat
     own = {**reported(40).measured, "mismatched": torch.full_like(reported(40).measured["auroc"], 2.0)}
-    assert "bag/false_share" not in figures(Reported(own, reported(40).resampled, 40), 1.5)
+    assert "bag/false_share" not in figures(Reported(own, reported(40).resampled, 40), 1.5, "bag")

@@ -56,7 +56,7 @@ CHANGES = {
     "Rank": "others",
     "Frontier": "quote_lengths updates batch_size lr fit_reader",
     "Matching": "rows lm",
-    "DictionaryBuilder": """layers scan exemplars window tokens shrinkage penalty weights active_quantile
+    "DictionaryBuilder": """layers reader scan exemplars window tokens shrinkage penalty weights active_quantile
         min_contexts min_auroc max_false rotated group_top group_quantile promoted resamples embedding teacher taught
         judge judged judging steered steering seed""",
     "Scanner": "top min_position panels runs per_passage",
