@@ -32,7 +32,8 @@ Goals bring themselves and their parents up to date, reuse what is there, and re
   corpus      documents, splits, positions
   extract     activations of the target at the site
   describe    the teacher's texts
-  warmstart   supervised training of verbalizer and reconstructor
+  verbalizer, reconstructor   each half alone, on the teacher's texts
+  warmstart   both halves joined into one checkpoint
   reinforce   joint reinforcement
   evaluate    held-out numbers beside their controls
   report      a page to read            (bare `nlae` = nlae report experiment=quickstart)

@@ -24,12 +24,11 @@ from nlae.activations.order import batch_rows, draw_sites, permutation, split_do
 from nlae.activations.store import open_stores
 from nlae.errors import NlaeError
 
-View = Literal["verbalizer", "reconstructor", "warmstart", "rollout"]
+View = Literal["verbalizer", "reconstructor", "rollout"]
 VERBALIZER, RECONSTRUCTOR, ROLLOUT = "verbalizer", "reconstructor", ""  # streams of batches
 STREAMS = {
     "verbalizer": (VERBALIZER,),
     "reconstructor": (RECONSTRUCTOR,),
-    "warmstart": (VERBALIZER, RECONSTRUCTOR),
     "rollout": (ROLLOUT,),
 }
 
@@ -123,7 +122,6 @@ class ActivationDataModule(pl.LightningDataModule):
     Views:
         `verbalizer`, `reconstructor`: each item is a `Batch` with text, of one site and of `reader_sites` sites; with
             `disjoint_documents` no document feeds both.
-        `warmstart`: each item is `{"verbalizer": Batch, "reconstructor": Batch}`, the same batches together.
         `rollout`: each item is a `Batch` of one site over all training rows, with text only where descriptions are
             given.
 
@@ -136,7 +134,6 @@ class ActivationDataModule(pl.LightningDataModule):
         sites: names of the sites; None is the only one that `store` holds.
         start_update: first update to serve; may be set until the loader is made.
         batch_size: rows per update.
-        verbalizer_batch, reconstructor_batch: rows per update for each role, where they differ.
         descriptions: folder of the teacher's texts; optional for `rollout`, needed by all others.
         disjoint_documents: split documents between verbalizer and reconstructor.
         reader_sites: sites that the reconstructor learns at in one update; None for all.
@@ -159,8 +156,6 @@ class ActivationDataModule(pl.LightningDataModule):
         sites: Sequence[str] | None = None,
         start_update: int = 0,
         batch_size: int = 32,
-        verbalizer_batch: int | None = None,
-        reconstructor_batch: int | None = None,
         descriptions: Path | str | None = None,
         disjoint_documents: bool = True,
         reader_sites: int | None = None,
@@ -171,11 +166,7 @@ class ActivationDataModule(pl.LightningDataModule):
         super().__init__()
         self.store_folder, self.view, self.seed, self.stage = Path(store), view, seed, stage
         self.max_updates, self.start_update = max_updates, start_update
-        self.size = {
-            VERBALIZER: verbalizer_batch or batch_size,
-            RECONSTRUCTOR: reconstructor_batch or batch_size,
-            ROLLOUT: batch_size,
-        }
+        self.batch_size = batch_size
         self.sites = None if sites is None else tuple(sites)
         self.descriptions_folder = None if descriptions is None else Path(descriptions)
         self.disjoint, self.reader_sites, self.workers = disjoint_documents, reader_sites, workers
@@ -216,10 +207,10 @@ class ActivationDataModule(pl.LightningDataModule):
         self.setup()
         return UpdateLoader(_Updates(self), self.start_update, workers=self.workers)
 
-    def item(self, update: int) -> Any:
-        """The batch or batches of one update."""
-        batches = {stream: self._batch(stream, update) for stream in self.streams}
-        return batches if self.view == "warmstart" else next(iter(batches.values()))
+    def item(self, update: int) -> Batch:
+        """The batch of one update."""
+        (batch,) = (self._batch(stream, update) for stream in self.streams)
+        return batch
 
     def _batch(self, stream: str, update: int) -> Batch:
         by_site, stage = self.streams[stream], f"{self.stage}/{stream}" if stream else self.stage
@@ -228,7 +219,7 @@ class ActivationDataModule(pl.LightningDataModule):
             count = len(names) if self.reader_sites is None else self.reader_sites
         names = draw_sites(names, count, seed=self.seed, stage=stage, update=update)
         rows = by_site[names[0]]
-        at = batch_rows(len(rows), seed=self.seed, stage=stage, update=update, batch_size=self.size[stream])
+        at = batch_rows(len(rows), seed=self.seed, stage=stage, update=update, batch_size=self.batch_size)
         row, texts = rows.row[at], self.descriptions
         return Batch(
             update=update,

@@ -9,7 +9,19 @@ from dataclasses import dataclass, field
 from nlae.config.schema import PATHS, VERBATIM
 from nlae.errors import NlaeError
 
-GOALS = ("corpus", "extract", "describe", "warmstart", "reinforce", "evaluate", "report", "scan", "dictionary")
+GOALS = (
+    "corpus",
+    "extract",
+    "describe",
+    "verbalizer",
+    "reconstructor",
+    "warmstart",
+    "reinforce",
+    "evaluate",
+    "report",
+    "scan",
+    "dictionary",
+)
 SERVICES = ("explain", "export", "browse")
 _FLAGS = {
     "-h": "help",

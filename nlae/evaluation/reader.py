@@ -15,9 +15,9 @@ from torch import Tensor
 from nlae.functional.randomness import derive_seed
 from nlae.functional.scaling import unit
 from nlae.model.backbone import RECONSTRUCTOR
+from nlae.model.schedule import Schedule
 from nlae.model.site_autoencoder import SiteAutoencoder
 from nlae.model.site_reconstructor import SiteReconstructor
-from nlae.training.base import Schedule
 
 ROLE = "reader"
 
@@ -52,13 +52,13 @@ def fit_reader(
         backbone, own.prompt, site=own.site, max_tokens=own.max_tokens, head_rank=own.head_rank, role=ROLE
     )
     optimizer = torch.optim.AdamW(reader.trainable(), lr=lr, weight_decay=0.0, betas=(0.9, 0.98))
-    schedule = Schedule(updates=updates, reconstructor_lr=lr)
+    schedule = Schedule(updates=updates)
     for update in range(updates):
         with torch.enable_grad():
             predicted_BD, _ = reader(texts(update))
             error = (predicted_BD - unit(activations(update)).to(predicted_BD.device)).pow(2).sum(-1).mean()
             error.backward()
-        norm = torch.nn.utils.clip_grad_norm_(reader.trainable(), schedule.clip_norm)
+        norm = torch.nn.utils.clip_grad_norm_(reader.trainable(), 1.0)
         for group in optimizer.param_groups:
             group["lr"] = lr * schedule.factor(update)
         if torch.isfinite(norm):

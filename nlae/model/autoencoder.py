@@ -11,11 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
-from nlae.errors import NlaeError
 from nlae.functional.scaling import SiteStatistics
+from nlae.model.learner import copy_state
 from nlae.model.per_site import part_at
 from nlae.model.prompt import Prompt
 from nlae.model.reconstructor import Reconstructor
@@ -113,15 +112,7 @@ class Autoencoder:
         Raises:
             NlaeError: the weights do not fit.
         """
-        own = self.trained_state()
-        if odd := sorted(own.keys() ^ state.keys())[:2]:
-            raise NlaeError(f"weights do not fit this autoencoder (first differences: {', '.join(odd)})")
-        for name, weight in own.items():
-            if weight.shape != state[name].shape:
-                raise NlaeError(f"weight {name} is {tuple(state[name].shape)}, not {tuple(weight.shape)}")
-        with torch.no_grad():
-            for name, weight in own.items():
-                weight.copy_(state[name])
+        copy_state(self.trained_state(), state, "autoencoder")
 
     @staticmethod
     def row_seeds(seed: int, purpose: str, rows: Sequence[int]) -> list[int]:

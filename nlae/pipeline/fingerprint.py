@@ -64,10 +64,10 @@ NEVER_HASHED: dict[str, dict[str, str]] = {
     "LocalTeacher": {"batch_size": _MEMORY, "device": _DEVICE, "max_failed_share": "when to give up"},
     "OpenAITeacher": _REMOTE | _SERVER,
     "AnthropicTeacher": _REMOTE | _SERVER,
-    "VerbalizerSettings": _TRAINING,
-    "ReconstructorSettings": _TRAINING,
+    "Verbalizer": _TRAINING,
+    "Reconstructor": _TRAINING,
     "ActivationDataModule": {"workers": "who reads"},
-    "ReinforceSettings": _TRAINING,
+    "Reinforce": _TRAINING,
     "LocalRollout": {
         "batch_size": _MEMORY,
         "packed": "how weights lie in memory",

@@ -18,7 +18,9 @@ from nlae.pipeline.hardware import device
 KEYS = {
     "extract": ("store.batch_tokens",),
     "describe": ("teacher.batch_tokens", "teacher.batch_size"),
-    "warmstart": ("verbalizer.micro_tokens", "reconstructor.micro_tokens"),
+    "verbalizer": ("verbalizer.micro_tokens",),
+    "reconstructor": ("reconstructor.micro_tokens",),
+    "warmstart": (),
     "reinforce": ("objective.micro_tokens", "rollout.batch_size"),
     "evaluate": ("evaluation.batch_size",),
     "scan": ("dictionary.scan.window_tokens",),
@@ -86,7 +88,7 @@ def _line(stage: str, config: Mapping[str, Any], error: BaseException) -> str:
     node = {key: pick(config, key.rpartition(".")[0]) or {} for key in KEYS.get(stage, ())}
     known = {key: value[last] for key, value in node.items() if (last := key.rpartition(".")[2]) in value}
     ways = [f"lower {key} (now {'chosen by itself' if n is None else n})" for key, n in known.items()]
-    if stage in ("warmstart", "reinforce") and not pick(config, "machine.checkpointing"):
+    if stage in ("verbalizer", "reconstructor", "reinforce") and not pick(config, "machine.checkpointing"):
         ways.append("set machine.checkpointing=true")
     if stage == "dictionary" and pick(config, "dictionary.judge.device") not in (None, "cpu"):
         ways.append("set dictionary.judge.device=cpu")

@@ -22,19 +22,27 @@ class Stage:
             with weights of its own in this process, theirs), `directions` (the file or folder that
             `dictionary.directions` names), `dictionary` (the finished one of the same scan, if there is one; it is
             never made for that).
-        trained: its result is a checkpoint, which `checkpoint=` replaces.
+        trained: it trains, or joins what was trained; `checkpoint=` replaces it.
+        whole: its result is a checkpoint, which may be measured and used.
     """
 
     parents: tuple[str, ...]
     nodes: tuple[str, ...]
     outside: tuple[str, ...] = ()
     trained: bool = False
+    whole: bool = False
 
 
 SUBJECT = "subject"  # stands for the trained stage that evaluation.subject names, or for checkpoint=
 
 # what a trained stage depends on beside its own settings: numbers, and limits that end it before its last update
-TRAINED = ("trainer.precision", "trainer.limit_train_batches", "trainer.fast_dev_run", "optimizer", "callbacks")
+TRAINED = (
+    "trainer.precision", "trainer.limit_train_batches", "trainer.fast_dev_run", "optimizer", "callbacks",
+    "site", "seed",
+)  # fmt: skip
+# what a verbalizer reads of a prompt; its length matters where it samples, the rest to teacher and reconstructor
+_PROMPT_OF_VERBALIZER = ("prompt.verbalizer", "prompt.raw_verbalizer", "prompt.prefill", "prompt.marker")
+_HELD = ("data.disjoint_documents", "data.validation_rows", "data.validation_sites")
 
 STAGES: dict[str, Stage] = {
     "corpus": Stage((), ("corpus",), ("corpus", "tokenizer")),
@@ -44,15 +52,25 @@ STAGES: dict[str, Stage] = {
         ("teacher", "prompt.text", "prompt.style", "prompt.max_tokens"),
         ("teacher_target", "teacher_dtype"),
     ),
-    "warmstart": Stage(
+    "verbalizer": Stage(
+        ("corpus", "extract", "describe"), (*_PROMPT_OF_VERBALIZER, "verbalizer", *_HELD, *TRAINED), trained=True
+    ),
+    "reconstructor": Stage(
         ("corpus", "extract", "describe"),
-        ("prompt", "verbalizer", "reconstructor", "data", *TRAINED, "site", "seed"),
+        ("prompt.reconstructor", "reconstructor", "data.reader_sites", *_HELD, *TRAINED),
         trained=True,
+    ),
+    "warmstart": Stage(
+        ("corpus", "extract", "describe", "verbalizer", "reconstructor"),
+        ("prompt", *_HELD, "trainer.precision", "site", "seed"),
+        trained=True,
+        whole=True,
     ),
     "reinforce": Stage(
         ("corpus", "extract", "describe", "warmstart"),
-        ("rollout", "reward", "objective", "data", *TRAINED, "seed"),
+        ("rollout", "reward", "objective", *_HELD, *TRAINED),
         trained=True,
+        whole=True,
     ),
     "evaluate": Stage(
         ("corpus", "extract", "describe", SUBJECT), ("evaluation", "site.min_position", "trainer.precision", "seed")
@@ -74,7 +92,7 @@ def subject_of(evaluation_subject: object) -> str:
         NlaeError: `evaluation.subject` names no trained stage.
     """
     name = str(evaluation_subject or "reinforce")
-    if name not in STAGES or not STAGES[name].trained:
-        trained = " or ".join(stage for stage, row in STAGES.items() if row.trained)
+    if name not in STAGES or not STAGES[name].whole:
+        trained = " or ".join(stage for stage, row in STAGES.items() if row.whole)
         raise NlaeError(f"evaluation.subject={name}: choose {trained}")
     return name

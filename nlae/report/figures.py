@@ -109,9 +109,10 @@ def _drawing(
 
 def _starts(stages: dict[str, StageFiles]) -> dict[str, float]:
     """Updates before each trained stage began, so that reinforcement goes on where the warm start ended."""
-    warm = stages.get("warmstart")
-    last = max((float(p["update"] or 0) for p in warm.history), default=0.0) if warm else 0.0
-    return {"warmstart": 0.0, "reinforce": last, "subject": 0.0}
+    begun = ("verbalizer", "reconstructor", "warmstart")
+    points = [point for name in begun if name in stages for point in stages[name].history]
+    last = max((float(point["update"] or 0) for point in points), default=0.0)
+    return {**dict.fromkeys(begun, 0.0), "reinforce": last, "subject": 0.0}
 
 
 def _curve(name: str, stages: dict[str, StageFiles], key: str, own: bool = False, dashed: bool = False) -> Series:

@@ -16,7 +16,7 @@ from nlae.errors import NlaeError
 from nlae.files.foreign import parse_json, read_yaml
 
 SUBJECT = "subject"
-TRAINED = ("warmstart", "reinforce")
+TRAINED = ("verbalizer", "reconstructor", "warmstart", "reinforce")
 ORDER = ("corpus", "extract", "describe", *TRAINED, SUBJECT, "evaluate", "report")
 
 
@@ -55,11 +55,14 @@ def gather(folders: Mapping[str, Path]) -> dict[str, StageFiles]:
     found = {name: _stage(name, Path(folder)) for name, folder in folders.items()}
     if "evaluate" not in found or not found["evaluate"].metrics:
         raise NlaeError("report: no finished evaluation to report on; run `nlae evaluate` with the same settings")
-    for stage in list(found.values()):
+    waiting = list(found.values())
+    while waiting:
+        stage = waiting.pop(0)
         for name, fingerprint in (stage.manifest.get("parents") or {}).items():
             beside = stage.folder.parent.parent / name / str(fingerprint)
             if name in TRAINED and name not in found and beside.is_dir():
                 found[name] = _stage(name, beside)
+                waiting.append(found[name])
     return {name: found[name] for name in (*ORDER, *sorted(found.keys() - set(ORDER))) if name in found}
 
 

@@ -1,8 +1,8 @@
-"""What the two training stages share: held-out rows, callbacks, and how an autoencoder is begun and kept."""
+"""What the training stages share: the base, held-out rows, a half's own fit, and how both are joined and kept."""
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,46 +16,71 @@ if TYPE_CHECKING:
     from nlae.activations import ActivationRows, ActivationStore, Descriptions
     from nlae.activations.datamodule import ActivationDataModule
     from nlae.model.autoencoder import Autoencoder
-    from nlae.training import Objective, ValidationSet
-    from nlae.training.settings import FitSettings
+    from nlae.model.learner import Learner
+    from nlae.model.validation import ValidationSet
 
-log = logging.getLogger(__name__)
 DISTRACTORS = 100
 TABLE_ROWS = 32
+WEIGHTS = "weights.safetensors"  # of one half
 
 
-def begin(context: StageContext) -> Autoencoder:
-    """An untrained autoencoder with the shape that the config asks for."""
-    from nlae.model.autoencoder import Autoencoder
+def base(context: StageContext) -> dict[str, Any]:
+    """What both halves stand on: the target's weights, at the sites that the config asks for."""
     from nlae.model.backbone import Backbone, base_dtype
-    from nlae.model.reconstructor import Reconstructor
-    from nlae.model.verbalizer import Verbalizer
 
-    prompt, verbalizer, reconstructor = (context.build(node) for node in ("prompt", "verbalizer", "reconstructor"))
     source, precision = context.build("target"), context.precision
     target = source.load(dtype=base_dtype(precision), device=context.device)
     sites = context.build("site").resolve(target.n_layers).sites
-    if len(sites) > 1 and not prompt.names_site:
-        log.warning(
-            "prompt.verbalizer does not say {site}: sites can be told apart by their vectors alone; prompt=site"
-        )
-    stores = open_stores(context)
-    shared: dict[str, Any] = {
-        "backbone": Backbone(target, sites, precision=precision, seed=context.seed),
-        "prompt": prompt,
-        "statistics": {name: store.statistics for name, store in stores.items()},
-    }
+    statistics = {name: store.statistics for name, store in open_stores(context).items()}
+    backbone = Backbone(target, sites, precision=precision, seed=context.seed)
+    return {"backbone": backbone, "prompt": context.build("prompt"), "statistics": statistics}
+
+
+def fit_half(context: StageContext, name: str, probe: Callable[[Any, Any], dict[str, float]]) -> dict[str, float]:
+    """Train one half on the teacher's text, and keep its weights.
+
+    Args:
+        context: of its stage.
+        name: `verbalizer` or `reconstructor`.
+        probe: what is measured before it learns, of the module and its data.
+    """
+    from safetensors.torch import save_file
+
+    module: Any = context.build(name)(**base(context), seed=context.seed, optimizer=context.build("optimizer"))
+    # named as when both were one stage: the order of its rows is what it was
+    data = serve(
+        context,
+        module.schedule.updates,
+        view=name,
+        stage="warmstart",
+        batch_size=module.batch_size,
+        descriptions=context.parents["describe"],
+    )
+    module.validation = validation_sets(data, data.descriptions)
+    before = probe(module, data)
+    train(context, module, data)
+    new = context.folder / f"{WEIGHTS}.new"
+    save_file({key: weight.contiguous().cpu() for key, weight in module.trained_state().items()}, str(new))
+    new.replace(context.folder / WEIGHTS)
+    return {**final_metrics(module), **before}
+
+
+def join(context: StageContext) -> Autoencoder:
+    """The autoencoder of both halves, as each was trained alone."""
+    from safetensors.torch import load_file
+
+    from nlae.model.autoencoder import Autoencoder
+
+    shared, source = base(context), context.build("target")
+    verbalizer, reconstructor = context.build("verbalizer")(**shared), context.build("reconstructor")(**shared)
+    for half in (verbalizer, reconstructor):
+        half.load_trained_state(load_file(str(context.parents[half.name] / WEIGHTS)))
+    stores = open_stores(context).items()
     return Autoencoder(
-        Verbalizer(adapter=verbalizer.adapter, injection=verbalizer.injection, **shared),
-        Reconstructor(
-            adapter=reconstructor.adapter,
-            magnitude=reconstructor.magnitude,
-            max_tokens=reconstructor.max_tokens,
-            head_rank=reconstructor.head_rank,
-            **shared,
-        ),
+        verbalizer,
+        reconstructor,
         meta={"target": source.describe(), "base_checkpoint": source.name},
-        distractors={name: distractors(store.split("train", early=False)) for name, store in stores.items()},
+        distractors={name: distractors(store.split("train", early=False)) for name, store in stores},
     )
 
 
@@ -94,13 +119,6 @@ def validation_sets(data: ActivationDataModule, descriptions: Descriptions | Non
     return {site: validation_set(rows, descriptions) for site, rows in data.validation.items()}
 
 
-def mean_gap(autoencoder: Autoencoder, data: ActivationDataModule) -> float:
-    """The start-up probe of the injection, its mean over the sites that are validated."""
-    from nlae.training import zero_shot_gap
-
-    return float(np.mean([zero_shot_gap(autoencoder.at(site), rows) for site, rows in data.validation.items()]))
-
-
 def distractors(rows: ActivationRows) -> Tensor:
     """Unit vectors of 100 training rows, spread evenly over them: what ranks are taken among."""
     from nlae.functional.scaling import unit
@@ -109,24 +127,22 @@ def distractors(rows: ActivationRows) -> Tensor:
     return unit(rows.activations(places))
 
 
-def shared(context: StageContext, settings: FitSettings) -> dict[str, Any]:
-    """What every objective is given."""
-    return {
-        "validate_every": settings.validate_every,
-        "micro_tokens": settings.micro_tokens,
-        "seed": context.seed,
-        "checkpointing": bool(context.node("machine").get("checkpointing")),
-        "optimizer": context.build("optimizer"),
-    }
+def train(context: StageContext, module: Learner, data: Any) -> None:
+    """Fit to the last update."""
+    from nlae.training.fit import fit
 
-
-def train(context: StageContext, module: Objective, data: Any) -> Autoencoder:
-    """Fit, and return what was trained."""
-    from nlae.training import fit
-
+    if context.node("machine").get("checkpointing"):
+        half, _ = next(iter(module.halves.values()))  # both stand on one base
+        half.backbone.recompute()
     callbacks = list(context.build("callbacks").values())
     fit(module, data, context.folder, run=context.run, trainer=context.build("trainer"), callbacks=callbacks)
-    return module.trained
+
+
+def check(config: dict[str, Any]) -> None:
+    """What a fit refuses of Lightning's Trainer, before anything is made."""
+    from nlae.training.fit import check_trainer
+
+    check_trainer(config.get("trainer") or {})
 
 
 def keep(context: StageContext, autoencoder: Autoencoder, stage: str, updates: dict[str, int]) -> None:
@@ -134,14 +150,14 @@ def keep(context: StageContext, autoencoder: Autoencoder, stage: str, updates: d
     from nlae.corpus import Corpus
 
     # all sites hold the same rows
-    warm, trained = context.node("reconstructor"), next(iter(open_stores(context).values())).split("train")
+    reader, trained = context.node("reconstructor"), next(iter(open_stores(context).values())).split("train")
     autoencoder.meta |= {
         "stage": stage,
         "training": {
             "fingerprint": context.fingerprint,
             "updates": updates,
-            "batch": warm["batch_size"],
-            "lr": warm["lr"],
+            "batch": reader["batch_size"],
+            "lr": reader["lr"],
             "max_position": int(trained.position.max()),
         },
     }
@@ -157,7 +173,7 @@ def write_lines(path: Path, lines: list[str]) -> None:
     new.replace(path)
 
 
-def final_metrics(module: Objective) -> dict[str, float]:
+def final_metrics(module: Learner) -> dict[str, float]:
     """The held-out figures of the last update."""
     return {k: v for k, v in module.metrics.items() if k.startswith("val/")} | {"updates": float(module.update)}
 

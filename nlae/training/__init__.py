@@ -1,18 +1,19 @@
-"""What is optimised, as Lightning modules: the warm start, then joint reinforcement."""
+"""What joins both halves in training, the rewards and policy losses it learns by, and how Lightning runs any fit.
 
-from nlae.training.base import Objective, Schedule, ValidationSet
-from nlae.training.fit import fit
-from nlae.training.reinforce import Reinforce
-from nlae.training.validation import validation_set, zero_shot_gap
-from nlae.training.warmstart import WarmStart
+The halves' own fits are theirs (`nlae.model.Verbalizer`, `nlae.model.Reconstructor`). Names are loaded on first use.
+"""
 
-__all__ = [
-    "Objective",
-    "Reinforce",
-    "Schedule",
-    "ValidationSet",
-    "WarmStart",
-    "fit",
-    "validation_set",
-    "zero_shot_gap",
-]
+from typing import TYPE_CHECKING
+
+from nlae.files.lazy import lazily
+
+if TYPE_CHECKING:
+    from nlae.training.reinforce import Reinforce
+    from nlae.training.validation import validation_set, zero_shot_gap
+
+__all__ = ["Reinforce", "validation_set", "zero_shot_gap"]
+
+__getattr__ = lazily(
+    __name__,
+    {"Reinforce": "reinforce", "validation_set": "validation", "zero_shot_gap": "validation"},
+)

@@ -114,7 +114,8 @@ class Resume(pl.callbacks.Checkpoint):
     Lightning's own `ModelCheckpoint` is left out: it writes in place, and before the point of its update is on disk.
 
     Args:
-        every: updates between two writes, which is what a kill can cost; the last update is always kept.
+        every: updates between two writes, which is what a kill can cost; the last update is always kept,
+            and that of a time limit.
     """
 
     observes_only = True
@@ -132,7 +133,8 @@ class Resume(pl.callbacks.Checkpoint):
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Write when it is time, and after the last update; whole or not at all."""
-        if self._folder is None or (pl_module.update % self._every and pl_module.update != pl_module.last):
+        due = pl_module.update % self._every == 0 or pl_module.update == pl_module.last or trainer.should_stop
+        if self._folder is None or not due:
             return
         new = self._folder / f"{NAME}.new"
         trainer.save_checkpoint(new)
@@ -204,7 +206,7 @@ class SamplerGapWatch(pl.Callback):
         gap = pl_module.metrics.get(self.METRIC)
         if gap is None or self._told:
             return
-        limit = self.LIMITS[pl_module.trained.backbone.precision] if self._limit is None else self._limit
+        limit = self.LIMITS[pl_module.autoencoder.backbone.precision] if self._limit is None else self._limit
         if gap <= limit:  # false for nan too
             return
         self._told = True

@@ -1,4 +1,4 @@
-"""One fit: an objective, its data, its folder; resumed where a kill left it.
+"""One fit: what learns, its data, its folder; resumed where a kill left it.
 
 Lightning runs the loop, saves and loads. Of its Trainer any argument may be given but those of `REFUSED`. One device:
 several are started by the pipeline as a process group of their own.
@@ -21,8 +21,8 @@ from pytorch_lightning.plugins import Precision
 from pytorch_lightning.strategies import SingleDeviceStrategy
 
 from nlae.errors import NlaeError
+from nlae.model.learner import Learner
 from nlae.tracking import Run
-from nlae.training.base import Objective
 from nlae.training.callbacks import HistoryWriter
 from nlae.training.resuming import checkpoint_in, load
 
@@ -80,7 +80,7 @@ def check_trainer(given: dict[str, Any]) -> None:
 
 
 def fit(
-    module: Objective,
+    module: Learner,
     data: pl.LightningDataModule,
     folder: Path,
     *,
@@ -156,9 +156,8 @@ def _place(given: dict[str, Any]) -> torch.device:
     return torch.device("cuda", devices[0] if isinstance(devices, Sequence) else torch.cuda.current_device())
 
 
-def _finished(module: Objective, found: Path) -> None:
+def _finished(module: Learner, found: Path) -> None:
     """All updates were done before a kill: load what they made."""
-    module.configure_model()
     module.on_load_checkpoint(load(found))
     if module.validation is not None:
         # the figures of the last update went with the killed process; they follow from the weights alone

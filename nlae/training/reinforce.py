@@ -8,90 +8,141 @@ that stands still, `supervised` goes on with the teacher's text. A value network
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from nlae.activations.datamodule import Batch
 from nlae.errors import NlaeError
 from nlae.functional.policy import k3
 from nlae.functional.randomness import derive_seed
 from nlae.functional.scaling import unit
 from nlae.functional.transfers import Figures, send
+from nlae.model.autoencoder import Autoencoder
+from nlae.model.learner import MICRO_TOKENS, Half, Learner
+from nlae.model.micro import responses
+from nlae.model.optimizer import ADAMW
+from nlae.model.site_autoencoder import SiteAutoencoder
+from nlae.model.site_verbalizer import SiteVerbalizer
+from nlae.model.validation import validate
 from nlae.rollout import RolloutEngine, Rollouts
-from nlae.training.base import Objective
-from nlae.training.micro import responses
 from nlae.training.policy import GRPO, PolicyLoss, Sampled
 from nlae.training.reward import Record, Reward
-from nlae.training.settings import CONTROLS
+
+CONTROLS = ("frozen", "supervised")
 
 
-class Reinforce(Objective):
+class Reinforce(Learner):
     """A policy loss on the verbalizer, regression on the reconstructor.
 
     Args:
+        autoencoder: both halves, warm-started.
         engine: writes the explanations.
         reward: what they earn.
         policy_loss: how rewards move the policy; GRPO by default.
         control: `frozen` or `supervised` in place of reinforcement; None reinforces.
+        activations: per update.
         samples: explanations per activation.
         kl: weight of the k3 penalty to the warm-started policy.
-        **shared: see `Objective`.
+        verbalizer_lr, reconstructor_lr: peak learning rates.
+        updates, warmup, decay, clip_norm, weight_decay, micro_tokens, validate_every, seed, optimizer: see `Learner`.
+
+    Raises:
+        NlaeError: an unknown control, or groups that compare nothing.
     """
 
     name = "reinforce"
 
     def __init__(
         self,
-        build: Any,
+        autoencoder: Autoencoder,
         *,
         engine: RolloutEngine,
         reward: Reward,
         policy_loss: PolicyLoss | None = None,
         control: str | None = None,
+        activations: int = 8,
         samples: int = 8,
         kl: float = 0.02,
-        **shared: Any,
+        verbalizer_lr: float = 5e-4,
+        reconstructor_lr: float = 5e-4,
+        updates: int = 1000,
+        warmup: int = 10,
+        decay: float = 0.1,
+        clip_norm: float = 1.0,
+        weight_decay: float = 0.0,
+        micro_tokens: int = MICRO_TOKENS,
+        validate_every: int = 50,
+        seed: int = 0,
+        optimizer: Callable[..., torch.optim.Optimizer] = ADAMW,
     ) -> None:
-        super().__init__(build, **shared)
+        super().__init__(
+            updates=updates, warmup=warmup, decay=decay, clip_norm=clip_norm, weight_decay=weight_decay,
+            micro_tokens=micro_tokens, validate_every=validate_every, seed=seed, optimizer=optimizer,
+        )  # fmt: skip
         if control not in (None, *CONTROLS):
-            raise ValueError(f"control {control!r} is none of {', '.join(CONTROLS)}")
+            raise NlaeError(f"objective.control is {control!r}; choose null or one of {', '.join(CONTROLS)}")
+        if samples < 2:
+            raise NlaeError("objective.samples must be at least 2: rewards are compared within a group")
+        if kl < 0:
+            raise NlaeError(f"objective.kl={kl} would pay for leaving the reference; 0 is no penalty")
+        self.autoencoder, self.verbalizer, self.reconstructor = (
+            autoencoder,
+            autoencoder.verbalizer,
+            autoencoder.reconstructor,
+        )
+        for half in (self.verbalizer, self.reconstructor):
+            half.micro_tokens = micro_tokens
         self.engine, self.reward, self.control = engine, reward, control
         self.policy_loss = GRPO() if policy_loss is None else policy_loss
-        self.samples, self.kl = samples, kl
+        self.activations, self.samples, self.kl = activations, samples, kl
+        self.verbalizer_lr, self.reconstructor_lr = verbalizer_lr, reconstructor_lr
+        if self.reads_reference:  # the policy as it was warm-started
+            self.verbalizer.freeze_reference()
+
+    @property
+    def halves(self) -> dict[str, tuple[Half, float]]:
+        """Both."""
+        return {
+            "verbalizer": (self.verbalizer, self.verbalizer_lr),
+            "reconstructor": (self.reconstructor, self.reconstructor_lr),
+        }
 
     @property
     def reads_reference(self) -> bool:
         """Whether the warm-started policy is kept and read."""
         return self.kl > 0 or bool(getattr(self.policy_loss, "needs_reference", False))
 
-    def configure_model(self) -> None:
-        """Load weights, and freeze the warm-started policy as the reference where one is read."""
-        fresh = self.pair is None
-        super().configure_model()
-        if fresh and self.reads_reference:
-            self.trained.verbalizer.freeze_reference()
+    def trained_state(self) -> dict[str, Tensor]:
+        """All trained weights of both halves."""
+        return self.autoencoder.trained_state()
 
-    def training_step(self, batch: Any, index: int) -> None:
-        """One update on `Batch` of activations (with the teacher's text for `supervised`)."""
-        self.site = batch.site
+    def validate(self) -> dict[str, float]:
+        """The round trip, and both halves on the teacher's text, on held-out rows."""
+        held = self.validation or {}
+        return validate({site: self.autoencoder.at(site) for site in held}, held, self.seed)
+
+    def training_step(self, batch: Batch, index: int) -> None:
+        """One update on a `Batch` of one site (with the teacher's text for `supervised`)."""
         if self.control == "supervised":
-            written = self.imitate(batch.activation_BD, batch.explanation)
-            figures = {**written, **self.regress(batch.activation_BD, batch.explanation)}
-            self.finish_update(self.step_both(figures))
+            assert batch.explanation is not None
+            written = self.verbalizer.sft_loss(batch.activation_BD, batch.explanation, batch.site)
+            rebuilt = self.reconstructor.reconstruction_loss(batch.activations, batch.explanation)
+            self.finish_update(self.step({**written, **rebuilt}))
             return
-        metrics = self.step_both(self._reinforced(batch))
+        metrics = self.step(self._reinforced(batch))
         self.reward.check(metrics)
         self.finish_update(metrics)
 
-    def _reinforced(self, batch: Any) -> Figures:
-        pair, n = self.autoencoder, self.samples
+    def _reinforced(self, batch: Batch) -> Figures:
+        pair, n = self.autoencoder.at(batch.site), self.samples
         activation_GD = batch.activation_BD
         activation_BD = activation_GD.to(pair.target.device).repeat_interleave(n, 0)
         row_B = [row for row in batch.row_B.tolist() for _ in range(n)]
         seeds = [derive_seed(self.seed, self.name, self.update, row, i % n) for i, row in enumerate(row_B)]
         rollouts = self.engine(pair.verbalizer, activation_BD, seeds)
-        error_B, reconstruction_BD = self._regress(rollouts, activation_BD)
+        error_B, reconstruction_BD = self._rebuilt(pair, rollouts, activation_BD)
         record = Record(
             text=rollouts.text,
             activation_BD=activation_BD,
@@ -125,30 +176,34 @@ class Reinforce(Objective):
                 f"objective.policy_loss: weights of {type(self.policy_loss).__name__} returned {found}; "
                 f"it must return a weight for each of {n} samples of {len(activation_GD)} activations"
             )
-        return {**figures, **self._improve(rollouts, activation_GD, weight_GN)}
+        return {**figures, **self._improve(pair.verbalizer, rollouts, activation_GD, weight_GN)}
 
-    def _regress(self, rollouts: Rollouts, activation_BD: Tensor) -> tuple[Tensor, Tensor]:
+    def _rebuilt(self, pair: SiteAutoencoder, rollouts: Rollouts, activation_BD: Tensor) -> tuple[Tensor, Tensor]:
         """Gradient of the regression loss, and from the same forward every row's error (B,) and reading (B, D).
 
         Empty text carries nothing to regress on; its reading is the constant μ/‖μ‖.
         """
-        constant_D = self.autoencoder.statistics.constant_D.to(activation_BD.device)
+        constant_D = pair.statistics.constant_D.to(activation_BD.device)
         error_B = (constant_D - unit(activation_BD)).pow(2).sum(-1)
         reconstruction_BD = constant_D.expand(len(activation_BD), -1).clone()
         filled = [i for i, text in enumerate(rollouts.text) if text.strip()]
         if filled:
             (filled_N,) = send(error_B.device, torch.tensor(filled))
             texts = [rollouts.text[i] for i in filled]
-            error_B[filled_N], reconstruction_BD[filled_N] = self.errors(activation_BD[filled_N], texts)
+            error_B[filled_N], reconstruction_BD[filled_N] = self.reconstructor.row_errors(
+                activation_BD[filled_N], texts, pair.site.name
+            )
         return error_B, reconstruction_BD
 
-    def _improve(self, rollouts: Rollouts, activation_GD: Tensor, weight_GN: Tensor) -> Figures:
+    def _improve(
+        self, verbalizer: SiteVerbalizer, rollouts: Rollouts, activation_GD: Tensor, weight_GN: Tensor
+    ) -> Figures:
         """Gradient of the policy loss and the KL penalty."""
         tokens = rollouts.mask_BT.sum()
         weight_B = weight_GN.flatten().to(rollouts.token_BT.device)
         totals: dict[str, Tensor] = {}
         for part in responses(
-            self.autoencoder.verbalizer,
+            verbalizer,
             activation_GD,
             rollouts.token_BT,
             rollouts.mask_BT,

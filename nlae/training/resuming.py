@@ -1,6 +1,6 @@
 """Where a killed fit goes on: Lightning's own checkpoint, in the folder `resume` of its stage.
 
-It holds the trained weights, the optimizers' states and the update (`Objective.on_save_checkpoint`), tensors and plain
+It holds the trained weights, the optimizers' states and the update (`Learner.on_save_checkpoint`), tensors and plain
 values alone, so that it is loaded with `weights_only`. Data order, samples and learning rates follow from the update.
 """
 

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from nlae.activations import ActivationRows, Descriptions
-from nlae.model.site_autoencoder import SiteAutoencoder
-from nlae.training.base import ValidationSet
+from nlae.model.site_verbalizer import SiteVerbalizer
+from nlae.model.validation import ValidationSet
 
 logger = logging.getLogger(__name__)
 
@@ -44,21 +44,21 @@ def validation_set(rows: ActivationRows, descriptions: Descriptions | None) -> V
 
 
 @torch.no_grad()
-def zero_shot_gap(pair: SiteAutoencoder, rows: ActivationRows, limit: int = 32) -> float:
+def zero_shot_gap(verbalizer: SiteVerbalizer, rows: ActivationRows, limit: int = 32) -> float:
     """NLL in nats per token of the context's true ending under a shuffled minus under the true activation.
 
     Before training, on held-out rows. Warns when the gap is small: the vector is too quiet to be learned from soon.
     """
     chosen = rows.select(np.arange(min(limit, len(rows))))
-    decode = pair.target.tokenizer.decode
+    decode = verbalizer.tokenizer.decode
     texts = [f'The text ends with "{decode(chosen.context_ids(i)[-TAIL_TOKENS:])}".' for i in range(len(chosen))]
     activation_ND, other_N = chosen.all(), other_documents(chosen.document)
-    gap = pair.nll(activation_ND[other_N], texts) - pair.nll(activation_ND, texts)
+    gap = verbalizer.nll(activation_ND[other_N], texts) - verbalizer.nll(activation_ND, texts)
     if gap < QUIET_GAP:
         logger.warning(
             "zero-shot probe: true and shuffled activations differ by %.2f nats at injection scale %.3g; "
             "learning will be slow: raise verbalizer.injection.scale",
             gap,
-            pair.verbalizer.scale,
+            verbalizer.scale,
         )
     return gap

@@ -16,12 +16,13 @@ CONFIG = {
         "style": {"form": "sentences"},
         "max_tokens": 64,
         "verbalizer": "v {slot}",
+        "reconstructor": "r {explanation}",
     },
     "verbalizer": {"adapter": {"rank": 16}, "updates": 3},
-    "reconstructor": {"magnitude": False},
+    "reconstructor": {"magnitude": False, "updates": 3},
     "rollout": {"_target_": "nlae.rollout.LocalRollout", "temperature": 1.0},
     "reward": {"fidelity": 1.0},
-    "objective": {"_target_": "nlae.training.settings.ReinforceSettings", "updates": 3},
+    "objective": {"_target_": "nlae.training.Reinforce", "_partial_": True, "updates": 3},
     "evaluation": {"_target_": "nlae.evaluation.Evaluation", "measures": {}, "subject": "reinforce", "max_rows": 10},
     "dictionary": {
         "_target_": "nlae.dictionary.DictionaryBuilder",
@@ -81,11 +82,16 @@ def fingerprints(plan):
     return {name: plan.artifact(name).fingerprint for name in STAGES}
 
 
+_WARM = {"warmstart", "reinforce", "evaluate", "report"}
+_HALVES = {"verbalizer", "reconstructor", *_WARM}
 LATER = {
     "corpus": set(STAGES),
-    "extract": {"extract", "warmstart", "reinforce", "evaluate", "report"},
-    "describe": {"describe", "warmstart", "reinforce", "evaluate", "report"},
-    "warmstart": {"warmstart", "reinforce", "evaluate", "report"},
+    "extract": {"extract", *_HALVES},
+    "describe": {"describe", *_HALVES},
+    "halves": _HALVES,
+    "verbalizer": {"verbalizer", *_WARM},
+    "reconstructor": {"reconstructor", *_WARM},
+    "warmstart": _WARM,
     "reinforce": {"reinforce", "evaluate", "report"},
     "evaluate": {"evaluate", "report"},
     "scan": {"scan", "dictionary"},

@@ -1,4 +1,4 @@
-"""Inside an allocation: real processes, real signals, and no checkpoint of Lightning's written or read."""
+"""Inside an allocation: real processes, real signals, and no checkpoint of Lightning's for clusters."""
 
 import json
 import signal
@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from nlae.cli import main
+from nlae.training.resuming import resume_update
 
 UPDATES, AFTER = 24, 4
 ALLOCATION = {
@@ -34,7 +35,7 @@ def words(goal: str, folder: Path) -> list[str]:
 def points(folder: Path) -> list[int]:
     lines = [
         line
-        for path in folder.glob("artifacts/warmstart/*/history.jsonl")
+        for path in folder.glob("artifacts/verbalizer/*/history.jsonl")
         for line in path.read_text().splitlines(keepends=True)
     ]
     return [json.loads(line)["update"] for line in lines if line.endswith("\n")]
@@ -55,7 +56,7 @@ def test_signals_end_a_fit_that_goes_on_and_no_pickle_is_written_or_loaded(tmp_p
     done = 0
     for number in (signal.SIGUSR1, signal.SIGTERM):
         job = subprocess.Popen(
-            [sys.executable, "-m", "nlae", *words("warmstart", tmp_path)],
+            [sys.executable, "-m", "nlae", *words("verbalizer", tmp_path)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -67,12 +68,12 @@ def test_signals_end_a_fit_that_goes_on_and_no_pickle_is_written_or_loaded(tmp_p
         assert job.returncode == 130, err
         assert "interrupted; the same command goes on where it stopped" in err
         assert "Traceback" not in err
-        (resume,) = (tmp_path / "artifacts" / "warmstart").glob("*/resume")
-        reached = json.loads((resume / "update.json").read_text())["update"]
+        (resume,) = (tmp_path / "artifacts" / "verbalizer").glob("*/resume")
+        reached = resume_update(resume.parent)
         assert done + AFTER - 1 <= reached < UPDATES
         done = reached
     capsys.readouterr()
-    assert main(words("warmstart", tmp_path)) == 0
+    assert main(words("verbalizer", tmp_path)) == 0
     out, err = capsys.readouterr()
     assert "going on" in err
     assert (Path(out.splitlines()[-1]) / "manifest.json").is_file()

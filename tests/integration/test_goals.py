@@ -184,8 +184,10 @@ DEATHS = [
     ("corpus", "nlae.corpus.build:TableWriter", "flush", 3),
     ("extract", "nlae.activations.extraction", "write_shard", 2),
     ("describe", "nlae.teacher.cache:AnswerCache", "add", 40),
-    ("warmstart", "nlae.training.base:Objective", "save_resume", 2),
-    ("reinforce", "nlae.training.base:Objective", "save_resume", 2),
+    ("verbalizer", "pytorch_lightning:Trainer", "save_checkpoint", 2),
+    ("reconstructor", "pytorch_lightning:Trainer", "save_checkpoint", 2),
+    ("warmstart", "nlae.model.autoencoder:Autoencoder", "save", 1),
+    ("reinforce", "pytorch_lightning:Trainer", "save_checkpoint", 2),
     ("evaluate", "nlae.model.site_autoencoder:SiteAutoencoder", "reconstruct", 3),
     ("report", "nlae.report.build", "write", 1),
 ]
@@ -269,14 +271,11 @@ def test_a_killed_scan_goes_on_to_the_same_bytes_and_smaller_windows_begin_anew(
 LOWERED = [
     ("extract", ("nlae.activations.extraction", "write_shard", 1), ["store.batch_tokens=256"]),
     ("describe", ("nlae.teacher.cache:AnswerCache", "add", 40), ["teacher.batch_tokens=128"]),
-    (
-        "warmstart",
-        ("pytorch_lightning:Trainer", "save_checkpoint", 2),
-        ["verbalizer.micro_tokens=128", "reconstructor.micro_tokens=128"],
-    ),
+    ("verbalizer", ("pytorch_lightning:Trainer", "save_checkpoint", 2), ["verbalizer.micro_tokens=128"]),
+    ("reconstructor", ("pytorch_lightning:Trainer", "save_checkpoint", 2), ["reconstructor.micro_tokens=128"]),
     (
         "reinforce",
-        ("nlae.training.base:Objective", "save_resume", 2),
+        ("pytorch_lightning:Trainer", "save_checkpoint", 2),
         ["objective.micro_tokens=128", "rollout.batch_size=3"],
     ),
     ("evaluate", ("nlae.model.site_autoencoder:SiteAutoencoder", "reconstruct", 3), ["evaluation.batch_size=5"]),

@@ -14,7 +14,7 @@ from experiments.benchmarks.models import vectors
 from experiments.benchmarks.session import Session
 from experiments.benchmarks.works import subject
 from nlae.activations.datamodule import Batch
-from nlae.training import Reinforce, Schedule
+from nlae.training import Reinforce
 from nlae.training.reward import Fidelity, Reward
 
 
@@ -22,16 +22,18 @@ def ours(job: Job, session: Session) -> None:
     """`Reinforce.training_step`."""
     pair = subject.pair(job)
     module = Reinforce(
-        lambda: pair,
+        pair,
         engine=pair.engine,
         reward=Reward({"fidelity": Fidelity()}),
         samples=job.sizes.samples,
-        schedule=Schedule(updates=10**6, verbalizer_lr=1e-6, reconstructor_lr=1e-5),
+        updates=10**6,
+        verbalizer_lr=1e-6,
+        reconstructor_lr=1e-5,
     )
     subject.attach(module)
     groups = job.sizes.activations
     row_B = torch.arange(groups)
-    batch = Batch(0, vectors(job)[:groups], row_B, row_B, [[0]] * groups)
+    batch = Batch(0, {pair.site.name: vectors(job)[:groups]}, row_B, row_B, [[0]] * groups)
     expected = job.n_rows * job.sizes.new_tokens
 
     def repeat() -> int:

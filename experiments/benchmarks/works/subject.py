@@ -16,10 +16,10 @@ from nlae.model import Autoencoder, Reconstructor, Verbalizer
 from nlae.model.adapters import AdapterSettings
 from nlae.model.backbone import Backbone
 from nlae.model.injection import InjectionSettings
+from nlae.model.learner import Learner
 from nlae.model.prompt import CLOSE_TAG, Prompt
 from nlae.rollout import LocalRollout
 from nlae.target import Site, Target
-from nlae.training import Objective
 
 
 def target(job: Job) -> Target:
@@ -90,12 +90,13 @@ def _open(text: Any) -> Any:
     return text.replace(CLOSE_TAG[1:], "explanation")
 
 
-def attach(module: Objective) -> Any:
-    """Ready an objective for steps without Lightning's Trainer, which would add its own bookkeeping: its optimizers."""
-    module.configure_model()
+def attach(module: Learner) -> Any:
+    """Ready what learns for steps without Lightning's Trainer, which would add its own bookkeeping: its optimizers."""
+    module.train()
     optimizers = module.configure_optimizers()
-    for name, stand_in in (("optimizers", lambda: optimizers), ("manual_backward", lambda loss: loss.backward())):
-        setattr(module, name, stand_in)
+    for part in (part for part in module.modules() if isinstance(part, Learner)):
+        setattr(part, "manual_backward", lambda loss: loss.backward())  # noqa: B010
+    setattr(module, "optimizers", lambda: optimizers)  # noqa: B010
     return optimizers
 
 

@@ -6,21 +6,20 @@ from experiments.benchmarks.job import Job
 from experiments.benchmarks.models import vectors
 from experiments.benchmarks.session import Session
 from experiments.benchmarks.works import subject
-from nlae.training import Schedule, WarmStart
 
 
 def ours(job: Job, session: Session) -> None:
-    """The verbalizer's half of a warm-start update."""
+    """An update of `Verbalizer`."""
     pair = subject.pair(job)
-    module = WarmStart(lambda: pair, schedule=Schedule(updates=10**6))
-    optimizer = subject.attach(module)[0]
+    module = pair.verbalizer
+    (optimizer,) = subject.attach(module)
     n = job.sizes.write_rows
     activation_BD, texts = vectors(job)[:n], job.explanations[:n]
     tokens = sum(len(ids) for ids in job.response_ids[:n])
 
     def repeat() -> int:
-        module.imitate(activation_BD, texts)
-        norm = float(module.clipped(subject.trainable(pair.at().verbalizer)))
+        module.sft_loss(activation_BD, texts)
+        norm = float(module.clipped(subject.trainable(module)))
         module.guarded_step(optimizer, norm, 1e-5)
         return tokens
 

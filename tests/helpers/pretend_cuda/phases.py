@@ -9,13 +9,13 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import nlae.model.learner as learner
+import nlae.model.micro as micro
 import nlae.pipeline.run as pipeline
-import nlae.training.base as base
-import nlae.training.micro as micro
 import nlae.training.reinforce as reinforce
-import nlae.training.warmstart as warmstart
 from nlae.model.reconstructor import Reconstructor
 from nlae.model.site_reconstructor import SiteReconstructor
+from nlae.model.verbalizer import Verbalizer
 from nlae.rollout import decoder, local, plain
 from pretend_cuda.ledger import LEDGER
 
@@ -30,12 +30,13 @@ def follow() -> None:
     _within(local.LocalRollout, "__call__", "local call", "local calls")
     _within(plain.PlainRollout, "__call__", "plain", "plain calls")
     _within(plain._Decoding, "_draw", "plain", "plain steps")
-    _within(base.Objective, "validate", "validate", "validations")
-    _within(base.Objective, "imitate", "imitate", "imitate calls")
-    _within(base.Objective, "errors", "regress", "regress calls")
-    _within(base.Objective, "step_both", "optimizer", "optimizer steps")
+    for trained in (Verbalizer, Reconstructor, reinforce.Reinforce):
+        _within(trained, "validate", "validate", "validations")
+    _within(Verbalizer, "sft_loss", "sft", "sft calls")
+    _within(Reconstructor, "reconstruction_loss", "regress", "regress calls")
+    _within(Reconstructor, "row_errors", "regress", "regress calls")
+    _within(learner.Learner, "step", "optimizer", "optimizer steps")
     _within(reinforce.Reinforce, "_improve", "improve", "improve calls")
-    _within(warmstart.WarmStart, "regress_all", "regress", "regress calls")
     _within(micro, "_part", None, "responses micro-batches")
     for reader in (Reconstructor, SiteReconstructor):
         _within(reader, "read", None, "reader micro-batches", only=lambda: LEDGER.phase.endswith("/regress"))

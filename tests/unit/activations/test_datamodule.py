@@ -84,24 +84,24 @@ def test_rollout_view_with_descriptions_has_text(store):
         assert batch.explanation == [f"text {row}" for row in batch.row_B.tolist()]
 
 
-def test_warmstart_view_splits_documents_between_the_roles(store):
-    data = module(store, view="warmstart", stage="warmstart", descriptions=store / "texts", verbalizer_batch=5)
-    seen = {"verbalizer": set(), "reconstructor": set()}
-    for batches in data.train_dataloader():
-        assert len(batches["verbalizer"]) == 5
-        assert len(batches["reconstructor"]) == 8
-        for name, batch in batches.items():
+def test_the_halves_views_split_documents_between_them(store):
+    seen, shared = {"verbalizer": set(), "reconstructor": set()}, []
+    for name, rows in seen.items():
+        how = {"view": name, "stage": "warmstart", "descriptions": store / "texts"}
+        for batch in module(store, batch_size=5, **how).train_dataloader():
+            assert len(batch) == 5
             assert batch.explanation == [f"text {row}" for row in batch.row_B.tolist()]
-            seen[name] |= set((batch.row_B // 3).tolist())
+            rows |= set((batch.row_B // 3).tolist())
+        joint = module(store, disjoint_documents=False, **how)
+        joint.setup()
+        shared.append(len(joint.streams[name]["resid.1"]))
     assert not seen["verbalizer"] & seen["reconstructor"]
-    joint = module(store, view="warmstart", descriptions=store / "texts", disjoint_documents=False)
-    joint.setup()
-    assert len(joint.streams["verbalizer"]["resid.1"]) == len(joint.streams["reconstructor"]["resid.1"])
+    assert shared[0] == shared[1]
 
 
 def test_validation_is_fixed_and_has_text(store):
     def chosen() -> list[int]:
-        data = module(store, view="warmstart", descriptions=store / "texts", validation_rows=10)
+        data = module(store, view="verbalizer", descriptions=store / "texts", validation_rows=10)
         data.setup()
         return data.validation["resid.1"].row.tolist()
 
@@ -120,10 +120,10 @@ def test_disjoint_halves_cover_everything(store):
 
 def test_missing_texts_are_an_error(store):
     with pytest.raises(NlaeError, match="nlae describe"):
-        module(store, view="warmstart").setup()
+        module(store, view="verbalizer").setup()
     Descriptions.write(store / "none", [], [])
     with pytest.raises(NlaeError, match="no rows left for the verbalizer"):
-        module(store, view="warmstart", descriptions=store / "none").setup()
+        module(store, view="verbalizer", descriptions=store / "none").setup()
 
 
 def test_batch_moves_as_lightning_moves_it(store):

@@ -8,12 +8,12 @@ from torch import nn
 
 from nlae.errors import NlaeError
 from nlae.functional.scaling import unit
+from nlae.model.micro import responses
 from nlae.rollout import LocalRollout, PlainRollout
 from nlae.target import Site, TinyTarget, self_check
 from nlae.target.cache import Reread, keeps_state
 from nlae.target.lora import adaptable
 from nlae.target.tiny import FAMILIES
-from nlae.training.micro import responses
 
 EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
 HYBRIDS = {

@@ -9,12 +9,11 @@ from transformers import DynamicCache
 
 from nlae.model.adapters import AdapterSettings
 from nlae.model.backbone import RECONSTRUCTOR, VERBALIZER
+from nlae.model.micro import responses
 from nlae.rollout import LocalRollout
 from nlae.target import TinyTarget
 from nlae.target.cache import read_on
 from nlae.target.recompute import recompute
-from nlae.training import Objective, Schedule
-from nlae.training.micro import responses
 from pairs import losses
 
 FAMILIES = ("gemma3", "gpt2", "gpt_neox", "llama")
@@ -93,16 +92,6 @@ def test_blocks_really_run_again_and_only_where_there_is_a_gradient(make_pair, a
     with torch.no_grad():
         losses(pair, activations)
     assert len(seen) > before + 1
-
-
-def test_an_objective_turns_it_on(make_pair):
-    for asked in (False, True):
-        pair = make_pair()
-        kind = type(pair.target.architecture.blocks(pair.target.model)[0])
-        module = Objective(lambda pair=pair: pair, schedule=Schedule(updates=1), checkpointing=asked)
-        module.configure_model()
-        changed = type(pair.target.architecture.blocks(pair.target.model)[0]) is not kind
-        assert changed == asked
 
 
 def test_rollouts_and_writing_into_a_block_are_what_they_were(make_pair, activations):

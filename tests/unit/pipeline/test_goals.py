@@ -7,10 +7,12 @@ import pytest
 from nlae.errors import NlaeError
 from nlae.pipeline.run import bring_up_to_date, use
 
+TRAINED = ("warmstart", "reinforce", "evaluate")
+
 
 def test_goal_runs_parents_first_and_a_rerun_runs_nothing(make, fake):
     artifact = bring_up_to_date(make(), "report", "g")
-    assert fake.ran == ["corpus", "extract", "describe", "warmstart", "reinforce", "evaluate", "report"]
+    assert fake.ran == ["corpus", "extract", "describe", "verbalizer", "reconstructor", *TRAINED, "report"]
     manifest = json.loads((artifact.folder / "manifest.json").read_text())
     assert manifest["complete"]
     assert manifest["parents"]["evaluate"] == make().artifact("evaluate").fingerprint
@@ -27,7 +29,10 @@ def test_prompt_change_re_extracts_nothing_and_layer_change_does(make, fake):
     bring_up_to_date(make(), "evaluate", "g")
     fake.ran.clear()
     bring_up_to_date(make({"prompt.verbalizer": "w {slot}"}), "evaluate", "g")
-    assert fake.ran == ["warmstart", "reinforce", "evaluate"]
+    assert fake.ran == ["verbalizer", *TRAINED], "the other half is what it was"
+    fake.ran.clear()
+    bring_up_to_date(make({"prompt.verbalizer": "w {slot}", "reconstructor.magnitude": True}), "evaluate", "g")
+    assert fake.ran == ["reconstructor", *TRAINED]
     fake.ran.clear()
     bring_up_to_date(make({"site.depth": 0.0}), "extract", "g")
     assert fake.ran == ["extract"]
@@ -82,7 +87,7 @@ def test_checkpoint_replaces_the_trained_stages(make, fake, tmp_path):
     bring_up_to_date(plan, "report", "g")
     assert fake.ran == ["corpus", "extract", "describe", "evaluate", "report"]
     assert plan.parent_folders("evaluate")["subject"] == pair
-    for goal in ("warmstart", "reinforce"):
+    for goal in ("verbalizer", "reconstructor", "warmstart", "reinforce"):
         with pytest.raises(NlaeError, match="trains"):
             bring_up_to_date(make(checkpoint=pair), goal, "g")
 
@@ -90,7 +95,7 @@ def test_checkpoint_replaces_the_trained_stages(make, fake, tmp_path):
 @pytest.mark.parametrize("goal", ["warmstart", "reinforce", "evaluate", "report"])
 def test_no_pair_is_trained_on_a_target_that_brings_code(make, fake, goal, tmp_path):
     brings = {"target.trust_remote_code": True}
-    with pytest.raises(NlaeError, match="target.trust_remote_code=true: warmstart would"):
+    with pytest.raises(NlaeError, match="target.trust_remote_code=true: verbalizer would"):
         bring_up_to_date(make(brings), goal, "g")
     assert fake.ran == []
     assert not (tmp_path / "artifacts").exists()

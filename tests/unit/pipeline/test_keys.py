@@ -17,6 +17,7 @@ _CORPUS = """max_documents max_tokens min_tokens positions_per_document first_po
     seed near_duplicates split_by"""
 _RECORDS = "text_key messages_key id_key source_key"
 _TRAINING = "updates warmup decay clip_norm weight_decay validate_every"
+_GIVEN = "seed optimizer"  # by the stage
 _REMOTE = "model max_tokens temperature max_prefix_chars"
 
 # what changes what is made, by class, or by path where a node has none
@@ -33,14 +34,16 @@ CHANGES = {
     "OpenAITeacher": f"{_REMOTE} token_limit_name",
     "AnthropicTeacher": f"{_REMOTE} version",
     "Prompt": "verbalizer reconstructor text style prefill marker raw_verbalizer max_tokens",
-    "VerbalizerSettings": f"{_TRAINING} adapter injection batch_size lr",
+    "Verbalizer": f"{_TRAINING} {_GIVEN} backbone prompt statistics adapter injection batch_size lr",
     "AdapterSettings": "rank alpha",
     "InjectionSettings": "mode point scale map",
-    "ReconstructorSettings": f"{_TRAINING} adapter magnitude max_tokens head_rank batch_size lr",
+    "Reconstructor": f"""{_TRAINING} {_GIVEN} backbone prompt statistics adapter magnitude max_tokens head_rank
+        batch_size lr""",
     "ActivationDataModule": """store view seed stage max_updates sites start_update batch_size
-        verbalizer_batch reconstructor_batch descriptions disjoint_documents validation_rows validation_sites
+        descriptions disjoint_documents validation_rows validation_sites
         reader_sites""",
-    "ReinforceSettings": f"{_TRAINING} policy_loss control activations samples kl verbalizer_lr reconstructor_lr",
+    "Reinforce": f"""{_TRAINING} {_GIVEN} autoencoder engine reward policy_loss control activations samples kl
+        verbalizer_lr reconstructor_lr""",
     "GRPO": "clip",
     "RLOO": "clip",
     "trainer": "precision limit_train_batches fast_dev_run",

@@ -53,9 +53,9 @@ def test_the_log_says_why_a_stage_is_made_anew(make, fake, caplog):
     bring_up_to_date(changed, "warmstart", "g")
     new = fingerprints(changed)
     assert remade(caplog, "extract") == [f"{new['extract']}: made anew, unlike {old['extract']}: site.layer 4 → 8"]
-    assert remade(caplog, "warmstart") == [
-        f"{new['warmstart']}: made anew, unlike {old['warmstart']}: verbalizer.adapter.rank 16 → 8, site.layer 4 → 8, "
-        f"parent extract {old['extract']} → {new['extract']}"
+    assert remade(caplog, "verbalizer") == [
+        f"{new['verbalizer']}: made anew, unlike {old['verbalizer']}: verbalizer.adapter.rank 16 → 8, "
+        f"site.layer 4 → 8, parent extract {old['extract']} → {new['extract']}"
     ]
     assert remade(caplog, "corpus") == []
     caplog.clear()

@@ -19,7 +19,7 @@ FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. G
     [
         ("extract", "store.batch_tokens (now 100)"),
         ("describe", "teacher.batch_tokens (now 5)"),
-        ("warmstart", "set machine.checkpointing=true"),
+        ("verbalizer", "set machine.checkpointing=true"),
     ],
 )
 def test_a_full_gpu_is_one_line_that_names_the_key_and_the_same_command_goes_on(make, fake, stage, key):

@@ -12,8 +12,8 @@ from torch import nn
 
 from nlae.model.adapters import AdapterSettings
 from nlae.model.autoencoder import Autoencoder
+from nlae.model.optimizer import ADAMW, optimizer_of
 from nlae.rollout import LocalRollout, PlainRollout
-from nlae.training.optimizer import ADAMW, optimizer_of
 from rollouts import same
 
 SEEDS = list(range(12))

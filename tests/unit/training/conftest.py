@@ -16,14 +16,18 @@ from nlae.activations.datamodule import ActivationDataModule
 from nlae.functional.scaling import unit
 from nlae.model.adapters import AdapterSettings
 from nlae.model.autoencoder import Autoencoder
+from nlae.model.learner import Learner
+from nlae.model.schedule import Schedule
+from nlae.model.validation import ValidationSet
 from nlae.rollout import LocalRollout
 from nlae.target import Site, Target, TinyTarget
-from nlae.training import Objective, Reinforce, Schedule, ValidationSet, WarmStart, validation_set
+from nlae.training import Reinforce, validation_set
 from nlae.training.policy import GRPO, RLOO
 from nlae.training.reward import Fidelity, Reward
 from pairs import autoencoder
 
 ENDINGS = ("a cat", "the town", "rain", "people", "book", "river")
+HALVES = ("verbalizer", "reconstructor")
 LENGTH, DOCUMENTS, PER_DOCUMENT = 16, 60, 4
 ALGORITHMS: dict[str, dict[str, Any]] = {
     "grpo": {"policy_loss": GRPO()},
@@ -91,10 +95,10 @@ def served(world: Path, view: str, updates: int, start: int = 0, **how: Any) -> 
         "store": world / "store",
         "view": view,
         "seed": 0,
-        "stage": view,
+        "stage": "rollout" if view == "rollout" else "warmstart",
         "max_updates": updates,
         "start_update": start,
-        "descriptions": world / "texts" if view == "warmstart" else None,
+        "descriptions": None if view == "rollout" else world / "texts",
         "batch_size": 8,
         "disjoint_documents": False,
         **how,
@@ -116,18 +120,23 @@ def held_out(world: Path) -> dict[str, ValidationSet]:
 
 
 @pytest.fixture(scope="session")
-def warmstart() -> Callable[..., WarmStart]:
-    def module(pair: Autoencoder, updates: int, lr: float = 4e-3, **how: Any) -> WarmStart:
-        schedule = Schedule(updates=updates, verbalizer_lr=lr, reconstructor_lr=lr, warmup=5)
-        return WarmStart(lambda: pair, schedule=schedule, validate_every=10**6, **how)
+def half() -> Callable[..., Any]:
+    """One half of an autoencoder, ready for a short fit of its own."""
 
-    return module
+    def ready(name: str, pair: Autoencoder, updates: int, lr: float = 4e-3, **how: Any) -> Any:
+        module: Any = getattr(pair, name)
+        module.schedule, module.last, module.lr = Schedule(updates, warmup=5), updates, lr
+        for key, value in {"validate_every": 10**6, **how}.items():
+            setattr(module, key, value)
+        return module
+
+    return ready
 
 
 @pytest.fixture(scope="session")
 def reinforce() -> Callable[..., Reinforce]:
     def module(pair: Autoencoder, updates: int, lr: float = 1e-3, algorithm: str = "grpo", **how: Any) -> Reinforce:
-        schedule = Schedule(updates=updates, verbalizer_lr=lr, reconstructor_lr=lr, warmup=2, decay=0.5)
+        validation = how.pop("validation", None)
         given = {
             "engine": LocalRollout(),
             "reward": Reward({"fidelity": Fidelity()}),
@@ -137,17 +146,21 @@ def reinforce() -> Callable[..., Reinforce]:
             **ALGORITHMS[algorithm],
             **how,
         }
-        return Reinforce(lambda: pair, schedule=schedule, validate_every=10**6, **given)
+        rates = {"verbalizer_lr": lr, "reconstructor_lr": lr, "warmup": 2, "decay": 0.5}
+        made = Reinforce(pair, updates=updates, validate_every=10**6, **rates, **given)
+        made.validation = validation
+        return made
 
     return module
 
 
-def run_updates(module: Objective, data: ActivationDataModule, each: Callable[[], None] | None = None) -> None:
+def run_updates(module: Learner, data: ActivationDataModule, each: Callable[[], None] | None = None) -> None:
     """The loop without Lightning's Trainer: what an update does, and nothing else."""
-    module.configure_model()
+    module.train()
     optimizers = module.configure_optimizers()
     module.optimizers = lambda: optimizers  # type: ignore[method-assign]
-    module.manual_backward = lambda loss: loss.backward()  # type: ignore[method-assign]
+    for part in (part for part in module.modules() if isinstance(part, Learner)):
+        part.manual_backward = lambda loss: loss.backward()  # type: ignore[method-assign]
     for index, batch in enumerate(data.train_dataloader()):
         module.training_step(batch, index)
         if each is not None:
@@ -160,10 +173,11 @@ def run() -> Callable[..., None]:
 
 
 @pytest.fixture(scope="session")
-def warm(world: Path, fresh: Any, warmstart: Any, serve: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def warm(world: Path, fresh: Any, half: Any, serve: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of a warm-started pair; all weights of its verbalizer are trained, since a random model has no use
     for an adapter of low rank."""
     folder, pair = tmp_path_factory.mktemp("warm"), fresh(verbalizer_adapter=None)
-    run_updates(warmstart(pair, 100), serve("warmstart", 100, batch_size=16))
+    for name in HALVES:
+        run_updates(half(name, pair, 100), serve(name, 100, batch_size=16))
     pair.save(folder)
     return folder

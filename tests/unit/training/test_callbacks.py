@@ -115,7 +115,7 @@ class Sampling(Counting):
     def __init__(self, gaps: list[float], precision: str = "fp32") -> None:
         super().__init__()
         self.gaps = gaps
-        self.trained = SimpleNamespace(backbone=SimpleNamespace(precision=precision))
+        self.autoencoder = SimpleNamespace(backbone=SimpleNamespace(precision=precision))
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
         super().training_step(batch, batch_idx)

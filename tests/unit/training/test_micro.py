@@ -12,7 +12,7 @@ from nlae.functional.policy import k3, surrogate
 from nlae.functional.scaling import unit
 from nlae.model.autoencoder import Autoencoder
 from nlae.model.backbone import REFERENCE
-from nlae.training.micro import predictions, responses
+from nlae.model.micro import predictions, responses
 
 N, BUDGETS = 3, (1, 40, 100_000)
 TEXTS = ["a red cat", "the dog", "a much longer text about a town and its people", "rain", "a river", "so it was"]

@@ -11,8 +11,8 @@ import torch
 from nlae.config.build import build
 from nlae.config.compose import compose_plain
 from nlae.errors import NlaeError
+from nlae.model.optimizer import ADAMW, Make, optimizer_of
 from nlae.training import resuming
-from nlae.training.optimizer import ADAMW, Make, optimizer_of
 
 needed = pytest.mark.skipif(importlib.util.find_spec("bitsandbytes") is None, reason="needs nlae[quantize]")
 QUIET = pytest.mark.filterwarnings("ignore")  # bitsandbytes warns of other things than states at its import
@@ -81,16 +81,10 @@ def test_a_missing_package_is_named_before_anything_is_loaded(monkeypatch):
         build({**node, "_target_": "bitsandbytes_that_is_not_there.AdamW8bit"}, "optimizer")
 
 
-def test_an_objective_makes_the_optimizers_it_was_given(fresh, warmstart):
-    module = warmstart(fresh(), 2, optimizer=partial(torch.optim.SGD, momentum=0.5))
-    module.configure_model()
-    made = module.configure_optimizers()
-    assert [type(one) for one in made] == [torch.optim.SGD] * 2
-    assert made[0].defaults["momentum"] == 0.5
-    assert made[0].defaults["lr"] == module.schedule.verbalizer_lr
+def test_a_half_makes_the_optimizer_it_was_given(fresh, half):
+    module = half("verbalizer", fresh(), 2, optimizer=partial(torch.optim.SGD, momentum=0.5))
+    (made,) = module.configure_optimizers()
+    assert type(made) is torch.optim.SGD
+    assert (made.defaults["momentum"], made.defaults["lr"]) == (0.5, module.lr)
     with pytest.raises(NlaeError, match="optimizer: SGD refuses these values .*momentun"):
-        optimizer_of(partial(torch.optim.SGD, momentun=0.5), pair_of(module), 1e-3, 0.0)
-
-
-def pair_of(module):
-    return module.trained.verbalizer.trainable()
+        optimizer_of(partial(torch.optim.SGD, momentun=0.5), module.trainable(), 1e-3, 0.0)

@@ -13,7 +13,6 @@ from nlae.functional.scaling import unit
 from nlae.model.autoencoder import Autoencoder
 from nlae.model.backbone import REFERENCE, VERBALIZER
 from nlae.training.reward import Fidelity, Length, Reward
-from nlae.training.settings import ReinforceSettings
 
 
 def state(pair: Autoencoder, start: str) -> dict[str, torch.Tensor]:
@@ -47,7 +46,6 @@ def test_the_policy_learns_what_is_paid(warm, reinforce, serve, run, algorithm):
 def test_the_round_trips_reward_rises(warm, reinforce, serve, run, held_out, algorithm):
     pair = Autoencoder.load(warm)
     module = reinforce(pair, 30, algorithm=algorithm, validation=held_out)
-    module.configure_model()
     before, rewards = module.validate(), []
     run(module, serve("rollout", 30), lambda: rewards.append(module.metrics["reward/total"]))
     assert np.mean(rewards[-6:]) > np.mean(rewards[:6]) + 0.03
@@ -79,11 +77,10 @@ def unfailing(reward, record):
     return term_B, {f"reward/{name}": term_B.mean() for name in reward.terms}
 
 
-def test_trap_04_reinforcement_goes_on_with_the_same_adapter(
-    fresh, warmstart, reinforce, serve, run, tmp_path, monkeypatch
-):
+def test_trap_04_reinforcement_goes_on_with_the_same_adapter(fresh, half, reinforce, serve, run, tmp_path, monkeypatch):
     begun = fresh()
-    run(warmstart(begun, 5), serve("warmstart", 5))
+    for name in ("verbalizer", "reconstructor"):
+        run(half(name, begun, 5), serve(name, 5))
     begun.save(tmp_path)
     pair = Autoencoder.load(tmp_path)
     assert equal(state(pair, "verbalizer."), state(begun, "verbalizer."))
@@ -91,7 +88,6 @@ def test_trap_04_reinforcement_goes_on_with_the_same_adapter(
     by_length = Reward({"length": lambda record: torch.tensor([float(len(text)) for text in record.text])})
     monkeypatch.setattr(Reward, "__call__", lambda reward, record: unfailing(reward, record))
     module = reinforce(pair, 1, kl=1.0, reward=by_length)
-    module.configure_model()
     assert equal(state(pair, "verbalizer."), learned), "no fresh adapter"
     assert max(float(v.abs().max()) for k, v in learned.items() if "lora_B" in k) > 1e-3
     assert equal(pair.backbone.state(REFERENCE), pair.backbone.state(VERBALIZER))
@@ -129,9 +125,8 @@ def test_supervised_goes_on_with_the_teachers_text(warm, reinforce, serve, run, 
     pair = Autoencoder.load(warm)
     reconstructor = state(pair, "reconstructor.")
     module = reinforce(pair, 20, algorithm="supervised", validation=held_out)
-    module.configure_model()
     before = module.validate()
-    data = serve("rollout", 20, descriptions=serve("warmstart", 1).descriptions_folder)
+    data = serve("rollout", 20, descriptions=serve("verbalizer", 1).descriptions_folder)
     run(module, data)
     assert module.metrics["val/nll"] < before["val/nll"]
     assert not equal(state(pair, "reconstructor."), reconstructor)
@@ -179,7 +174,7 @@ def test_truncated_rows_count_as_failures_in_the_loss(warm, reinforce, serve, ru
     monkeypatch.setattr(pair.prompt.__class__, "parse", lambda self, text: ("a red cat", next(turn)))
     module = reinforce(pair, 1, reward=Reward({"fidelity": Fidelity()}, failure=-9.0), algorithm="rloo")
     seen, plain = [], module._improve
-    module._improve = lambda rollouts, given, weight: seen.append(weight) or plain(rollouts, given, weight)
+    module._improve = lambda *given: seen.append(given[-1]) or plain(*given)
     run(module, serve("rollout", 1))
     (advantage_GN,) = seen
     assert (advantage_GN[:, 1] < -1).all()
@@ -190,14 +185,13 @@ def test_every_row_is_weighed_by_its_own_advantage(warm, reinforce, serve, run):
     """Rows are sorted by length for the backward: one that only row 5 earns must move row 5 alone."""
     pair = Autoencoder.load(warm)
     module = reinforce(pair, 1, kl=0.0, micro_tokens=64)
-    module.configure_model()
     module.manual_backward = lambda loss: loss.backward()
     activation_GD = serve("rollout", 1).train_dataloader().dataset[0].activation_BD[:3]
     given_BD = activation_GD.repeat_interleave(4, 0)
     rollouts = module.engine(pair.at().verbalizer, given_BD, list(range(12)))
     advantage_GN = torch.zeros(3, 4)
     advantage_GN[1, 1] = 2.0
-    module._improve(rollouts, activation_GD, advantage_GN)
+    module._improve(pair.at().verbalizer, rollouts, activation_GD, advantage_GN)
     weights = pair.verbalizer.trainable()
     got = [weight.grad.clone() for weight in weights if weight.grad is not None]
     logp_BT = pair.at().verbalizer.logprobs(given_BD[5:6], rollouts.token_BT[5:6])
@@ -209,10 +203,13 @@ def test_every_row_is_weighed_by_its_own_advantage(warm, reinforce, serve, run):
         assert torch.allclose(mine, theirs, atol=1e-3 * largest, rtol=1e-2)
 
 
-def test_settings_that_cannot_train_are_refused():
-    for wrong in ({"control": "ppo"}, {"samples": 1}, {"kl": -0.1}, {"updates": 0}):
+def test_settings_that_cannot_train_are_refused(warm, reinforce):
+    pair = Autoencoder.load(warm)
+    for wrong in ({"control": "ppo"}, {"samples": 1}, {"kl": -0.1}, {"micro_tokens": 0}):
         with pytest.raises(NlaeError):
-            ReinforceSettings(**{"updates": 5, **wrong})
+            reinforce(pair, 5, **wrong)
+    with pytest.raises(NlaeError, match="reinforce: updates is 0; it must be at least 1"):
+        reinforce(pair, 0)
 
 
 class Pairs:
@@ -261,12 +258,11 @@ def test_a_loss_per_explanation_is_a_mean_over_all_of_them(warm, reinforce, serv
 
     pair = Autoencoder.load(warm)
     module = reinforce(pair, 1, kl=0.0, micro_tokens=64, policy_loss=One())
-    module.configure_model()
     module.manual_backward = lambda loss: loss.backward()
     activation_GD = serve("rollout", 1).train_dataloader().dataset[0].activation_BD[:3]
     given_BD = activation_GD.repeat_interleave(4, 0)
     rollouts = module.engine(pair.at().verbalizer, given_BD, list(range(12)))
-    module._improve(rollouts, activation_GD, torch.ones(3, 4))
+    module._improve(pair.at().verbalizer, rollouts, activation_GD, torch.ones(3, 4))
     weights = [weight for weight in pair.verbalizer.trainable() if weight.grad is not None]
     got = [weight.grad.clone() for weight in weights]
     logp_BT = pair.at().verbalizer.logprobs(given_BD, rollouts.token_BT) * rollouts.mask_BT
@@ -276,7 +272,7 @@ def test_a_loss_per_explanation_is_a_mean_over_all_of_them(warm, reinforce, serv
         assert torch.allclose(mine, theirs, atol=1e-3 * largest, rtol=1e-2)
     module.policy_loss = Both()
     with pytest.raises(NlaeError, match=r"objective.policy_loss: Both returned shape \(\)"):
-        module._improve(rollouts, activation_GD, torch.ones(3, 4))
+        module._improve(pair.at().verbalizer, rollouts, activation_GD, torch.ones(3, 4))
 
 
 def test_weights_of_another_shape_are_named(warm, reinforce, serve, run):

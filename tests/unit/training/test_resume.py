@@ -17,13 +17,13 @@ from nlae.model.autoencoder import Autoencoder
 from nlae.tracking import NullRun
 from nlae.tracking.history import Replayed
 from nlae.tracking.superseding import remembered
-from nlae.training import fit
 from nlae.training.callbacks import Resume
-from nlae.training.fit import REFUSED
+from nlae.training.fit import REFUSED, fit
 from nlae.training.resuming import checkpoint_in, load, resume_update
 from offline_runs import of_kind, open_one, records
 
 UPDATES = 7
+HALVES = ("verbalizer", "reconstructor")
 
 
 class Kill(pl.Callback):
@@ -41,15 +41,15 @@ def lines(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
 
 
-@pytest.fixture(params=["warmstart", "grpo", "frozen", "supervised"])
-def begin(request, fresh, warm, warmstart, reinforce, serve, held_out):
+@pytest.fixture(params=["verbalizer", "reconstructor", "grpo", "frozen", "supervised"])
+def begin(request, fresh, warm, half, reinforce, serve, held_out):
     """A function of the start update: module and data of one objective."""
 
     def make(start: int):
-        if request.param == "warmstart":
-            pair = fresh(magnitude=True)
-            return warmstart(pair, UPDATES, validation=held_out), serve("warmstart", UPDATES, start)
-        texts = {"descriptions": serve("warmstart", 1).descriptions_folder} if request.param == "supervised" else {}
+        if request.param in HALVES:
+            module = half(request.param, fresh(magnitude=True), UPDATES, validation=held_out)
+            return module, serve(request.param, UPDATES, start)
+        texts = {"descriptions": serve("verbalizer", 1).descriptions_folder} if request.param == "supervised" else {}
         module = reinforce(Autoencoder.load(warm), UPDATES, algorithm=request.param, validation=held_out)
         return module, serve("rollout", UPDATES, start, batch_size=4, **texts)
 
@@ -70,7 +70,7 @@ def test_killed_and_resumed_it_ends_in_the_same_weights(begin, tmp_path):
     assert resume_update(killed) == 4, "update 5 is lost, and done again"
     again, data = begin(resume_update(killed))
     fit(again, data, killed, run=NullRun(), callbacks=[Resume(2)])
-    wanted, found = reference.autoencoder.trained_state(), again.autoencoder.trained_state()
+    wanted, found = reference.trained_state(), again.trained_state()
     assert wanted.keys() == found.keys()
     for name, weight in wanted.items():
         assert torch.equal(weight, found[name]), name
@@ -81,18 +81,18 @@ def test_killed_and_resumed_it_ends_in_the_same_weights(begin, tmp_path):
     third, data = begin(resume_update(killed))
     fit(third, data, killed, run=NullRun(), callbacks=[Resume(2)])
     assert third.update == UPDATES
-    assert torch.equal(third.autoencoder.trained_state()["head.head.weight"], wanted["head.head.weight"])
+    assert all(torch.equal(weight, wanted[name]) for name, weight in third.trained_state().items())
     assert third.metrics == {name: value for name, value in reference.metrics.items() if name.startswith("val/")}
 
 
-def test_killed_and_resumed_its_last_wandb_run_holds_every_update_once(fresh, warmstart, serve, held_out, tmp_path):
+def test_killed_and_resumed_its_last_wandb_run_holds_every_update_once(fresh, half, serve, held_out, tmp_path):
     folder = tmp_path / "stage"
     folder.mkdir()
 
     def once(start: int, *kill: Kill) -> list[dict[str, Any]]:
-        module = warmstart(fresh(), UPDATES, validation=held_out)
+        module = half("verbalizer", fresh(), UPDATES, validation=held_out)
         with open_one(tmp_path / "tracking", folder=folder) as opened:
-            data = serve("warmstart", UPDATES, start)
+            data = serve("verbalizer", UPDATES, start)
             fit(module, data, folder, run=Replayed(opened, folder), callbacks=[Resume(2), *kill])
         return records(opened.directory)
 
@@ -108,14 +108,16 @@ def test_killed_and_resumed_its_last_wandb_run_holds_every_update_once(fresh, wa
     assert last["id"] == of_kind(found, "run")[0]["run_id"]
 
 
-def test_what_is_kept_is_small_plain_and_whole(fresh, warmstart, serve, tmp_path, monkeypatch):
+def test_what_is_kept_is_small_plain_and_whole(fresh, half, serve, tmp_path, monkeypatch):
     """Trained weights, optimizers and the update, none of which can run; a kill while it is written costs nothing."""
-    fit(warmstart(fresh(), 2), serve("warmstart", 2), tmp_path, run=NullRun(), callbacks=[Resume(1)])
+    module, data = half("verbalizer", fresh(), 4), serve("verbalizer", 4)
+    with pytest.raises(InterruptedError):
+        fit(module, data, tmp_path, run=NullRun(), callbacks=[Resume(1), Kill(3)])
     assert [path.name for path in (tmp_path / "resume").iterdir()] == ["last.ckpt"]
     kept = load(tmp_path / "resume" / "last.ckpt")
     assert kept["counts"] == {"update": 2, "skipped": 0}
-    assert kept["state_dict"].keys() == fresh().trained_state().keys()
-    assert len(kept["optimizer_states"]) == 2
+    assert kept["state_dict"].keys() == fresh().verbalizer.trained_state().keys()
+    assert len(kept["optimizer_states"]) == 1
 
     replace = Path.replace
 
@@ -125,41 +127,48 @@ def test_what_is_kept_is_small_plain_and_whole(fresh, warmstart, serve, tmp_path
         return replace(self, other)
 
     monkeypatch.setattr(Path, "replace", dying)
-    module = warmstart(fresh(), 4)
+    module = half("verbalizer", fresh(), 4)
     with pytest.raises(InterruptedError):
-        fit(module, serve("warmstart", 4, 2), tmp_path, run=NullRun(), callbacks=[Resume(1)])
+        fit(module, serve("verbalizer", 4, 2), tmp_path, run=NullRun(), callbacks=[Resume(1)])
     assert module.update == 3
     assert resume_update(tmp_path) == 2
 
 
-def test_a_time_limit_leaves_a_fit_that_goes_on(fresh, warmstart, serve, tmp_path):
+def test_a_time_limit_leaves_a_fit_that_goes_on(fresh, half, serve, tmp_path):
     late = partial(pl.Trainer, accelerator="cpu", max_time={"seconds": 0})
     with pytest.raises(NlaeError, match=r"trainer.max_time is over at update \d of 3; run the same command again"):
-        fit(warmstart(fresh(), 3), serve("warmstart", 3), tmp_path, run=NullRun(), trainer=late, callbacks=[Resume(1)])
+        fit(
+            half("verbalizer", fresh(), 3),
+            serve("verbalizer", 3),
+            tmp_path,
+            run=NullRun(),
+            trainer=late,
+            callbacks=[Resume(1)],
+        )
     done = resume_update(tmp_path)
-    assert 0 < done < 3
-    module = warmstart(fresh(), 3)
-    fit(module, serve("warmstart", 3, done), tmp_path, run=NullRun(), callbacks=[Resume(1)])
+    assert done < 3
+    module = half("verbalizer", fresh(), 3)
+    fit(module, serve("verbalizer", 3, done), tmp_path, run=NullRun(), callbacks=[Resume(1)])
     assert module.update == 3
 
 
 @pytest.mark.parametrize("killed", [False, True])
-def test_a_limit_of_batches_ends_a_fit_resumed_or_not(fresh, warmstart, serve, held_out, tmp_path, killed):
+def test_a_limit_of_batches_ends_a_fit_resumed_or_not(fresh, half, serve, held_out, tmp_path, killed):
     short = partial(pl.Trainer, accelerator="cpu", limit_train_batches=3)
     if killed:
-        module = warmstart(fresh(), 9, validation=held_out)
+        module = half("verbalizer", fresh(), 9, validation=held_out)
         with pytest.raises(InterruptedError):
-            fit(module, serve("warmstart", 9), tmp_path, run=NullRun(), trainer=short, callbacks=[Resume(1), Kill(2)])
-    module = warmstart(fresh(), 9, validation=held_out)
-    data = serve("warmstart", 9, resume_update(tmp_path))
+            fit(module, serve("verbalizer", 9), tmp_path, run=NullRun(), trainer=short, callbacks=[Resume(1), Kill(2)])
+    module = half("verbalizer", fresh(), 9, validation=held_out)
+    data = serve("verbalizer", 9, resume_update(tmp_path))
     fit(module, data, tmp_path, run=NullRun(), trainer=short, callbacks=[Resume(1)])
     assert module.update == 3
-    assert "val/fve" in module.metrics, "and the last update is validated"
+    assert "val/nll" in module.metrics, "and the last update is validated"
 
 
 @pytest.mark.parametrize("key", sorted(REFUSED))
-def test_what_a_fit_cannot_have_is_refused_with_the_reason(fresh, warmstart, serve, tmp_path, key):
-    module, data, trainer = warmstart(fresh(), 1), serve("warmstart", 1), partial(pl.Trainer, **{key: 1})
+def test_what_a_fit_cannot_have_is_refused_with_the_reason(fresh, half, serve, tmp_path, key):
+    module, data, trainer = half("verbalizer", fresh(), 1), serve("verbalizer", 1), partial(pl.Trainer, **{key: 1})
     with pytest.raises(NlaeError, match=rf"trainer.{key}=1: .{{20}}"):
         fit(module, data, tmp_path, run=NullRun(), trainer=trainer)
 

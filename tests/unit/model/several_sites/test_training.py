@@ -16,10 +16,12 @@ from nlae.activations.datamodule import ActivationDataModule
 from nlae.activations.order import draw_sites
 from nlae.functional.scaling import unit
 from nlae.model.autoencoder import Autoencoder
+from nlae.model.schedule import Schedule
 from nlae.rollout import LocalRollout
 from nlae.tracking import NullRun
-from nlae.training import Reinforce, Schedule, WarmStart, fit, validation_set
+from nlae.training import Reinforce, validation_set
 from nlae.training.callbacks import Resume
+from nlae.training.fit import fit
 from nlae.training.resuming import resume_update
 from nlae.training.reward import Fidelity, Reward
 
@@ -62,11 +64,11 @@ def serve(world: Path, view: str, start: int = 0, updates: int = UPDATES, **how:
         sites=NAMES,
         view=view,
         seed=0,
-        stage=view,
+        stage="rollout" if view == "rollout" else "warmstart",
         max_updates=updates,
         start_update=start,
         batch_size=6,
-        descriptions=world / "texts" if view == "warmstart" else None,
+        descriptions=None if view == "rollout" else world / "texts",
         disjoint_documents=False,
         validation_sites=2,
         validation_rows=16,
@@ -77,15 +79,16 @@ def serve(world: Path, view: str, start: int = 0, updates: int = UPDATES, **how:
 
 
 def test_every_site_gets_its_turn_and_all_hold_the_same_rows(world):
-    data = serve(world, "warmstart", updates=8, reader_sites=3)
+    written = list(serve(world, "verbalizer", updates=8).train_dataloader())
+    assert Counter(item.site for item in written) == dict.fromkeys(NAMES, 2)
+    assert [item.site for item in written] != [*NAMES, *NAMES]
+    data = serve(world, "reconstructor", updates=8, reader_sites=3)
     items = list(data.train_dataloader())
-    assert Counter(item["verbalizer"].site for item in items) == dict.fromkeys(NAMES, 2)
-    assert [item["verbalizer"].site for item in items] != [*NAMES, *NAMES]
-    assert {len(item["reconstructor"].activations) for item in items} <= {2, 3}
+    assert {len(item.activations) for item in items} <= {2, 3}
     for item in items:
-        for name, activation_BD in item["reconstructor"].activations.items():
+        for name, activation_BD in item.activations.items():
             rows = ActivationStore.open(world / "store" / name).split("train")
-            wanted_BD = rows.activations(np.searchsorted(rows.row, item["reconstructor"].row_B.numpy()))
+            wanted_BD = rows.activations(np.searchsorted(rows.row, item.row_B.numpy()))
             assert torch.equal(activation_BD, wanted_BD)
     assert draw_sites(NAMES, 9, seed=0, stage="s", update=3) == list(NAMES)
     assert list(data.validation) == ["mlp_in.0", "mlp_neurons.2"]
@@ -97,35 +100,49 @@ class Kill(pl.Callback):
             raise InterruptedError("killed")
 
 
+def tuned(module, updates: int, lr: float):
+    module.schedule, module.last, module.lr, module.validate_every = Schedule(updates, warmup=1), updates, lr, 10**6
+    return module
+
+
 def begin(kind: str, several: Autoencoder, world: Path, start: int):
-    data = serve(world, "warmstart" if kind == "warmstart" else "rollout", start)
-    shared = {
-        "schedule": Schedule(updates=UPDATES, verbalizer_lr=1e-3, reconstructor_lr=2e-3, warmup=1),
-        "validate_every": 10**6,
-        "validation": {
-            name: validation_set(rows, Descriptions.open(world / "texts")) for name, rows in data.validation.items()
-        },
-    }
-    if kind == "warmstart":
-        return WarmStart(lambda: several, **shared), data
-    reward = Reward({"fidelity": Fidelity()})
-    return Reinforce(lambda: several, engine=LocalRollout(), reward=reward, samples=2, **shared), data
+    data = serve(world, kind, start)
+    if kind == "rollout":
+        module = Reinforce(
+            several,
+            engine=LocalRollout(),
+            reward=Reward({"fidelity": Fidelity()}),
+            samples=2,
+            updates=UPDATES,
+            verbalizer_lr=1e-3,
+            reconstructor_lr=2e-3,
+            warmup=1,
+            validate_every=10**6,
+        )
+    else:
+        module = tuned(getattr(several, kind), UPDATES, 2e-3)
+    texts = Descriptions.open(world / "texts")
+    module.validation = {name: validation_set(rows, texts) for name, rows in data.validation.items()}
+    return module, data
 
 
-@pytest.mark.parametrize("kind", ["reinforce", "warmstart"])
+HEADLINES = {"rollout": "val/fve", "verbalizer": "val/nll", "reconstructor": "val/fve_teacher"}
+
+
+@pytest.mark.parametrize("kind", sorted(HEADLINES))
 def test_killed_and_resumed_it_ends_in_the_same_weights(make_autoencoder, world, tmp_path, kind):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     whole.mkdir()
     killed.mkdir()
     reference, data = begin(kind, make_autoencoder(magnitude=True), world, 0)
     fit(reference, data, whole, run=NullRun(), callbacks=[Resume(2)])
-    assert {"val/fve", "val/fve/mlp_in.0", "val/fve/mlp_neurons.2"} <= reference.metrics.keys()
+    assert {f"{HEADLINES[kind]}{site}" for site in ("", "/mlp_in.0", "/mlp_neurons.2")} <= reference.metrics.keys()
     module, data = begin(kind, make_autoencoder(magnitude=True), world, 0)
     with pytest.raises(InterruptedError):
         fit(module, data, killed, run=NullRun(), callbacks=[Resume(2), Kill()])
     again, data = begin(kind, make_autoencoder(magnitude=True), world, resume_update(killed))
     fit(again, data, killed, run=NullRun(), callbacks=[Resume(2)])
-    wanted, found = reference.trained.trained_state(), again.trained.trained_state()
+    wanted, found = reference.trained_state(), again.trained_state()
     assert wanted.keys() == found.keys()
     for name, weight in wanted.items():
         assert torch.equal(weight, found[name]), name
@@ -135,7 +152,7 @@ def test_killed_and_resumed_it_ends_in_the_same_weights(make_autoencoder, world,
 def test_the_readers_gradient_is_the_mean_over_sites_read_apart(make_autoencoder, world):
     """One pass for all sites, in micro-batches, against each site's own loss."""
     several = make_autoencoder(magnitude=True)
-    batch = serve(world, "warmstart").item(0)["reconstructor"]
+    batch = serve(world, "reconstructor").item(0)
     parameters = several.reconstructor.trainable()
 
     def gradients(backward) -> list[torch.Tensor]:
@@ -145,10 +162,9 @@ def test_the_readers_gradient_is_the_mean_over_sites_read_apart(make_autoencoder
         # behind the deepest hook nothing is reached
         return [torch.zeros(1) if p.grad is None else p.grad.clone() for p in parameters]
 
-    module = WarmStart(lambda: several, schedule=Schedule(updates=1), micro_tokens=40)
-    module.configure_model()
-    module.manual_backward = lambda loss: loss.backward()
-    found = gradients(lambda: module.regress_all(batch))
+    several.reconstructor.micro_tokens = 40
+    several.reconstructor.manual_backward = lambda loss: loss.backward()
+    found = gradients(lambda: several.reconstructor.reconstruction_loss(batch.activations, batch.explanation))
 
     def apart() -> None:
         total = torch.zeros(())
@@ -165,20 +181,14 @@ def test_the_readers_gradient_is_the_mean_over_sites_read_apart(make_autoencoder
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
-def test_both_losses_fall(make_autoencoder, world):
-    several = make_autoencoder(learned=False)
-    data = serve(world, "warmstart", updates=40)
-    module = WarmStart(
-        lambda: several, schedule=Schedule(updates=40, verbalizer_lr=4e-3, reconstructor_lr=4e-3, warmup=2)
-    )
-    module.configure_model()
+@pytest.mark.parametrize("name", ["verbalizer", "reconstructor"])
+def test_the_loss_falls(make_autoencoder, world, name):
+    module = tuned(getattr(make_autoencoder(learned=False), name), 40, 4e-3)
     optimizers = module.configure_optimizers()
     module.optimizers = lambda: optimizers
     module.manual_backward = lambda loss: loss.backward()
     seen = []
-    for index, item in enumerate(data.train_dataloader()):
+    for index, item in enumerate(serve(world, name, updates=40).train_dataloader()):
         module.training_step(item, index)
-        seen.append((module.metrics["verbalizer/nll"], module.metrics["reconstructor/error"]))
-    first, last = np.mean(seen[:8], 0), np.mean(seen[-8:], 0)
-    assert last[0] < 0.8 * first[0]
-    assert last[1] < 0.8 * first[1]
+        seen.append(module.metrics["verbalizer/nll" if name == "verbalizer" else "reconstructor/error"])
+    assert np.mean(seen[-8:]) < 0.8 * np.mean(seen[:8])

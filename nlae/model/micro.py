@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -19,10 +19,12 @@ from transformers import DynamicCache
 from nlae.functional.batching import token_batches
 from nlae.functional.transfers import send
 from nlae.model.backbone import REFERENCE, VERBALIZER
-from nlae.model.reconstructor import Reconstructor
-from nlae.model.site_reconstructor import SiteReconstructor
-from nlae.model.site_verbalizer import SiteVerbalizer
 from nlae.target.cache import Reread, fork
+
+if TYPE_CHECKING:
+    from nlae.model.reconstructor import Reconstructor
+    from nlae.model.site_reconstructor import SiteReconstructor
+    from nlae.model.site_verbalizer import SiteVerbalizer
 
 
 @dataclasses.dataclass(frozen=True)
