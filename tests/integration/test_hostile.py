@@ -395,4 +395,6 @@ def test_no_module_of_ours_imports_a_way_to_unpickle():
         for line in path.read_text().splitlines()
         if re.search(r"\b(import (pickle|dill|cloudpickle|shelve|marshal)|torch\.load\(|allow_pickle=True)", line)
     ]
-    assert found == []
+    ours = [name for name, line in found if "weights_only=True" in line]  # of tensors and plain values alone
+    assert ours == ["resuming.py"], "what a killed fit goes on from, which no checkpoint= brings"
+    assert len(found) == len(ours), found
