@@ -43,7 +43,7 @@ class DictionaryBuilder:
             ridge, and of the words (fired on, before, near).
         active_quantile: an entry fires above this quantile of its own training activations.
         min_contexts: entries that fire in fewer contexts of a panel are not scored there.
-        min_auroc, max_false: what the bar keeps to; see `score.bar`.
+        min_auroc, max_false: what the bar keeps to; see `score.passing`.
         rotated: whether the same is done for a random rotation of each block's neurons, the null of the headline.
         group_top, group_quantile: strongest contexts that are grouped, and joined when more alike than this share of
             random pairs.

@@ -20,9 +20,9 @@ from nlae.dictionary.entries import write_dictionary
 from nlae.dictionary.figures import Reported, block_row, figures, say, totals
 from nlae.dictionary.judge.examiner import Examiner
 from nlae.dictionary.schema import SPLITS
-from nlae.dictionary.score.bar import bar
 from nlae.dictionary.score.block import Scores, score_block
 from nlae.dictionary.score.frame import EDGES, decided, frame
+from nlae.dictionary.score.passing import bar
 from nlae.dictionary.score.population import B
 from nlae.dictionary.subjects.neurons import Subjects
 from nlae.dictionary.words.bags import Bags

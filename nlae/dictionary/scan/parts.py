@@ -19,8 +19,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from nlae.dictionary.scan.exemplars import Streams
 from nlae.dictionary.scan.folder import ROLES, layer_file, panel_file
-from nlae.dictionary.scan.streams import Streams
 from nlae.dictionary.scan.windows import Window
 from nlae.errors import NlaeError
 from nlae.files.arrow import replacing

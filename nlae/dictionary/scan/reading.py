@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from nlae.corpus import Corpus
-from nlae.dictionary.scan.streams import Reading
+from nlae.dictionary.scan.exemplars import Reading
 from nlae.dictionary.scan.windows import Window
 from nlae.target import Target
 

@@ -19,12 +19,12 @@ import torch
 from torch import Tensor
 
 from nlae.corpus import Corpus
+from nlae.dictionary.scan.exemplars import Streams
 from nlae.dictionary.scan.folder import FACTS, ROLES, Scan
 from nlae.dictionary.scan.panels import draw_panels
 from nlae.dictionary.scan.parts import RESUME, finish, read_state, shrunk, write_part, write_state
 from nlae.dictionary.scan.reading import forward, make_reading, token_ids, watching
 from nlae.dictionary.scan.scanner import Logs, Scanner
-from nlae.dictionary.scan.streams import Streams
 from nlae.dictionary.scan.windows import Window, calibration_windows, digest, make_windows
 from nlae.errors import NlaeError
 from nlae.files.arrow import write_table, write_text

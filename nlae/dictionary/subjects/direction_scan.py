@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from nlae.corpus import Corpus
+from nlae.dictionary.scan.exemplars import Reading, Streams
 from nlae.dictionary.scan.folder import Exemplars, Moments, Panel, Scan, moments
-from nlae.dictionary.scan.streams import Reading, Streams
 from nlae.dictionary.subjects.directions import Directions
 from nlae.dictionary.subjects.output_side import of_write_vectors, through_output
 from nlae.functional.batching import token_batches

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from nlae.dictionary.scan import Scan, Scanner
+from nlae.dictionary.scan.exemplars import Streams, peaks
 from nlae.dictionary.scan.panels import draw_panels, roles
 from nlae.dictionary.scan.reading import make_reading
 from nlae.dictionary.scan.scanning import Reader
-from nlae.dictionary.scan.streams import Streams, peaks
 from nlae.dictionary.scan.windows import Window, calibration_windows, digest, make_windows
 from nlae.dictionary.subjects.neurons import neurons_of
 from nlae.errors import NlaeError

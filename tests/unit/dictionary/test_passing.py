@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from nlae.dictionary.score.bar import bar
+from nlae.dictionary.score.passing import bar
 
 NAN = math.nan
 
