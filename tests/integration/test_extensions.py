@@ -124,7 +124,8 @@ def plan(tmp_path, monkeypatch):
 
 
 AFTER_REINFORCE = {"reinforce", "evaluate"}
-AFTER_DESCRIBE = {"describe", "warmstart", *AFTER_REINFORCE}
+TRAINED = {"verbalizer", "reconstructor", "warmstart", *AFTER_REINFORCE}
+AFTER_DESCRIBE = {"describe", *TRAINED}
 AFTER_CORPUS = {"corpus", "extract", *AFTER_DESCRIBE}
 
 
@@ -136,7 +137,7 @@ AFTER_CORPUS = {"corpus", "extract", *AFTER_DESCRIBE}
         ("teacher", "It begins", "It starts", AFTER_DESCRIBE),
         ("corpus", "range(1, 13)", "range(1, 14)", AFTER_CORPUS),
         ("callback", 'open("a")', 'open("w")', set()),
-        ("callback", "observes_only = True", "", {"warmstart", *AFTER_REINFORCE}),
+        ("callback", "observes_only = True", "", TRAINED),
         ("measure", "max(1,", "max(2,", {"evaluate"}),
     ],
 )
