@@ -82,7 +82,7 @@ CASES: list[tuple[list[str], str | tuple[str, ...]]] = [
     (["corpus", "corpus=files", "corpus.paths=[x]", "corpus.max_tokns=3"], "did you mean 'corpus.max_tokens'?"),
     (["corpus", "corpus.max_tokns=3"], "did you mean 'corpus.max_tokens'?"),
     (["corpus", "site.layer=1,2"], "add -m"),
-    (["corpus", "corpus=mine", "--config-dir", "{in}/configs"], "only classes and functions of nlae"),
+    (["corpus", "corpus=mine", "--config-dir", "{in}/configs"], "unknown key corpus.max_documents"),  # and not called
     (["corpus", "corpus=broken", "--config-dir", "{in}/configs"], ("a file is no YAML", "broken.yaml")),
     # numbers
     (["extract", "site.layer=9"], "layers 0 to 3"),
