@@ -32,7 +32,8 @@ Goals bring themselves and their parents up to date, reuse what is there, and re
   corpus      documents, splits, positions
   extract     activations of the target at the site
   describe    the teacher's texts
-  verbalizer, reconstructor   each half alone, on the teacher's texts
+  verbalizer  learns from the teacher's texts, alone
+  reconstructor   likewise
   warmstart   both halves joined into one checkpoint
   reinforce   joint reinforcement
   evaluate    held-out numbers beside their controls

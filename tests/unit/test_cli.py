@@ -135,7 +135,7 @@ def test_bad_words_are_one_line(argv, message, capsys):
         ("seeed=3", "did you mean 'seed'"),
         ("site.layr=3", "did you mean 'site.layer'"),
         ("objective.lr=1", "'objective.verbalizer_lr' or 'objective.reconstructor_lr'?"),
-        ("adapter.rank=1", "did you mean 'verbalizer.adapter.rank' or 'reconstructor.adapter.rank'?"),
+        ("adapter.rank=1", "did you mean 'verbalizer.adapter.rank' or 'reconstructor.adapter.rank' or"),
         ("target=tinny", "did you mean 'tiny'"),
         ("debgu=smoke", "did you mean 'debug'"),
         ("experiment=quickstat", "did you mean 'quickstart'"),
