@@ -68,6 +68,7 @@ RANGES: Mapping[str, Range] = {
     **dict.fromkeys(("alpha", "timeout", "clip_norm", "clip", "penalty", "scale"), POSITIVE),
     **dict.fromkeys(("memory_share", "shrinkage"), Range(0, 1, above=True)),
     "dictionary.tokens": COUNT,
+    "objective.samples": Range(2),  # rewards are compared within a group
     "temperature": Range(0, 100),
     "weight_decay": Range(0, 100),
     "port": Range(0, 65535),

@@ -1,10 +1,23 @@
 """Goal `reinforce`: joint reinforcement of the warm-started pair; the folder is a checkpoint."""
 
+from typing import Any
+
 from nlae.errors import NlaeError
+from nlae.stages import training
 from nlae.stages.context import StageContext
-from nlae.stages.training import check as check
 
 VERSION = 3
+
+
+def check(config: dict[str, Any]) -> None:
+    """Refuse, before anything is made, what the module would refuse after hours of its parents' work."""
+    from nlae.training.reinforce import check_control
+
+    training.check(config)
+    check_control(config["objective"].get("control"))
+    temperature = config["rollout"].get("temperature", 1.0)
+    if temperature != 1.0:
+        raise NlaeError(f"rollout.temperature={temperature}: reinforcement samples at 1, or its gradient is biased")
 
 
 def run(context: StageContext) -> dict[str, float]:
@@ -13,9 +26,6 @@ def run(context: StageContext) -> dict[str, float]:
     from nlae.model.autoencoder import Autoencoder
     from nlae.stages.training import final_metrics, keep, serve, show_samples, train, validation_sets
 
-    temperature = context.node("rollout").get("temperature", 1.0)
-    if temperature != 1.0:
-        raise NlaeError(f"rollout.temperature={temperature}: reinforcement samples at 1, or its gradient is biased")
     autoencoder = Autoencoder.load(context.parents["warmstart"], device=context.device)
     autoencoder.engine = context.build("rollout")
     module = context.build("objective")(

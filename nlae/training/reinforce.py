@@ -33,6 +33,12 @@ from nlae.training.reward import Record, Reward
 CONTROLS = ("frozen", "supervised")
 
 
+def check_control(control: str | None) -> None:
+    """Raises: NlaeError, when there is no such control."""
+    if control not in (None, *CONTROLS):
+        raise NlaeError(f"objective.control is {control!r}; choose null or one of {', '.join(CONTROLS)}")
+
+
 class Reinforce(Learner):
     """A policy loss on the verbalizer, regression on the reconstructor.
 
@@ -81,8 +87,7 @@ class Reinforce(Learner):
             updates=updates, warmup=warmup, decay=decay, clip_norm=clip_norm, weight_decay=weight_decay,
             micro_tokens=micro_tokens, validate_every=validate_every, seed=seed, optimizer=optimizer,
         )  # fmt: skip
-        if control not in (None, *CONTROLS):
-            raise NlaeError(f"objective.control is {control!r}; choose null or one of {', '.join(CONTROLS)}")
+        check_control(control)
         if samples < 2:
             raise NlaeError("objective.samples must be at least 2: rewards are compared within a group")
         if kl < 0:
