@@ -177,6 +177,7 @@ def run_one(
     """
     from nlae.config.build import make_findable
     from nlae.config.compose import conf_dir
+    from nlae.config.devices import device_of
     from nlae.config.preflight import preflight
     from nlae.pipeline.launch import refuse_many
     from nlae.tracking.redaction import learn
@@ -185,9 +186,8 @@ def run_one(
     config: dict[str, Any] = {**composed.config, **verbatim}
     learn(composed.config)
     make_findable(config, composed.folders)
-    devices = int((config.get("trainer") or {}).get("devices") or 1)
-    if devices > 1:
-        raise NlaeError(f"trainer.devices={devices}: a stage runs on one device for now; set trainer.devices=1")
+    trainer = config.get("trainer") or {}
+    device_of(trainer.get("accelerator"), trainer.get("devices"))
     checkpoint = None
     if config.get("checkpoint"):
         from nlae.pipeline.adopt import adopt_checkpoint

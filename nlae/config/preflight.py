@@ -30,7 +30,7 @@ NAMES: dict[Any, str] = {
 _PLURALS: dict[Any, str] = {int: "whole numbers", float: "numbers", str: "texts"}
 _LISTS = (list, tuple, Sequence)
 # Mappings whose keys are names that the user chooses.
-FREE = ("callbacks", "reward", "prompt.style", "teacher.headers", "logger.tags")
+FREE = ("callbacks", "reward", "prompt.style", "teacher.headers", "logger.tags", "logger.lightning")
 
 
 def signature_problems(where: str, node: Mapping[str, Any]) -> list[str]:

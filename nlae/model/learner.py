@@ -126,6 +126,8 @@ class Learner(pl.LightningModule):
         if self.validation is not None and (self.update == self.last or self.update % self.validate_every == 0):
             metrics |= self.validate()
         self.metrics = metrics
+        if self._trainer is not None:  # for callbacks that monitor; loggers get it per update, not per optimizer step
+            self.log_dict(metrics, logger=False, on_step=True, on_epoch=False, batch_size=1)
 
     def step(self, figures: Figures) -> dict[str, float]:
         """One guarded step of each half, on gradients that are already there.

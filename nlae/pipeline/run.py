@@ -153,8 +153,8 @@ def job_run(plan: Plan, goal: str, group: str, *, in_sweep: bool) -> Iterator[Ru
 
 
 def logger_settings(config: dict[str, Any]) -> dict[str, Any]:
-    """The `logger` node as tracking takes it."""
-    return {key: value for key, value in config["logger"].items() if key != "_target_"}
+    """The `logger` node as tracking takes it; Lightning's loggers are a fit's."""
+    return {key: value for key, value in config["logger"].items() if key != "lightning"}
 
 
 def tracked(directory: Path | None) -> str | None:

@@ -130,12 +130,19 @@ def distractors(rows: ActivationRows) -> Tensor:
 def train(context: StageContext, module: Learner, data: Any) -> None:
     """Fit to the last update."""
     from nlae.training.fit import fit
+    from nlae.training.resuming import resume_update
 
     if context.node("machine").get("checkpointing"):
         half, _ = next(iter(module.halves.values()))  # both stand on one base
         half.backbone.recompute()
     callbacks = list(context.build("callbacks").values())
-    fit(module, data, context.folder, run=context.run, trainer=context.build("trainer"), callbacks=callbacks)
+    began = f"from_update_{resume_update(context.folder)}"  # what a killed fit wrote stays
+    loggers = [
+        make(save_dir=str(context.folder), name=name, version=began)
+        for name, make in context.build("logger.lightning").items()
+    ]
+    trainer = context.build("trainer")
+    fit(module, data, context.folder, run=context.run, trainer=trainer, callbacks=callbacks, loggers=loggers)
 
 
 def check(config: dict[str, Any]) -> None:

@@ -56,16 +56,18 @@ class HistoryWriter(pl.Callback):
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """Write what was measured before the first update: the curve's point at 0."""
         if self._first and pl_module.metrics:
-            self._write(pl_module)
+            self._write(trainer, pl_module)
         self._first = False
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Write the point of the update that just ended."""
-        self._write(pl_module)
+        self._write(trainer, pl_module)
 
-    def _write(self, module: Updating) -> None:
+    def _write(self, trainer: pl.Trainer, module: Updating) -> None:
         self._history.append(module.update, module.metrics)
         self._run.log(module.metrics, update=module.update)
+        for logger in trainer.loggers:  # not by `self.log`: Lightning would count optimizer steps
+            logger.log_metrics(module.metrics, step=module.update)
 
 
 class ProgressBar(pl.Callback):

@@ -17,6 +17,7 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.callbacks import Timer
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins import Precision
 from pytorch_lightning.strategies import SingleDeviceStrategy
 
@@ -87,6 +88,7 @@ def fit(
     run: Run,
     trainer: Callable[..., pl.Trainer] = pl.Trainer,
     callbacks: Sequence[pl.Callback] = (),
+    loggers: Sequence[Logger] = (),
 ) -> None:
     """Train `module` to its last update.
 
@@ -97,6 +99,7 @@ def fit(
         run: gets the curves.
         trainer: Lightning's, or a partial of it.
         callbacks: further Lightning callbacks; those that write checkpoints come last by Lightning's own order.
+        loggers: Lightning's; they get every point of the history.
 
     Raises:
         NlaeError: the device does not exist, an argument that a fit cannot have, or `max_time` is over.
@@ -107,7 +110,7 @@ def fit(
     if found is not None and load(found)["counts"]["update"] >= module.schedule.updates:
         _finished(module, found)
         return
-    made = _trainer(trainer, given, [HistoryWriter(folder, run), *callbacks], folder)
+    made = _trainer(trainer, given, [HistoryWriter(folder, run), *callbacks], loggers)
     made.fit(module, datamodule=data, ckpt_path=found, weights_only=True)
     if made.interrupted:
         raise KeyboardInterrupt
@@ -120,7 +123,7 @@ def fit(
 
 
 def _trainer(
-    make: Callable[..., pl.Trainer], given: dict[str, Any], callbacks: Sequence[pl.Callback], folder: Path
+    make: Callable[..., pl.Trainer], given: dict[str, Any], callbacks: Sequence[pl.Callback], loggers: Sequence[Logger]
 ) -> pl.Trainer:
     place = _place(given)
     own: dict[str, Any] = {
@@ -129,7 +132,7 @@ def _trainer(
         "strategy": Staying(place),
         "precision": None,
         "max_epochs": 1,
-        "logger": False,
+        "logger": list(loggers) or False,
         "enable_checkpointing": any(isinstance(callback, pl.callbacks.Checkpoint) for callback in callbacks),
         "num_sanity_val_steps": 0,
         "limit_val_batches": 0,

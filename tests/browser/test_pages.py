@@ -8,7 +8,9 @@ import pytest
 from nlae.explain.reading import Reading, ReadingRow
 from nlae.explain.tokens import Passage, Turn
 from nlae.page import Bar, Series, dot_chart, line_chart, render
+from nlae.report import build
 
+TEMPLATES = Path(build.__file__).with_name("templates")
 pytestmark = pytest.mark.browser
 
 PIECES = ("<script>", "alert(1)", "</script>", " \"quoted'", " 🙂👩‍👩‍👧", " שלום", "\n", "&amp;", " tail", " unread")
@@ -158,7 +160,8 @@ def report() -> str:
         "rank": 3.0, "teacher": SAID,
     }  # fmt: skip
     return render(
-        "report.html.j2", title="t", site="s", smoke=True, lede="l", versions={}, config="", dictionary=None, kinds=[],
+        "report.html.j2", TEMPLATES, title="t", site="s", smoke=True, lede="l", versions={}, config="",
+        dictionary=None, kinds=[],
         controls=drawing("controls", lambda width: dot_chart(bars, width)),
         frontier=drawing("frontier", lambda width: line_chart(lines, width=width, log2=True)),
         groups=[{"title": "G", "examples": [example]}], **values,

@@ -32,3 +32,11 @@ def test_callbacks_are_lightnings(job):
     assert job["callbacks"]
     for name, node in job["callbacks"].items():
         assert issubclass(locate(node["_target_"], name), pl.Callback)
+
+
+@pytest.mark.parametrize("option", ["csv", "tensorboard"])
+def test_a_logger_is_lightnings(option, capsys):
+    assert main(["report", "--cfg", "job", "target=tiny", f"logger={option}"]) == 0
+    logger = yaml.safe_load(capsys.readouterr().out)["logger"]
+    assert logger["mode"] == "none"
+    assert issubclass(locate(logger["lightning"][option]["_target_"], option), pl.loggers.Logger)

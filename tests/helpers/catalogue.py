@@ -101,7 +101,6 @@ CASES: list[tuple[list[str], str | tuple[str, ...]]] = [
     (["corpus", "corpus.seed=-1"], "corpus.seed=-1 must be at least 0"),
     (["corpus", "seed=one"], "seed=one: expected a whole number"),
     (["corpus", "corpus.split_by=chapter"], "choose source or document"),
-    (["reinforce", "objective.control=frozn"], "objective.control is 'frozn'"),
     (["reinforce", "objective.samples=1"], "objective.samples=1 must be at least 2"),
     (["reinforce", "objective.verbalizer_lr=inf"], "objective.verbalizer_lr=inf must be"),
     (["reinforce", "objective.control=ppo"], "choose null or one of frozen"),

@@ -1,5 +1,6 @@
 """Callbacks in a real fit of a one-parameter module that keeps an objective's `update`, `metrics`, `skipped`."""
 
+import csv
 import json
 import logging
 from pathlib import Path
@@ -49,10 +50,10 @@ class Recorder(Run):
         self.points.append((update, dict(metrics)))
 
 
-def fit(module: Counting, updates: int, callbacks: list[pl.Callback]) -> None:
+def fit(module: Counting, updates: int, callbacks: list[pl.Callback], logger: Any = False) -> None:
     trainer = pl.Trainer(
-        accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, callbacks=callbacks,
+        accelerator="cpu", max_epochs=1, logger=logger, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, callbacks=callbacks, log_every_n_steps=1,
     )  # fmt: skip
     trainer.fit(module, DataLoader(range(updates), batch_size=None))  # type: ignore[arg-type]
 
@@ -65,6 +66,15 @@ def test_history_and_run_get_the_same_points_from_update_zero_on(tmp_path: Path)
     assert [point["update"] for point in points] == [0, 1, 2, 3]
     assert [update for update, _ in run.points] == [0, 1, 2, 3]
     assert run.points[2] == (2, {"loss": 0.5})
+
+
+def test_lightnings_loggers_get_every_point_by_its_update(tmp_path: Path) -> None:
+    logger = pl.loggers.CSVLogger(str(tmp_path), name="csv", version="v")
+    fit(Counting(), 3, [HistoryWriter(tmp_path, Run())], logger=logger)
+    logger.finalize("success")
+    rows = list(csv.DictReader((tmp_path / "csv" / "v" / "metrics.csv").read_text().splitlines()))
+    assert [(row["step"], row["loss"]) for row in rows[1:]] == [("1", "1.0"), ("2", "0.5"), ("3", str(1 / 3))]
+    assert (rows[0]["step"], rows[0]["val/fve"]) == ("0", "-1.0")
 
 
 def test_a_resumed_fit_leaves_the_history_of_an_uninterrupted_one(tmp_path: Path) -> None:
