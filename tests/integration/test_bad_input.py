@@ -84,10 +84,11 @@ def test_a_sidecar_that_disagrees_is_refused(pair, refused):
     words = ["explain", f"checkpoint={pair}", "text=hello", "logger=none"]
     text = (pair / "nla_meta.yaml").read_text()
     whole = yaml.safe_load(text)
+    (site,) = whole["sites"]
     for changes, said in (
-        ({"tokens": {**whole["tokens"], "injection_token_id": 3}}, "tokens.injection_token_id is 3"),
+        ({"sites": [{**site, "tokens": {**site["tokens"], "injection_token_id": 3}}]}, "tokens.injection_token_id is 3"),
         ({"target_fingerprint": "other"}, "weights have changed since"),
-        ({"site": {**whole["site"], "layer": 77}}, "site.layer=77 is out of range"),
+        ({"sites": [{**site, "layer": 77}]}, "site.layer=77 is out of range"),
         ({"kind": "something"}, "does not describe a natural language autoencoder"),
     ):
         (pair / "nla_meta.yaml").write_text(yaml.safe_dump({**whole, **changes}))
