@@ -85,8 +85,9 @@ def test_a_sidecar_that_disagrees_is_refused(pair, refused):
     text = (pair / "nla_meta.yaml").read_text()
     whole = yaml.safe_load(text)
     (site,) = whole["sites"]
+    other = {**site["tokens"], "injection_token_id": 3}
     for changes, said in (
-        ({"sites": [{**site, "tokens": {**site["tokens"], "injection_token_id": 3}}]}, "tokens.injection_token_id is 3"),
+        ({"sites": [{**site, "tokens": other}]}, "tokens.injection_token_id is 3"),
         ({"target_fingerprint": "other"}, "weights have changed since"),
         ({"sites": [{**site, "layer": 77}]}, "site.layer=77 is out of range"),
         ({"kind": "something"}, "does not describe a natural language autoencoder"),
