@@ -13,7 +13,7 @@ PATHS = ("file", "messages", "vector", "checkpoint", "out")
 VERBATIM = ("text", "query", "tokens", *PATHS)
 
 # Last parts of the other keys that hold a path, or a list of them: Hydra gets these values quoted.
-PATH_NAMES = ("artifacts", "cache_dir", "dataset", "dir", "directions", "model", "out", "paths")
+PATH_NAMES = ("artifacts", "cache_dir", "dataset", "dir", "directions", "model", "out", "paths", "save_dir", "sub_dir")
 
 
 def _node() -> Any:

@@ -137,10 +137,10 @@ def train(context: StageContext, module: Learner, data: Any) -> None:
         half.backbone.recompute()
     callbacks = list(context.build("callbacks").values())
     began = f"from_update_{resume_update(context.folder)}"  # what a killed fit wrote stays
-    loggers = [
-        make(save_dir=str(context.folder), name=name, version=began)
-        for name, make in context.build("logger.lightning").items()
-    ]
+    loggers = []
+    for name, make in context.build("logger.lightning").items():
+        own = {"save_dir": str(context.folder), "name": name, "version": began}
+        loggers.append(make(**{key: value for key, value in own.items() if key not in make.keywords}))
     trainer = context.build("trainer")
     fit(module, data, context.folder, run=context.run, trainer=trainer, callbacks=callbacks, loggers=loggers)
 
