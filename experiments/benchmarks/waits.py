@@ -34,7 +34,7 @@ UNITS = {  # what an activity's waits are divided by
     "local look": "local looks",
     "local join": "local joins",
     "local call": "local calls",
-    "imitate": "responses micro-batches",
+    "sft": "responses micro-batches",
     "improve": "responses micro-batches",
     "regress": "reader micro-batches",
     "optimizer": "optimizer steps",
@@ -67,11 +67,11 @@ def count(tree: Path, words: list[str], folder: Path) -> dict[str, Any]:
 def rows(ledger: dict[str, Any]) -> list[dict[str, Any]]:
     """A row per stage and activity: units of work, waits of each kind, waits per unit."""
     made: list[dict[str, Any]] = []
-    for stage in ("warmstart", "reinforce"):
+    for stage in ("verbalizer", "reconstructor", "reinforce"):
         for activity, unit in UNITS.items():
             units = ledger["marks"].get(f"{stage}/{unit}", 0)
             seen = [wait for wait in ledger["waits"] if wait[0] == f"{stage}/{activity}"]
-            if not units or (activity in ("imitate", "improve") and f"{stage}/{activity} calls" not in ledger["marks"]):
+            if not units or (activity in ("sft", "improve") and f"{stage}/{activity} calls" not in ledger["marks"]):
                 continue
             waits = {kind: sum(wait[4] for wait in seen if wait[1] == kind) for kind in ("read", "size", "send")}
             per_unit = round(sum(waits.values()) / units, 2)

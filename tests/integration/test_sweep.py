@@ -59,7 +59,8 @@ def stage_of(run):
     """The stage that a W&B run is named after, and whether the group stands in its file."""
     (file,) = run.glob("*.wandb")
     content = file.read_bytes()
-    (stage,) = set(re.findall(rb"(corpus|extract|describe|warmstart|evaluate|job)-[0-9a-f]{8}", content))
+    names = rb"(corpus|extract|describe|verbalizer|reconstructor|warmstart|evaluate|job)-[0-9a-f]{8}"
+    (stage,) = set(re.findall(names, content))
     assert GROUP.encode() in content
     return stage.decode()
 
