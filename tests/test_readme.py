@@ -93,6 +93,8 @@ def test_what_is_typed_on_a_gpu_composes() -> None:
     from nlae.config.compose import compose_plain
 
     commands = [shlex.split(line, comments=True) for line in lines("sh") if line.startswith("nlae ")]
+    commands = [words for words in commands if "trainer=gpu" in words]
+    assert len(commands) == 4
     composed = [compose_plain(parse_argv(words[1:]).overrides).config for words in commands]
     assert {config["trainer"]["precision"] for config in composed} == {"auto", "bf16-mixed", "32-true"}
     assert all(config["trainer"]["accelerator"] == "gpu" for config in composed)
