@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Generic, TypeVar
 
 import pytorch_lightning as pl
 import torch
@@ -17,21 +17,16 @@ from torch import Tensor, nn
 
 from nlae.errors import NlaeError
 from nlae.functional.transfers import Figures, read
+from nlae.model.backbone import Backbone
 from nlae.model.optimizer import ADAMW, optimizer_of
+from nlae.model.per_site import part_at
 from nlae.model.schedule import Schedule
+from nlae.model.site_reconstructor import SiteReconstructor
+from nlae.model.site_verbalizer import SiteVerbalizer
 from nlae.model.validation import ValidationSet
 
 MICRO_TOKENS = 4096
-
-
-class Half(Protocol):
-    """Weights with an optimizer of their own."""
-
-    backbone: Any
-
-    def trainable(self) -> list[nn.Parameter]:
-        """All of them, in a stable order."""
-        ...
+Part = TypeVar("Part", bound=SiteVerbalizer | SiteReconstructor)
 
 
 class Learner(pl.LightningModule):
@@ -83,7 +78,7 @@ class Learner(pl.LightningModule):
         self.metrics: dict[str, float] = {}
 
     @property
-    def halves(self) -> dict[str, tuple[Half, float]]:
+    def halves(self) -> Mapping[str, tuple[Half[Any], float]]:
         """What is trained, and its peak learning rate, by name."""
         raise NotImplementedError
 
@@ -170,6 +165,48 @@ class Learner(pl.LightningModule):
         self.load_trained_state(checkpoint["state_dict"])
         checkpoint["state_dict"] = {}  # its names are not those of modules
         self.update, self.skipped = checkpoint["counts"]["update"], checkpoint["counts"]["skipped"]
+
+
+class Half(Learner, Generic[Part]):
+    """One half of an autoencoder: weights that all sites share, a part for each site, and a fit of its own.
+
+    Attributes:
+        backbone: holds the shared weights under the role `name`.
+        by_name: the part of each site.
+        kept: what a site's own weights are kept under.
+        batch_size, lr: rows per update, and peak learning rate, of its own fit.
+    """
+
+    kept: str
+    backbone: Backbone
+    by_name: dict[str, Part]
+    batch_size: int
+    lr: float
+
+    def at(self, name: str | None = None) -> Part:
+        """The part of one site; without a name that of the only one.
+
+        Raises:
+            NlaeError: there is no such site, or there are several and none is named.
+        """
+        return part_at(self.by_name, name)
+
+    @property
+    def halves(self) -> Mapping[str, tuple[Half[Any], float]]:
+        """Itself."""
+        return {self.name: (self, self.lr)}
+
+    def trained_state(self) -> dict[str, Tensor]:
+        """All trained weights, detached: `<role>.…` once, `<kept>.<site>.…` for each site."""
+        state = {f"{self.name}.{name}": weight for name, weight in self.backbone.state(self.name).items()}
+        for site, part in self.by_name.items():
+            state |= {f"{self.kept}.{site}.{name}": weight.detach() for name, weight in part.own().items()}
+        return state
+
+    def trainable(self) -> list[nn.Parameter]:
+        """Parameters of this half alone, those of all sites included, in a stable order."""
+        own = [parameter for part in self.by_name.values() for parameter in part.own().values()]
+        return [*self.backbone.parameters_of(self.name), *own]
 
 
 def copy_state(own: Mapping[str, Tensor], state: Mapping[str, Tensor], what: str) -> None:

@@ -18,10 +18,9 @@ from nlae.functional.scaling import SiteStatistics, unit
 from nlae.functional.transfers import Figures
 from nlae.model.adapters import AdapterSettings
 from nlae.model.backbone import RECONSTRUCTOR, Backbone
-from nlae.model.learner import MICRO_TOKENS, Half, Learner
+from nlae.model.learner import MICRO_TOKENS, Half
 from nlae.model.micro import predictions, readings
 from nlae.model.optimizer import ADAMW
-from nlae.model.per_site import part_at
 from nlae.model.prompt import Prompt
 from nlae.model.site_reconstructor import Answer, Progress, SiteReconstructor, by_length
 from nlae.model.validation import mean_over_sites, of_reconstructor
@@ -30,7 +29,7 @@ from nlae.target import deepest, read_sites
 MAGNITUDE_WEIGHT = 0.1
 
 
-class Reconstructor(Learner):
+class Reconstructor(Half[SiteReconstructor]):
     """Rebuilds activations from words.
 
     Args:
@@ -49,7 +48,7 @@ class Reconstructor(Learner):
         NlaeError: several sites and a template that names the site, or a rank that no head of a site has.
     """
 
-    name = RECONSTRUCTOR
+    name, kept = RECONSTRUCTOR, "head"
 
     def __init__(
         self,
@@ -97,14 +96,6 @@ class Reconstructor(Learner):
         }
         self.parts = nn.ModuleList(self.by_name.values())
         self._any = next(iter(self.by_name.values()))  # all have one template
-
-    def at(self, name: str | None = None) -> SiteReconstructor:
-        """The reconstructor of one site; without a name that of the only one.
-
-        Raises:
-            NlaeError: there is no such site, or there are several and none is named.
-        """
-        return part_at(self.by_name, name)
 
     def forward(self, explanations: list[str], names: Sequence[str] | None = None) -> dict[str, Answer]:
         """What `SiteReconstructor` returns, for each of the named sites (all by default), from one pass."""
@@ -161,24 +152,7 @@ class Reconstructor(Learner):
                 progress(len(rows))
         return found
 
-    def trained_state(self) -> dict[str, Tensor]:
-        """All trained weights, detached: `reconstructor.…` once, `head.<site>.…` for each site."""
-        state = {f"{RECONSTRUCTOR}.{name}": weight for name, weight in self.backbone.state(RECONSTRUCTOR).items()}
-        for site, part in self.by_name.items():
-            state |= {f"head.{site}.{name}": weight.detach() for name, weight in part.own().items()}
-        return state
-
-    def trainable(self) -> list[nn.Parameter]:
-        """Parameters of the reconstructor alone, heads of all sites included, in a stable order."""
-        own = [parameter for part in self.by_name.values() for parameter in part.own().values()]
-        return [*self.backbone.parameters_of(RECONSTRUCTOR), *own]
-
     # its own fit
-
-    @property
-    def halves(self) -> dict[str, tuple[Half, float]]:
-        """Itself."""
-        return {RECONSTRUCTOR: (self, self.lr)}
 
     def training_step(self, batch: Batch, index: int) -> None:
         """One update on a `Batch` of any number of sites with the teacher's text."""

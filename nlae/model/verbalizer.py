@@ -18,16 +18,15 @@ from nlae.functional.transfers import Figures, send
 from nlae.model.adapters import AdapterSettings
 from nlae.model.backbone import VERBALIZER, Backbone
 from nlae.model.injection import InjectionSettings
-from nlae.model.learner import MICRO_TOKENS, Half, Learner
+from nlae.model.learner import MICRO_TOKENS, Half
 from nlae.model.micro import responses
 from nlae.model.optimizer import ADAMW
-from nlae.model.per_site import part_at
 from nlae.model.prompt import Prompt
 from nlae.model.site_verbalizer import SiteVerbalizer
 from nlae.model.validation import mean_over_sites, of_verbalizer
 
 
-class Verbalizer(Learner):
+class Verbalizer(Half[SiteVerbalizer]):
     """Writes explanations of activations.
 
     Args:
@@ -44,7 +43,7 @@ class Verbalizer(Learner):
         NlaeError: injection settings that this model cannot have, or neither a scale nor statistics.
     """
 
-    name = VERBALIZER
+    name, kept = VERBALIZER, "map"
 
     def __init__(
         self,
@@ -86,38 +85,13 @@ class Verbalizer(Learner):
             self.by_name[site.name] = SiteVerbalizer(backbone, prompt.at(site.label), injection, scale, site)
         self.parts = nn.ModuleList(self.by_name.values())
 
-    def at(self, name: str | None = None) -> SiteVerbalizer:
-        """The verbalizer of one site; without a name that of the only one.
-
-        Raises:
-            NlaeError: there is no such site, or there are several and none is named.
-        """
-        return part_at(self.by_name, name)
-
     def freeze_reference(self) -> None:
         """Make role `reference` a frozen copy of all that has been learned, the maps of all sites included."""
         self.backbone.add_reference()
         for part in self.by_name.values():
             part.freeze_maps()
 
-    def trained_state(self) -> dict[str, Tensor]:
-        """All trained weights, detached: `verbalizer.…` once, `map.<site>.…` for each site."""
-        state = {f"{VERBALIZER}.{name}": weight for name, weight in self.backbone.state(VERBALIZER).items()}
-        for site, part in self.by_name.items():
-            state |= {f"map.{site}.{name}": weight.detach() for name, weight in part.own().items()}
-        return state
-
-    def trainable(self) -> list[nn.Parameter]:
-        """Parameters of the verbalizer alone, in a stable order."""
-        own = [parameter for part in self.by_name.values() for parameter in part.own().values()]
-        return [*self.backbone.parameters_of(VERBALIZER), *own]
-
     # its own fit
-
-    @property
-    def halves(self) -> dict[str, tuple[Half, float]]:
-        """Itself."""
-        return {VERBALIZER: (self, self.lr)}
 
     def training_step(self, batch: Batch, index: int) -> None:
         """One update on a `Batch` of one site with the teacher's text."""

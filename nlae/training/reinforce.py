@@ -8,7 +8,8 @@ that stands still, `supervised` goes on with the teacher's text. A value network
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -107,7 +108,7 @@ class Reinforce(Learner):
             self.verbalizer.freeze_reference()
 
     @property
-    def halves(self) -> dict[str, tuple[Half, float]]:
+    def halves(self) -> Mapping[str, tuple[Half[Any], float]]:
         """Both."""
         return {
             "verbalizer": (self.verbalizer, self.verbalizer_lr),
