@@ -135,7 +135,7 @@ def train(context: StageContext, module: Learner, data: Any) -> None:
     if context.node("machine").get("checkpointing"):
         half, _ = next(iter(module.halves.values()))  # both stand on one base
         half.backbone.recompute()
-    callbacks = list(context.build("callbacks").values())
+    callbacks = [callback for callback in context.build("callbacks").values() if callback is not None]
     began = f"from_update_{resume_update(context.folder)}"  # what a killed fit wrote stays
     loggers = []
     for name, make in context.build("logger.lightning").items():

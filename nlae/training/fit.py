@@ -93,7 +93,7 @@ def fit(
     """Train `module` to its last update.
 
     Args:
-        module: the objective; afterwards its `trained` is what was trained.
+        module: what learns.
         data: serves updates from that of `folder`'s checkpoint on.
         folder: the stage's folder; gets `history.jsonl`, and from a callback `resume/`.
         run: gets the curves.
@@ -114,6 +114,8 @@ def fit(
     made.fit(module, datamodule=data, ckpt_path=found, weights_only=True)
     if made.interrupted:
         raise KeyboardInterrupt
+    if not module.metrics:  # a limit of batches was reached before the kill: nothing was left to do
+        _measure(module)
     timers = [callback for callback in vars(made)["callbacks"] if isinstance(callback, Timer)]
     if module.update < module.last and any((timer.time_remaining() or 0) <= 0 for timer in timers):
         raise NlaeError(
@@ -162,6 +164,10 @@ def _place(given: dict[str, Any]) -> torch.device:
 def _finished(module: Learner, found: Path) -> None:
     """All updates were done before a kill: load what they made."""
     module.on_load_checkpoint(load(found))
+    _measure(module)
+
+
+def _measure(module: Learner) -> None:
+    """The figures of the last update went with the killed process; they follow from the weights alone."""
     if module.validation is not None:
-        # the figures of the last update went with the killed process; they follow from the weights alone
         module.metrics = module.validate()

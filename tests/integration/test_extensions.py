@@ -99,6 +99,13 @@ def test_a_callback_sees_every_update_and_is_not_hashed_if_it_only_observes(made
     assert manifest(made["reinforce"])["hashed"]["config"]["callbacks"] == {}
 
 
+def test_a_callback_that_is_null_is_left_out(tmp_path, capsys):
+    words = ["verbalizer", "target=tiny", "debug=smoke", "corpus=stdlib", "logger=none", f"paths.artifacts={tmp_path}"]
+    assert main([*words, "callbacks.progress=null"]) == 0
+    folder = Path(capsys.readouterr().out.splitlines()[-1])
+    assert (folder / "history.jsonl").is_file()
+
+
 @pytest.fixture
 def plan(tmp_path, monkeypatch):
     """Fingerprints of all stages with a copy of the package, in which a text of one file may be replaced."""

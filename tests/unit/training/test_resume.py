@@ -165,6 +165,12 @@ def test_a_limit_of_batches_ends_a_fit_resumed_or_not(fresh, half, serve, held_o
     assert module.update == 3
     assert "val/nll" in module.metrics, "and the last update is validated"
 
+    again = half("verbalizer", fresh(), 9, validation=held_out)  # killed before the stage could write its manifest
+    data = serve("verbalizer", 9, resume_update(tmp_path))
+    fit(again, data, tmp_path, run=NullRun(), trainer=short, callbacks=[Resume(1)])
+    assert again.update == 3
+    assert again.metrics == {name: value for name, value in module.metrics.items() if name.startswith("val/")}
+
 
 @pytest.mark.parametrize("key", sorted(REFUSED))
 def test_what_a_fit_cannot_have_is_refused_with_the_reason(fresh, half, serve, tmp_path, key):
