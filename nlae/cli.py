@@ -40,7 +40,7 @@ Goals bring themselves and their parents up to date, reuse what is there, and re
   report      a page to read            (bare `nlae` = nlae report experiment=quickstart)
   scan        what every neuron does over the whole corpus, in one pass
   dictionary  what every neuron stands for, beside its nulls, or an honest "no"   query=… (verbatim) searches it
-Services use a trained pair and never train:
+Services use a trained autoencoder and never train:
   explain     file=notes.txt | text=… (verbatim) | messages=chat.json | vector=v.safetensors
               tokens=all|-1|last_of_turn|regex   stride=n   samples=k   generate=n
   export      format=reference|neuronpedia   out=DIR   (the second writes a finished dictionary)
@@ -48,7 +48,7 @@ Services use a trained pair and never train:
 
 Overrides (every command reads one config; conf/README.md lists the groups):
   target=qwen2_5_7b   site.layer=20   prompt=paper   corpus=files corpus.paths=[a.txt]   trainer=gpu   seed=1
-  checkpoint=DIR|hub-id      measure or use that pair; nothing trains
+  checkpoint=DIR|hub-id      measure or use that autoencoder; nothing trains
   target=tiny debug=smoke    the whole chain in under a minute
 Options:
   -m, --multirun     one job per combination:  nlae evaluate -m site.layer=6,13,20 prompt=paper,bullets

@@ -91,9 +91,8 @@ def _import(module: str, said: str) -> ModuleType:
             raise NlaeError(f"{said}: needs the package {error.name!r}; install it") from None
         if "." not in module:
             where = "install it, or let it lie in the current folder, or in the --config-dir or beside it"
-            raise NlaeError(
-                f"{said}: there is no module {module!r}{nearest(module, list(sys.modules))}; {where}"
-            ) from None
+            public = [name for name in sys.modules if not name.startswith("_")]
+            raise NlaeError(f"{said}: there is no module {module!r}{nearest(module, public)}; {where}") from None
         raise
     except Exception as error:
         raise NlaeError(f"{said}: importing {module} failed ({type(error).__name__}: {error})") from error

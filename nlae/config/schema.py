@@ -36,7 +36,7 @@ class RootConfig:
         goal: set by the command line's first word.
         group: W&B group; null takes the name of the sweep or the experiment.
         seed: governs training and sampling; splits and positions have `corpus.seed`.
-        checkpoint: folder or hub id of a trained pair; no goal trains when it is set.
+        checkpoint: folder or hub id of a trained autoencoder; no goal trains when it is set.
         file, text, messages, vector, query: what `explain` reads. `browse` and `dictionary query=…` read the dictionary
             in the folder `file`, if it is given.
         tokens, stride, samples, generate: which positions `explain` reads, how often, and tokens to generate first;

@@ -122,7 +122,7 @@ def read_frozen(autoencoder: Any, quotes: Sequence[Sequence[int]], batch_size: i
     """What the untrained target makes of quotes of one length: unit vectors [N, D].
 
     Args:
-        autoencoder: the pair whose target reads, without any adapter.
+        autoencoder: the one whose target reads, without any adapter.
         quotes: token ids, all of one length.
         batch_size: quotes at a time.
         name: for the bar.

@@ -1,7 +1,7 @@
-"""A fresh reader of a pair's own architecture, trained on other texts: the fair way to judge what quotes would carry.
+"""A fresh reader of the reconstructor's architecture, trained on other texts: what quotes would carry, fairly judged.
 
-It starts where the pair's reconstructor started (same adapter settings, identity head), takes as many updates, and
-shares the frozen base; the pair itself is not touched. Batch size and peak rate are those of the warm start throughout:
+It starts where the reconstructor started (same adapter settings, identity head), takes as many updates, and
+shares the frozen base; the autoencoder is not touched. Batch size and peak rate are those of the warm start throughout:
 the other rates and batches of reinforcement are left out.
 """
 

@@ -70,15 +70,6 @@ class ClusterBootstrap:
         """Interval of the mean of `value_N`."""
         return self.fve(-value_N.double() + 1, torch.ones(len(value_N)), keep_N)
 
-    def balanced_accuracy(self, right_N: Tensor, positive_N: Tensor) -> Interval | None:
-        """Interval of the mean of two shares: of `right_N` among the positive rows and among the others."""
-        if not self._enough(None):
-            return None
-        kinds = (positive_N.double(), 1 - positive_N.double())
-        shares = [self._drawn(right_N.double() * kind_N, None) / self._drawn(kind_N, None) for kind_N in kinds]
-        mean_R = (shares[0] + shares[1]) / 2  # a resample without rows of one kind has none
-        return self._percentiles(mean_R[mean_R.isfinite()])
-
     def _drawn(self, value_N: Tensor, keep_N: Tensor | None) -> Tensor:
         return self.weight_RC @ self._sums(value_N, keep_N)
 

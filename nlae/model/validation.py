@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,19 +55,19 @@ def of_reconstructor(reconstructor: SiteReconstructor, held: ValidationSet) -> d
     return {"val/fve_teacher": float(fve(squared_error(rebuilt_ND, true_ND), spread_N))}
 
 
-def of_round_trip(pair: SiteAutoencoder, held: ValidationSet, seed: int) -> dict[str, float]:
+def of_round_trip(view: SiteAutoencoder, held: ValidationSet, seed: int) -> dict[str, float]:
     """The round trip at temperature 1, its shuffled pairing, and both halves on the teacher's text."""
     true_ND = unit(held.activation_ND)
-    spread_N = spread(true_ND, pair.statistics.mean_D)
-    written = pair.verbalize(held.activation_ND, seeds=pair.row_seeds(seed, "validate", held.row_N))
-    rebuilt_ND = pair.reconstruct([e.text for e in written])
+    spread_N = spread(true_ND, view.statistics.mean_D)
+    written = view.verbalize(held.activation_ND, seeds=view.row_seeds(seed, "validate", held.row_N))
+    rebuilt_ND = view.reconstruct([e.text for e in written])
     metrics = {
         "val/fve": float(fve(squared_error(rebuilt_ND, true_ND), spread_N)),
         "val/fve_shuffled": float(fve(squared_error(rebuilt_ND[held.other_N], true_ND), spread_N)),
         "val/closed_rate": sum(e.closed for e in written) / len(written),
         "val/tokens": sum(e.n_tokens for e in written) / len(written),
     }
-    return metrics | of_reconstructor(pair.reconstructor, held) | of_verbalizer(pair.verbalizer, held)
+    return metrics | of_reconstructor(view.reconstructor, held) | of_verbalizer(view.verbalizer, held)
 
 
 def mean_over_sites(by_site: Mapping[str, Mapping[str, float]], headline: str) -> dict[str, float]:
@@ -79,9 +79,7 @@ def mean_over_sites(by_site: Mapping[str, Mapping[str, float]], headline: str) -
 
 
 @torch.no_grad()
-def validate(
-    pair: SiteAutoencoder | Mapping[str, SiteAutoencoder], held: Mapping[str, ValidationSet], seed: int
-) -> dict[str, float]:
-    """`of_round_trip` at every held-out site, their means, and `val/fve/<site>` where there are several."""
-    views = pair if isinstance(pair, Mapping) else dict.fromkeys(held, pair)
-    return mean_over_sites({site: of_round_trip(views[site], rows, seed) for site, rows in held.items()}, "val/fve")
+def validate(at: Callable[[str], SiteAutoencoder], held: Mapping[str, ValidationSet], seed: int) -> dict[str, float]:
+    """`of_round_trip` of every held-out site's view, their means, and `val/fve/<site>` where there are several."""
+    by_site = {site: of_round_trip(at(site), rows, seed) for site, rows in held.items()}
+    return mean_over_sites(by_site, "val/fve")

@@ -42,7 +42,7 @@ class Plan:
 
     Args:
         config: whole resolved config, plain.
-        checkpoint: folder of a trained pair that replaces the trained stages.
+        checkpoint: folder of a trained autoencoder that replaces the trained stages.
     """
 
     def __init__(self, config: dict[str, Any], checkpoint: Path | None = None) -> None:

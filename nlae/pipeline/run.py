@@ -223,7 +223,7 @@ def use(plan: Plan, service: str, command: str, group: str, *, record: bool = Fa
         The folder that was written.
 
     Raises:
-        NlaeError: the service's own `check` refuses what it is given, or there is no trained pair yet.
+        NlaeError: the service's own `check` refuses what it is given, or there is no trained autoencoder yet.
     """
     check = getattr(stage_module(service), "check", None)
     if check is not None:

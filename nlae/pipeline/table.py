@@ -82,7 +82,7 @@ STAGES: dict[str, Stage] = {
 
 SERVICES = ("explain", "export", "browse")
 DICTIONARY = "dictionary"
-DICTIONARY_FORMATS = ("neuronpedia",)  # what `export` writes of a dictionary, not of a trained pair
+DICTIONARY_FORMATS = ("neuronpedia",)  # what `export` writes of a dictionary, not of a trained autoencoder
 
 
 def subject_of(evaluation_subject: object) -> str:

@@ -1,4 +1,4 @@
-"""Service `explain`: read a text, a chat or vectors with a trained pair.
+"""Service `explain`: read a text, a chat or vectors with a trained autoencoder.
 
 The only stage that writes to standard output: its table is what was asked for.
 """

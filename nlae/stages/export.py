@@ -1,4 +1,4 @@
-"""Service `export`: write a trained pair, or a finished dictionary, in a layout that others read."""
+"""Service `export`: write a trained autoencoder, or a finished dictionary, in a layout that others read."""
 
 import shutil
 from collections.abc import Mapping

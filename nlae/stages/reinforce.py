@@ -1,4 +1,4 @@
-"""Goal `reinforce`: joint reinforcement of the warm-started pair; the folder is a checkpoint."""
+"""Goal `reinforce`: joint reinforcement of the warm-started autoencoder; the folder is a checkpoint."""
 
 from typing import Any
 

@@ -21,7 +21,7 @@ def run(context: StageContext) -> dict[str, float]:
         descriptions=context.parents["describe"],
     )
     held = validation_sets(data, data.descriptions)
-    metrics = validate({site: autoencoder.at(site) for site in held}, held, context.seed)
+    metrics = validate(autoencoder.at, held, context.seed)
     keep(context, autoencoder, "warmstart", {"warmstart": halves["reconstructor"], "reinforce": 0})
     show_samples(context, autoencoder, data)
     begun = parse_json((context.parents["verbalizer"] / "metrics.json").read_text(encoding="utf-8"))

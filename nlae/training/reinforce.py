@@ -126,8 +126,7 @@ class Reinforce(Learner):
 
     def validate(self) -> dict[str, float]:
         """The round trip, and both halves on the teacher's text, on held-out rows."""
-        held = self.validation or {}
-        return validate({site: self.autoencoder.at(site) for site in held}, held, self.seed)
+        return validate(self.autoencoder.at, self.validation or {}, self.seed)
 
     def training_step(self, batch: Batch, index: int) -> None:
         """One update on a `Batch` of one site (with the teacher's text for `supervised`)."""
@@ -142,13 +141,13 @@ class Reinforce(Learner):
         self.finish_update(metrics)
 
     def _reinforced(self, batch: Batch) -> Figures:
-        pair, n = self.autoencoder.at(batch.site), self.samples
+        view, n = self.autoencoder.at(batch.site), self.samples
         activation_GD = batch.activation_BD
-        activation_BD = activation_GD.to(pair.target.device).repeat_interleave(n, 0)
+        activation_BD = activation_GD.to(view.target.device).repeat_interleave(n, 0)
         row_B = [row for row in batch.row_B.tolist() for _ in range(n)]
         seeds = [derive_seed(self.seed, self.name, self.update, row, i % n) for i, row in enumerate(row_B)]
-        rollouts = self.engine(pair.verbalizer, activation_BD, seeds)
-        error_B, reconstruction_BD = self._rebuilt(pair, rollouts, activation_BD)
+        rollouts = self.engine(view.verbalizer, activation_BD, seeds)
+        error_B, reconstruction_BD = self._rebuilt(view, rollouts, activation_BD)
         record = Record(
             text=rollouts.text,
             activation_BD=activation_BD,
@@ -163,7 +162,7 @@ class Reinforce(Learner):
             token_BT=rollouts.token_BT,
             logp_BT=rollouts.logp_BT,
             mask_BT=rollouts.mask_BT,
-            site=pair.site.name,
+            site=view.site.name,
         )
         reward_B, means = self.reward(record)
         figures: dict[str, float | Tensor] = {
@@ -182,14 +181,14 @@ class Reinforce(Learner):
                 f"objective.policy_loss: weights of {type(self.policy_loss).__name__} returned {found}; "
                 f"it must return a weight for each of {n} samples of {len(activation_GD)} activations"
             )
-        return {**figures, **self._improve(pair.verbalizer, rollouts, activation_GD, weight_GN)}
+        return {**figures, **self._improve(view.verbalizer, rollouts, activation_GD, weight_GN)}
 
-    def _rebuilt(self, pair: SiteAutoencoder, rollouts: Rollouts, activation_BD: Tensor) -> tuple[Tensor, Tensor]:
+    def _rebuilt(self, view: SiteAutoencoder, rollouts: Rollouts, activation_BD: Tensor) -> tuple[Tensor, Tensor]:
         """Gradient of the regression loss, and from the same forward every row's error (B,) and reading (B, D).
 
         Empty text carries nothing to regress on; its reading is the constant μ/‖μ‖.
         """
-        constant_D = pair.statistics.constant_D.to(activation_BD.device)
+        constant_D = view.statistics.constant_D.to(activation_BD.device)
         error_B = (constant_D - unit(activation_BD)).pow(2).sum(-1)
         reconstruction_BD = constant_D.expand(len(activation_BD), -1).clone()
         filled = [i for i, text in enumerate(rollouts.text) if text.strip()]
@@ -197,7 +196,7 @@ class Reinforce(Learner):
             (filled_N,) = send(error_B.device, torch.tensor(filled))
             texts = [rollouts.text[i] for i in filled]
             error_B[filled_N], reconstruction_BD[filled_N] = self.reconstructor.row_errors(
-                activation_BD[filled_N], texts, pair.site.name
+                activation_BD[filled_N], texts, view.site.name
             )
         return error_B, reconstruction_BD
 

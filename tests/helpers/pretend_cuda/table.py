@@ -14,7 +14,7 @@ UNITS = {
     "local call": "local calls",
     "plain": "plain steps",
     "validate": "validations",
-    "imitate": "imitate calls",
+    "sft": "sft calls",
     "regress": "regress calls",
     "optimizer": "optimizer steps",
     "improve": "improve calls",

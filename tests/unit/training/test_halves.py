@@ -14,12 +14,12 @@ HALVES = ("verbalizer", "reconstructor")
 
 def test_what_was_learned_beats_the_shuffled_pairing_on_held_out_rows(fresh, half, serve, held_out, run):
     pair = fresh(verbalizer_adapter=None)
-    before, curves = validate(pair.at(), held_out, 0), {}
+    before, curves = validate(pair.at, held_out, 0), {}
     for name in HALVES:
         module = half(name, pair, 100, validation=held_out)
         run(module, serve(name, 100, batch_size=16))
         curves |= module.metrics
-    after = validate(pair.at(), held_out, 0)
+    after = validate(pair.at, held_out, 0)
     assert {key: curves[key] for key in ("val/nll", "val/nll_gap", "val/fve_teacher")}.items() <= after.items()
     (held_out,) = held_out.values()
     assert abs(before["val/nll_gap"]) < 0.3
