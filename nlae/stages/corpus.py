@@ -1,6 +1,6 @@
 """Goal `corpus`: documents, their splits, and the positions that are read in every target of one tokenizer."""
 
-from nlae.stages.context import StageContext
+from nlae.pipeline.context import StageContext
 
 VERSION = 3
 

@@ -1,6 +1,6 @@
 """Goal `describe`: what the teacher says about every row's text, up to the row's position."""
 
-from nlae.stages.context import StageContext
+from nlae.pipeline.context import StageContext
 from nlae.target import Target
 
 VERSION = 3

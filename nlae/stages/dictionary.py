@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nlae.errors import NlaeError
-from nlae.stages.context import StageContext
+from nlae.pipeline.context import StageContext
 
 if TYPE_CHECKING:
     from nlae.corpus import Corpus

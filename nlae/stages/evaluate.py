@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from nlae.errors import NlaeError
 from nlae.files.foreign import parse_json
-from nlae.stages.context import StageContext
+from nlae.pipeline.context import StageContext
 
 if TYPE_CHECKING:
     from nlae.corpus import Corpus

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from nlae.errors import NlaeError
-from nlae.stages.context import StageContext
+from nlae.pipeline.context import StageContext
 
 VERSION = 1
 log = logging.getLogger(__name__)

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from nlae.errors import NlaeError
+from nlae.pipeline.context import StageContext
 from nlae.pipeline.table import DICTIONARY, DICTIONARY_FORMATS
-from nlae.stages.context import StageContext
 from nlae.stages.evaluate import TRAINING_DOCUMENTS
 
 VERSION = 2

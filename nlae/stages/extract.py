@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from nlae.stages.context import StageContext
+from nlae.pipeline.context import StageContext
 
 VERSION = 2
 

@@ -1,6 +1,6 @@
 """Goal `reconstructor`: it learns from the teacher's words alone; the folder holds one half of a checkpoint."""
 
-from nlae.stages.context import StageContext
+from nlae.pipeline.context import StageContext
 from nlae.stages.training import check as check
 
 VERSION = 1

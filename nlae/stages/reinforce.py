@@ -3,8 +3,8 @@
 from typing import Any
 
 from nlae.errors import NlaeError
+from nlae.pipeline.context import StageContext
 from nlae.stages import training
-from nlae.stages.context import StageContext
 
 VERSION = 3
 

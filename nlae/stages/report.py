@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from nlae.files.foreign import parse_json
-from nlae.stages.context import StageContext
+from nlae.pipeline.context import StageContext
 
 VERSION = 3
 

@@ -1,6 +1,6 @@
 """Goal `scan`: exemplars, moments and panels of all neurons in one pass over the corpus."""
 
-from nlae.stages.context import StageContext
+from nlae.pipeline.context import StageContext
 
 VERSION = 2
 

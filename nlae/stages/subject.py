@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nlae.stages.context import StageContext
+from nlae.pipeline.context import StageContext
 
 if TYPE_CHECKING:
     from nlae.model.autoencoder import Autoencoder

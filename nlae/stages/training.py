@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nlae.stages.context import StageContext
+from nlae.pipeline.context import StageContext
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -3,7 +3,7 @@
 import logging
 from typing import TYPE_CHECKING, Any
 
-from nlae.stages.context import StageContext
+from nlae.pipeline.context import StageContext
 from nlae.stages.training import check as check
 
 if TYPE_CHECKING:

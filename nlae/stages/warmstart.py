@@ -1,7 +1,7 @@
 """Goal `warmstart`: joins a verbalizer and a reconstructor that were trained alone; the folder is a checkpoint."""
 
 from nlae.files.foreign import parse_json
-from nlae.stages.context import StageContext
+from nlae.pipeline.context import StageContext
 
 VERSION = 4
 
