@@ -14,7 +14,7 @@ import numpy.typing as npt
 import polars as pl
 
 from nlae.dictionary.entries import Context, Dictionary, write_dictionary
-from nlae.dictionary.schema import BINS, GRADES, LABELS, SCHEMA, SIGNS, SPLITS, WINDOW
+from nlae.dictionary.schema import GRADES, LABELS, SCHEMA, SIGNS, SPLITS, WINDOW
 
 _FIRST = ("of, in or by", "to", "and", "was or were", "his, her or their", "dates and numbers", "names")
 _NOUNS = (  # noqa: SIM905 - twenty lines otherwise
@@ -54,7 +54,6 @@ def make_up_dictionary(
         "bar": 0.7,
         "min_auroc": 0.7,
         "min_contexts": 20,
-        "histogram_edges": np.linspace(-8, 8, BINS + 1).tolist(),
     }
     rows = [_row(part, np.random.default_rng([seed, 3, layer])) for layer, part in enumerate(parts)]
     write_dictionary(folder, iter(parts), contexts=contexts, layers=rows, facts=facts)
@@ -99,7 +98,6 @@ def _part(layer: int, layers: int, neurons: int, documents: int, phrases: int, s
         "exemplar_document": draw.integers(documents, size=(n, _EXEMPLARS)),
         "exemplar_position": draw.integers(_TOKENS, size=(n, _EXEMPLARS)),
         **_unseen(draw, n, documents),
-        "histogram": np.rint(5000 * np.exp(-(np.linspace(-8, 8, BINS) ** 2) / 4) + draw.integers(0, 9, (n, BINS))),
     }
     for name, middle in _BESIDE.items():
         columns[name] = score(np.clip(draw.normal(middle, 0.05, n), 0.2, 0.98))

@@ -59,7 +59,7 @@ def results(folder: Path) -> dict[str, Any]:
     left_out = ("mismatched", "token_lists")
     layers = json.loads((folder / "layers.json").read_text())
     return {
-        "facts": {key: value for key, value in facts.items() if key != "histogram_edges"},
+        "facts": facts,
         "manifest": {key: manifest[key] for key in kept if key in manifest},
         "metrics": json.loads((folder / "metrics.json").read_text()),
         "layers": [{key: value for key, value in row.items() if key not in left_out} for row in layers],

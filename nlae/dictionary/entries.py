@@ -79,7 +79,7 @@ def write_dictionary(
         parts: entries with the columns of `SCHEMA`, in order of layer, neuron and sign; one part at a time is held.
         contexts: every passage that an exemplar or an unseen window refers to.
         layers: summary per block.
-        facts: target, histogram edges and other things that hold for all entries.
+        facts: target, layers and other things that hold for all entries.
 
     Returns:
         Number of entries.
@@ -133,7 +133,7 @@ class Dictionary:
 
     Attributes:
         folder: where it lies.
-        facts: what holds for all entries: target, histogram edges, thresholds of passing.
+        facts: what holds for all entries: target, thresholds of passing.
         layers: one summary per layer, by layer.
     """
 
@@ -228,7 +228,7 @@ class Dictionary:
         """The entry at a place in the order of the file."""
         group = int(np.searchsorted(self._starts, place, side="right")) - 1
         if self._held is None or self._held[0] != group:  # both signs of a neuron lie side by side
-            self._held = (group, self._file.read_row_group(group, use_threads=False))
+            self._held = (group, self._file.read_row_group(group, columns=list(SCHEMA), use_threads=False))
         return Entry(**self._held[1].slice(place - int(self._starts[group]), 1).to_pylist()[0])
 
     def context(self, document: int) -> Context:

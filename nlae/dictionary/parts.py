@@ -21,7 +21,7 @@ from nlae.dictionary.figures import Reported, block_row, figures, say, totals
 from nlae.dictionary.judge.examiner import Examiner
 from nlae.dictionary.schema import SPLITS
 from nlae.dictionary.score.block import Scores, score_block
-from nlae.dictionary.score.frame import EDGES, decided, frame
+from nlae.dictionary.score.frame import decided, frame
 from nlae.dictionary.score.passing import bar
 from nlae.dictionary.score.population import B
 from nlae.dictionary.subjects.neurons import Subjects
@@ -168,7 +168,6 @@ class Parts:
             "reader": asked.reader,
             "bar": None if level == float("inf") else level,
             **{name: getattr(asked, name) for name in ("min_auroc", "active_quantile", "min_contexts")},
-            "histogram_edges": EDGES.tolist(),
             "intervals": "95 %, bootstrap over source works of the test panel; neurons are held fixed",
         }
 

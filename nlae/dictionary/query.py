@@ -42,7 +42,7 @@ class Found:
     """One page of answers.
 
     Attributes:
-        entries: best first, without contexts, promoted tokens and histogram, which are read one by one.
+        entries: best first, without contexts and promoted tokens, which are read one by one.
         total: how many there are in all.
         passing: how many of all pass.
         near: words that lie near the query, where nothing matches.

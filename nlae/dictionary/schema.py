@@ -11,7 +11,6 @@ import polars as pl
 
 VERSION = 2
 SIGNS = ("+", "-")
-BINS = 32
 WINDOW = 32  # tokens of an unseen context, at most
 SPLITS = ("train", "A", "B")
 LABELS = ("token", "context")
@@ -110,9 +109,6 @@ class Entry:
         "Unseen levels",
         "Activation at every token of these windows, one after another: 255 is the largest exemplar value.",
         pl.List(pl.UInt8()),
-    ]
-    histogram: Annotated[
-        list[int], "Histogram", "Counts of sign · (activation − mean) / deviation over the facts' bins."
     ]
 
     @property

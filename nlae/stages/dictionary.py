@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from nlae.dictionary.subjects.neurons import Subjects
     from nlae.target import Target
 
-VERSION = 9
+VERSION = 10
 
 
 def check(config: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from nlae.dictionary.entries import Dictionary
 from nlae.dictionary.schema import COLUMNS, Entry
 from nlae.errors import NlaeError
-from nlae.page.charts import Bar, DotChart, PlacedBar, Tick, nice
+from nlae.page.charts import Bar, DotChart, PlacedBar, Tick
 from nlae.page.environment import number
 
 BEFORE, AFTER = 32, 14  # tokens around a peak
@@ -45,17 +45,6 @@ class Exemplar:
     source: str
 
 
-@dataclass(frozen=True)
-class Histogram:
-    """Bars in pixels (x, y, width, height, what it says), ticks of the axis, and the drawing's size."""
-
-    bars: list[tuple[float, float, float, float, str]]
-    ticks: list[Tick]
-    width: float
-    height: float
-    base: float
-
-
 def side(dictionary: Dictionary, entry: Entry) -> dict[str, Any]:
     """Everything that the page shows of one entry."""
     figures = [(COLUMNS[name].label, _figure(entry, name)) for name in FIGURES]
@@ -65,7 +54,6 @@ def side(dictionary: Dictionary, entry: Entry) -> dict[str, Any]:
         "why": "" if entry.passes else WHY.get(entry.reason, entry.reason),
         "chart": score_chart(entry),
         "figures": [(label, value) for label, value in figures if value],
-        "histogram": histogram(entry, dictionary.facts.get("histogram_edges") or []),
         "unseen": windows(dictionary, entry),
         "exemplars": exemplars(dictionary, entry),
         "words": [(COLUMNS[name].label, pieces(getattr(entry, name))) for name in ("tokens", "promoted", "suppressed")],
@@ -122,28 +110,6 @@ def score_chart(entry: Entry, width: float = 384.0) -> DotChart | None:
     ]
     placed = [PlacedBar(bar, top + step * (i + 0.5), x(bar.value), None, None) for i, bar in enumerate(bars)]
     return DotChart(width, top + step * len(bars) + 6, left, right, False, ticks, placed)
-
-
-def histogram(entry: Entry, edges: list[float], width: float = 384.0, height: float = 126.0) -> Histogram | None:
-    """Counts in bars whose heights are logarithmic: the tail is what a neuron is known by."""
-    counts = list(entry.histogram or [])
-    if len(edges) != len(counts) + 1 or not sum(counts):
-        return None
-    low, high, base = float(edges[0]), float(edges[-1]), height - 22.0
-    most = math.log1p(max(counts))
-
-    def x(value: float) -> float:
-        return round((value - low) / (high - low) * width, 1)
-
-    bars = []
-    for i, count in enumerate(counts):
-        tall = round(math.log1p(count) / most * (base - 6), 1)
-        said = f"{number(float(edges[i]))} to {number(float(edges[i + 1]))}: {count:,}"
-        wide = max(round(x(edges[i + 1]) - x(edges[i]) - 1, 1), 0.5)
-        if count:
-            bars.append((x(edges[i]) + 0.5, round(base - tall, 1), wide, tall, said))
-    inside = [value for value in nice(low, high, 8) if low < value < high]
-    return Histogram(bars, [Tick(x(value), number(value, 0), value == 0) for value in inside], width, height, base)
 
 
 def windows(dictionary: Dictionary, entry: Entry) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nlae.dictionary.builder import DictionaryBuilder
 from nlae.dictionary.scan.folder import Panel
-from nlae.dictionary.schema import BINS, GRADES, LABELS, MARGIN, REASONS, SCHEMA, SIGNS, SPLITS
+from nlae.dictionary.schema import GRADES, LABELS, MARGIN, REASONS, SCHEMA, SIGNS, SPLITS
 from nlae.dictionary.score.block import Scores
 from nlae.dictionary.score.population import Population, blocks
 from nlae.dictionary.subjects.neurons import Subjects
@@ -21,7 +21,6 @@ from nlae.dictionary.words.corpus_view import CorpusView
 from nlae.dictionary.words.phrase import listed
 from nlae.dictionary.words.vocabulary import Vocabulary
 
-EDGES = torch.linspace(-8, 8, BINS + 1)
 UNSEEN = 3  # windows of test works that are shown
 WRITTEN = 4  # words of what an entry writes
 _ARROW = pl.DataFrame(schema=SCHEMA).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
@@ -72,7 +71,6 @@ def frame(
         "exemplar_value": _kept(exemplars.value, exemplars.document),
         "exemplar_document": _kept(exemplars.document, exemplars.document),
         "exemplar_position": _kept(exemplars.position, exemplars.document),
-        "histogram": histogram(population.values["train"], moments.mean, moments.variance.sqrt()).tolist(),
         **unseen(population, subjects.panel("test"), exemplars.value[..., 0].flatten()),
     }
     bar_E = torch.full((2 * n,), torch.nan)
@@ -112,17 +110,6 @@ def decided(entries: pl.DataFrame, bar: float, min_auroc: float) -> pl.DataFrame
         .otherwise(pl.lit("")),
         reason=pl.when(passes).then(pl.lit("")).otherwise(why),
     )
-
-
-def histogram(value_nM: Tensor, mean_n: Tensor, std_n: Tensor) -> Tensor:
-    """Counts of sign · (a − mean) / std over `EDGES`, int64 (E, BINS); the outer bins take what lies beyond."""
-    scale, low = BINS / float(EDGES[-1] - EDGES[0]), float(EDGES[0])
-    count_nB = torch.empty(len(value_nM), BINS, dtype=torch.long)
-    for part in blocks(len(count_nB)):
-        z_eM = (value_nM[part] - mean_n[part, None]) / std_n[part, None].clamp_min(1e-12)
-        bin_eM = z_eM.sub_(low).mul_(scale).clamp_(0, BINS - 1).long() + BINS * torch.arange(len(z_eM))[:, None]
-        count_nB[part] = bin_eM.flatten().bincount(minlength=BINS * len(z_eM)).view(-1, BINS)
-    return torch.cat([count_nB, count_nB.flip(-1)])
 
 
 def unseen(population: Population, panel: Panel, largest_E: Tensor) -> dict[str, list[list[int]]]:

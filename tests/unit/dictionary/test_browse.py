@@ -14,7 +14,7 @@ from experiments.benchmarks.made_up import make_up_dictionary
 from nlae.dictionary import Dictionary, write_dictionary
 from nlae.dictionary.browse import listen, make_app, write_overview
 from nlae.dictionary.browse.app import HEADERS, STATIC
-from nlae.dictionary.browse.neuron import LEVELS, WHY, exemplars, histogram, lead, piece, score_chart, windows
+from nlae.dictionary.browse.neuron import LEVELS, WHY, exemplars, lead, piece, score_chart, windows
 from nlae.dictionary.browse.overview import KINDS, NONE, SCALE, headlines, map_data
 from nlae.dictionary.browse.server import LOOPBACK, address
 from nlae.dictionary.entries import OVERVIEW
@@ -263,16 +263,6 @@ def test_exemplars_mark_their_token(made):
         assert item.peak == made.context(document).tokens[position].strip()
     assert [item.level for item in found] == sorted((item.level for item in found), reverse=True)
     assert found[0].level == LEVELS
-
-
-def test_histogram_bars_grow_with_counts(made):
-    entry = made.entry(0, 0)
-    shape = histogram(entry, made.facts["histogram_edges"])
-    assert shape is not None
-    counts = [count for count in entry.histogram if count]
-    tall = [bar[3] for bar in shape.bars]
-    assert [tall[i] for i in np.argsort(counts)] == sorted(tall)
-    assert histogram(entry, [0.0, 1.0]) is None
 
 
 @pytest.mark.parametrize(

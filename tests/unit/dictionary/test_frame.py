@@ -1,4 +1,4 @@
-"""From scores to rows: unseen windows, histograms, and what the bar decides."""
+"""From scores to rows: unseen windows, and what the bar decides."""
 
 import math
 
@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from nlae.dictionary.scan.folder import Panel
-from nlae.dictionary.schema import BINS
-from nlae.dictionary.score.frame import EDGES, UNSEEN, decided, histogram, unseen
+from nlae.dictionary.score.frame import UNSEEN, decided, unseen
 from nlae.dictionary.score.population import Population
 
 RUNS, LENGTH, N = 9, 6, 3
@@ -54,20 +53,6 @@ def test_unseen_windows_are_the_strongest_and_two_further_down(panel, population
     assert [len(documents) for documents in found["unseen_document"]] == [3, 3, 1, 3, 3, 0]
     assert max(found["unseen_level"][2]) == 255  # twice the largest exemplar is not more than all
     assert found["unseen_level"][2].count(0) == LENGTH - 1
-
-
-def test_histograms_count_deviations_of_either_sign():
-    value_Mn = torch.randn(500, 2, generator=torch.Generator().manual_seed(2)) * torch.tensor([1.0, 3.0])
-    value_Mn[0] = 1000
-    mean_n, std_n = torch.tensor([0.1, -0.2]), torch.tensor([1.0, 3.0])
-    found = histogram(value_Mn.T, mean_n, std_n)
-    assert found.shape == (4, BINS)
-    assert found.sum(-1).tolist() == [500] * 4
-    for entry in range(4):
-        z_M = (1 if entry < 2 else -1) * (value_Mn[:, entry % 2] - mean_n[entry % 2]) / std_n[entry % 2]
-        inner = torch.histogram(z_M.clamp(-7.99, 7.99), EDGES).hist.long()
-        assert torch.equal(found[entry], inner)
-    assert int(found[0, -1]) == int(found[2, 0]) == 1
 
 
 @pytest.mark.parametrize(
