@@ -103,7 +103,7 @@ def _part(layer: int, layers: int, neurons: int, documents: int, phrases: int, s
         columns[name] = score(np.clip(draw.normal(middle, 0.05, n), 0.2, 0.98))
     for name in ("spearman", "r2", "r2_linear", "embedding"):
         columns[name] = score(draw.random(n))
-    for name in ("detection", "fuzzing", "output_score"):
+    for name in ("detection", "output_score"):
         columns[name] = _nullable(draw.random(n) < 0.2)(0.4 + 0.4 * draw.random(n))
     made = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in columns.items()}
     return pl.DataFrame({name: pl.Series(name, made[name], dtype=kind, strict=False) for name, kind in SCHEMA.items()})

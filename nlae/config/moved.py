@@ -1,4 +1,4 @@
-"""Keys that have moved: what was once written is refused in one line that names what is written now.
+"""Keys that have moved or are gone: what was once written is refused in one line that names what is written now.
 
 Left out: taking the old key for the new one. A line in a notebook that silently means something else a year later is
 worse than one that stops.
@@ -42,6 +42,12 @@ MOVED = {
     "trainer.optimizer_bits": "optimizer=adamw or optimizer=adamw_8bit",
     **{f"trainer.{key}": f"machine.{key}" for key in _MACHINE},
 }
+# old key, also for all below it: why it is no more, and what to do
+GONE = {
+    "dictionary.judging": "a judge is asked about detection alone, in as many windows for every entry: leave it out",
+    "dictionary.steering": "every direction is steered with until it moves the next token by half a nat: leave it out",
+    "dictionary.judge.chat": "a judge in this process is asked through its chat template: choose an instruct model",
+}
 # the same of values
 MOVED_VALUES = {
     ("trainer.precision", "fp32"): "trainer.precision=32-true",
@@ -50,7 +56,7 @@ MOVED_VALUES = {
 
 
 def refuse_moved(overrides: Sequence[str]) -> None:
-    """Stop at what has moved.
+    """Stop at what has moved or is gone.
 
     Raises:
         NlaeError: an override is written as it once was.
@@ -61,6 +67,9 @@ def refuse_moved(overrides: Sequence[str]) -> None:
         for given in value.split(","):
             if (key, given) in MOVED_VALUES:
                 raise NlaeError(f"{key}={given} has moved: write {MOVED_VALUES[key, given]}")
+        for old, why in GONE.items():
+            if key == old or key.startswith(f"{old}."):
+                raise NlaeError(f"{key} is gone: {why}")
         if key in MOVED:
             raise NlaeError(f"{key} has moved: write {MOVED[key]}")
         for old, new in MOVED.items():

@@ -46,9 +46,9 @@ RANGES: Mapping[str, Range] = {
         (
             "activations", "attempts", "batch_size", "batch_tokens", "checkpoint_every", "components", "concurrency",
             "context", "covariance_rows", "devices", "every", "exemplars",
-            "group_top", "heads", "inactive", "max_prefix_chars", "max_prefix_tokens", "max_rows", "max_tokens",
+            "group_top", "heads", "max_prefix_chars", "max_prefix_tokens", "max_rows", "max_tokens",
             "max_words", "micro_tokens", "min_contexts", "min_tokens", "others", "panels",
-            "per_passage", "per_quantile", "positions_per_document", "quantiles", "quote_lengths", "quote_tokens",
+            "per_passage", "positions_per_document", "quote_lengths", "quote_tokens",
             "rank", "reader_sites", "resamples", "rows", "runs", "samples",
             "shard_rows", "site_rows", "stop_after", "stride", "sync_every", "top", "updates", "validate_every",
             "validation_rows", "validation_sites", "vocabulary", "width", "window",
@@ -58,7 +58,7 @@ RANGES: Mapping[str, Range] = {
     ),
     **dict.fromkeys(
         (
-            "active_quantile", "control_least", "control_margin", "decay", "group_quantile", "max_broken_share",
+            "active_quantile", "decay", "group_quantile", "max_broken_share",
             "max_failed_share", "max_false", "min_auroc", "near_duplicates", "short_share", "test_share", "val_share",
         ),
         SHARE,

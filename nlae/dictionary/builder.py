@@ -52,11 +52,9 @@ class DictionaryBuilder:
         embedding: a sentence-embedding judge of neurons B; None leaves it out.
         teacher: a language model whose descriptions of exemplars are candidates too; None asks nobody.
         taught: entries that are described by it, drawn at random over all blocks.
-        judge: who says from descriptions alone where entries fire; None leaves detection and fuzzing out.
+        judge: who says from descriptions alone where entries fire; None leaves detection out.
         judged: entries of neurons B that are judged, whether they pass or not.
-        judging: how they are judged.
         steered: of those, how many are steered with; 0 leaves output scores out.
-        steering: how they are steered with.
         seed: of rotations, mismatches, panels, judging, steering and bootstrap.
     """
 
@@ -84,9 +82,7 @@ class DictionaryBuilder:
     taught: int = 200
     judge: Any = None
     judged: int = 300
-    judging: Any = None
     steered: int = 0
-    steering: Any = None
     seed: int = 0
 
     def __post_init__(self) -> None:

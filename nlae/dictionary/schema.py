@@ -84,7 +84,6 @@ class Entry:
         float | None, "Embedding judge", "Detection by a sentence-embedding model that fitted nothing."
     ]
     detection: Annotated[float | None, "Detection", "AUROC of a judge that says which contexts fire."]
-    fuzzing: Annotated[float | None, "Fuzzing", "AUROC of a judge that says whether tokens are marked rightly."]
     output_score: Annotated[
         float | None, "Output score", "How far steering along it raises the tokens it is said to write."
     ]

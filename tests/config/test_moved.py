@@ -5,7 +5,7 @@ import re
 import pytest
 
 from nlae.config.compose import compose_plain
-from nlae.config.moved import MOVED, MOVED_VALUES
+from nlae.config.moved import GONE, MOVED, MOVED_VALUES
 from nlae.errors import NlaeError
 
 
@@ -24,6 +24,14 @@ def test_a_moved_key_is_told_in_one_line(old):
         for part in key.split("."):
             assert part in node, f"{old}: {key} is no key"
             node = node[part]
+
+
+@pytest.mark.parametrize("old", sorted(GONE))
+def test_a_key_that_is_gone_is_told_in_one_line(old):
+    for word in (f"{old}=1", f"+{old}.x=1"):
+        with pytest.raises(NlaeError, match=f"{old}.* is gone: ") as told:
+            compose_plain([word])
+        assert "\n" not in str(told.value)
 
 
 @pytest.mark.parametrize(("key", "value"), sorted(MOVED_VALUES))

@@ -99,9 +99,9 @@ def test_a_teacher_writes_there_and_reads_its_texts_once_for_each_batch(folder, 
     assert teacher._loaded[0].device.type == DEVICE
 
 
-def test_a_judge_reads_there():
-    judge = LocalJudge(model=TINY, device=DEVICE, chat=False, batch_size=2)
-    said = judge.odds([Question("rain in town", text, "detection") for text in ("it rains", "a cat", "people read")])
+def test_a_judge_reads_there(tmp_path):
+    judge = LocalJudge(model=TINY, device=DEVICE, batch_size=2)
+    said = judge.odds([Question("rain in town", text) for text in ("it rains", "a cat", "people read")], tmp_path)
     assert said.shape == (3,)
     assert said.isfinite().all()
     assert judge.target.device.type == DEVICE

@@ -22,7 +22,7 @@ LEVELS = 6  # shades of a mark
 # what the description's AUROC stands beside, in the order of the page
 BESIDE = ("nearest", "mismatched", "permuted", "last_token", "token_list", "lens", "skyline")
 FIGURES = (
-    "embedding", "detection", "fuzzing", "spearman", "r2", "output_score", "frequency", "kurtosis", "groups", "split",
+    "embedding", "detection", "spearman", "r2", "output_score", "frequency", "kurtosis", "groups", "split",
 )  # fmt: skip
 # what `reason` holds, in words
 WHY = {

@@ -1,10 +1,8 @@
-"""Judges: who guesses, from words alone, where an entry fires. Loaded on first use, as most of them need torch."""
+"""Judges: who guesses, from words alone, where an entry fires. Loaded on first use, as they need torch."""
 
-from nlae.dictionary.judge.judging import Judging
-from nlae.dictionary.judge.steering import Steering
 from nlae.files.lazy import lazily
 
-__all__ = ["AnthropicJudge", "EmbeddingJudge", "Judging", "LocalJudge", "OpenAIJudge", "Steering"]
+__all__ = ["AnthropicJudge", "EmbeddingJudge", "LocalJudge", "OpenAIJudge"]
 
 __getattr__ = lazily(
     __name__,

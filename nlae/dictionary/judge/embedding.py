@@ -29,7 +29,6 @@ FILES = {
     "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
 }
 WIDTH, LONGEST = 384, 256  # of an embedding; tokens read of a text
-_ROWS = 1024  # entries whose cosines with all windows are held at a time
 
 
 class EmbeddingJudge:
@@ -50,23 +49,20 @@ class EmbeddingJudge:
         Args:
             texts: of which the first 256 tokens are read.
             batch_size: texts read at a time.
-            progress: called with the number of texts just finished.
+            progress: called with the number of texts just read.
 
         Raises:
             NlaeError: the model is not installed, or not the one that is expected.
         """
-        place = {text: number for number, text in enumerate(dict.fromkeys(texts))}
-        row_N = torch.tensor([place[text] for text in texts], dtype=torch.long)
-        times_U = row_N.bincount(minlength=len(place))
-        known = list(place)
+        known = sorted(dict.fromkeys(texts), key=lambda text: (len(text), text))  # little is padded
         unit_UD = torch.zeros(len(known), WIDTH)
-        order = sorted(range(len(known)), key=lambda row: (len(known[row]), row))  # little is padded
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            unit_UD[rows] = self._read([known[row] for row in rows])
+        for start in range(0, len(known), batch_size):
+            batch = known[start : start + batch_size]
+            unit_UD[start : start + len(batch)] = self._read(batch)
             if progress is not None:
-                progress(int(times_U[rows].sum()))
-        return unit_UD[row_N]
+                progress(len(batch))
+        place = {text: number for number, text in enumerate(known)}
+        return unit_UD[torch.tensor([place[text] for text in texts], dtype=torch.long)]
 
     @torch.inference_mode()
     def _read(self, texts: Sequence[str]) -> Tensor:
@@ -128,9 +124,7 @@ def detection(text_ED: Tensor, window_WD: Tensor, fires_EW: Tensor, least: int =
         fires_EW: true where the entry fires somewhere in the window.
         least: entries with fewer windows of either kind get NaN.
     """
-    area = []
-    for text_BD, fires_BW in zip(text_ED.split(_ROWS), fires_EW.split(_ROWS), strict=True):
-        area.append(auroc_own(average_ranks(text_BD @ window_WD.T), fires_BW, least))
     fires_E = fires_EW.sum(-1)
     known_E = (fires_E >= least) & (fires_EW.shape[-1] - fires_E >= least)
-    return torch.where(known_E, torch.cat(area), torch.nan)
+    area_E = auroc_own(average_ranks(text_ED @ window_WD.T), fires_EW)
+    return torch.where(known_E, area_E, torch.nan)

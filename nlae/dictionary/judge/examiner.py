@@ -6,7 +6,8 @@ words are chosen, but for a teacher, whose words are candidates like others.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -16,8 +17,7 @@ import torch
 from torch import Tensor
 
 from nlae.dictionary.builder import DictionaryBuilder
-from nlae.dictionary.judge.sample import Sample, examine, stratified_sample
-from nlae.dictionary.judge.trials import Windows
+from nlae.dictionary.judge.detection import LEAST, MARGIN, Subject, detect, planted_scores
 from nlae.dictionary.schema import SIGNS
 from nlae.dictionary.score.population import Population
 from nlae.dictionary.subjects.neurons import Subjects
@@ -30,7 +30,9 @@ from nlae.terminal.progress import Bar
 Others = Mapping[tuple[int, int, str], str]
 LENGTH = 32  # tokens of a window; shorter runs are left out, as judges compare windows of one length
 CONTEXT = 64  # tokens before an exemplar's peak that a teacher sees
-EMBEDDED = ("description", "mismatched", "token_list")
+STEERED_IN = 8  # windows
+KEYS = ["layer", "neuron", "sign"]
+log = logging.getLogger(__name__)
 
 
 class Examiner:
@@ -91,19 +93,26 @@ class Examiner:
             of_b: entries of neurons B.
             others: (layer, place of an entry in its block, `mismatched` or `token_lists`) -> another text about it.
         """
-        keys = of_b.select("layer", "neuron", "sign")
-        flat: dict[str, float] = {}
-        if self._asked.embedding is not None and len(of_b):
-            area_E3 = self._embedded(of_b, others)
-            keys = keys.with_columns(embedding=pl.Series(area_E3[:, 0].numpy()).fill_nan(None).cast(pl.Float32()))
-            flat |= self._summary(of_b, area_E3)
-        if (self._asked.judge is not None or self._asked.steered) and len(of_b):
-            chosen = self._sample(of_b)
-            scores, numbers = examine(
-                self._target, self._as_sample(of_b[chosen], others), self._windows, self._asked, self._folder
-            )
-            keys = keys.join(scores, on=["layer", "neuron", "sign"], how="left")
-            flat |= numbers
+        asked, keys, flat = self._asked, of_b.select(KEYS), dict[str, float]()
+        if asked.embedding is not None and len(of_b):
+            score_E3 = self._embedded(of_b, others)
+            keys = keys.with_columns(embedding=_column(score_E3[:, 0]))
+            flat |= _figures("embedding", of_b, score_E3, derive_seed(asked.seed, "embedding"))
+        if (asked.judge is not None or asked.steered) and len(of_b):
+            count = asked.judged if asked.judge is not None else asked.steered
+            chosen = stratified_sample(of_b["layer"].to_list(), of_b["frequency"].to_list(), count, asked.seed)
+            some, scores = of_b[chosen], {}
+            if asked.judge is not None:
+                score_E3, found = self._judged(some, others)
+                scores["detection"] = score_E3[:, 0]
+                flat |= found | _figures("judge", some, score_E3, asked.seed)
+            if asked.steered:
+                score_E2, known = self._steered(some), ClusterBootstrap(some.select(KEYS[:2]).rows(), asked.seed)
+                scores["output_score"] = score_E2[:, 0]
+                for column, name in enumerate(("output_score", "output_score/null")):
+                    flat |= _mean(name, score_E2[:, column], score_E2[:, column].isfinite(), known)
+            columns = {name: _column(score_E) for name, score_E in scores.items()}
+            keys = keys.join(some.select(KEYS).with_columns(**columns), on=KEYS, how="left")
         return keys, flat
 
     @cached_property
@@ -115,12 +124,10 @@ class Examiner:
         return torch.from_numpy(np.stack([run[:length] for run in runs if len(run) >= length]))
 
     @cached_property
-    def _windows(self) -> Windows:
+    def _windows(self) -> list[str]:
         """The windows as text."""
-        panel = self._subjects.panel("test")
-        ids_WT = torch.from_numpy(panel.token_id)[self._rows]
-        tokens = [[self._view.word(token) for token in ids] for ids in ids_WT.tolist()]
-        return Windows(ids_WT, tokens, [str(panel.source[row]) for row in self._rows[:, 0].tolist()])
+        ids_WT = self._subjects.panel("test").token_id[self._rows]
+        return ["".join(self._view.word(token) for token in ids) for ids in ids_WT.tolist()]
 
     def _activations(self, entries: pl.DataFrame) -> tuple[Tensor, Tensor]:
         """Sign · activation in every window, (E, W, T), and what counts as firing, (E,)."""
@@ -146,75 +153,121 @@ class Examiner:
 
         judge = self._asked.embedding
         texts = _texts(of_b, others, self._subjects.width)
-        windows = ["".join(tokens) for tokens in self._windows.tokens]
-        with Bar("texts embedded", 3 * len(of_b) + len(windows)) as bar:
-            window_WD = judge.embed(windows, progress=bar.advance)
-            said = {name: judge.embed(texts[name], progress=bar.advance) for name in EMBEDDED}
-        area_E3 = torch.full((len(of_b), len(EMBEDDED)), torch.nan)
+        with Bar("texts embedded", None) as bar:
+            window_WD = judge.embed(self._windows, progress=bar.advance)
+            said = [judge.embed(column, progress=bar.advance) for column in texts]
+        score_E3 = torch.full((len(of_b), len(texts)), torch.nan)
         layers = of_b["layer"].to_numpy()
         for layer in np.unique(layers).tolist():
             places = np.flatnonzero(layers == layer)
             value_eWT, threshold_e = self._activations(of_b[places])
             fires_eW = (value_eWT > threshold_e[:, None, None]).any(-1)
-            for column, name in enumerate(EMBEDDED):
-                area_e = detection(said[name][places], window_WD, fires_eW)
-                known_e = torch.tensor([bool(texts[name][place]) for place in places.tolist()])
-                area_E3[places, column] = torch.where(known_e, area_e, torch.nan)
-        return area_E3
+            for column, column_texts in enumerate(texts):
+                known_e = torch.tensor([bool(column_texts[place]) for place in places.tolist()])
+                score_e = detection(said[column][places], window_WD, fires_eW)
+                score_E3[places, column] = torch.where(known_e, score_e, torch.nan)
+        return score_E3
 
-    def _summary(self, of_b: pl.DataFrame, area_E3: Tensor) -> dict[str, float]:
-        """Means over the entries that all three texts were judged of, with intervals over neurons."""
-        known_E = area_E3.isfinite().all(-1)
-        if not known_E.any():
-            return {}
-        neurons = of_b.select("layer", "neuron").rows()
-        bootstrap = ClusterBootstrap(neurons, derive_seed(self._asked.seed, "embedding"))
-        passes_E = torch.from_numpy(of_b["passes"].to_numpy().copy())
-        flat = {"embedding/entries": float(known_E.sum())}
-        names = ("embedding/detection", "embedding/detection_mismatched", "embedding/detection_token_list")
-        for column, name in enumerate(names):
-            for suffix, kept_E in (("", known_E), ("_passing", known_E & passes_E)):
-                if kept_E.any():
-                    flat[f"{name}{suffix}"] = float(area_E3[kept_E, column].mean())
-                    if interval := bootstrap.mean(area_E3[:, column].nan_to_num(), kept_E):
-                        flat[f"{name}{suffix}_low"], flat[f"{name}{suffix}_high"] = interval
-        return flat
-
-    def _sample(self, of_b: pl.DataFrame) -> list[int]:
-        count = self._asked.judged if self._asked.judge is not None else self._asked.steered
-        return stratified_sample(of_b["layer"].to_list(), of_b["frequency"].to_list(), count, self._asked.seed)
-
-    def _as_sample(self, entries: pl.DataFrame, others: Others) -> Sample:
+    def _judged(self, entries: pl.DataFrame, others: Others) -> tuple[Tensor, dict[str, float]]:
+        """The same by a judge that is asked, and its test; of a judge that fails it nothing is said."""
+        judge, seed, cache = self._asked.judge, self._asked.seed, self._folder / "answers.jsonl"
+        own, mismatched, _ = _texts(entries, others, self._subjects.width)
+        lists = [", ".join(f'"{token.strip()}"' for token in row if token.strip()) for row in entries["tokens"]]
+        texts = (own, mismatched, [f"The tokens {listed}" if listed else "" for listed in lists])
+        score_E3 = torch.full((len(entries), len(texts)), torch.nan)
+        true, wrong = planted_scores(judge, self._windows, seed, cache)
+        flat = {"judge/control": true, "judge/control_shuffled": wrong}
+        if true < LEAST or true - wrong < MARGIN:
+            said = "dictionary.judge is not heard: %.2f on planted words, %.2f on wrong ones; choose a stronger judge"
+            log.warning(said, true, wrong)
+            return score_E3, flat
         value_EWT, threshold_E = self._activations(entries)
-        texts = _texts(entries, others, self._subjects.width)
-        signs = [SIGNS.index(sign) for sign in entries["sign"]]
-        ids = {
-            layer: self._subjects.promoted(layer, max(1, self._asked.promoted))[0] for layer in set(entries["layer"])
-        }
-        places = zip(entries["layer"], signs, entries["neuron"], strict=True)
-        return Sample(
-            layer=entries["layer"].to_list(),
-            neuron=entries["neuron"].to_list(),
-            sign=entries["sign"].to_list(),
-            description=texts["description"],
-            mismatched=texts["mismatched"],
-            tokens=entries["tokens"].to_list(),
-            passes=entries["passes"].to_list(),
-            threshold=threshold_E.tolist(),
-            promoted=[ids[layer][sign, 0, neuron].tolist() for layer, sign, neuron in places],
-            activation_EWT=value_EWT,
-        )
+        peak_EW, names = value_EWT.amax(-1), [f"{a}.{b}{sign}" for a, b, sign in entries.select(KEYS).rows()]
+        places = [(row, c) for row in range(len(entries)) for c, column in enumerate(texts) if column[row].strip()]
+        subjects = [Subject(names[row], texts[c][row], peak_EW[row], float(threshold_E[row])) for row, c in places]
+        with Bar("questions answered", None) as bar:
+            score_S = detect(judge, subjects, self._windows, seed, cache, bar.advance)
+        for (row, column), score in zip(places, score_S, strict=True):
+            score_E3[row, column] = score
+        return score_E3, flat
+
+    def _steered(self, entries: pl.DataFrame) -> Tensor:
+        """Output scores of a random part of the entries, and their null, float32 (E, 2); NaN where there are none."""
+        from nlae.dictionary.judge.steering import output_scores
+
+        asked, ids_WT = self._asked, torch.from_numpy(self._subjects.panel("test").token_id)[self._rows]
+        context_BT = ids_WT[torch.linspace(0, len(ids_WT) - 1, min(STEERED_IN, len(ids_WT))).long()]
+        chosen = torch.randperm(len(entries), generator=generator(asked.seed, "steered"))[: asked.steered]
+        score_E2 = torch.full((len(entries), 2), torch.nan)
+        with Bar("directions steered with", len(chosen)) as bar:
+            for layer in sorted(set(entries["layer"])):
+                places = [place for place in sorted(chosen.tolist()) if entries["layer"][place] == layer]
+                if places:
+                    part = entries[places]
+                    neuron, sign = part["neuron"].to_list(), [SIGNS.index(sign) for sign in part["sign"]]
+                    ids = self._subjects.promoted(layer, max(1, asked.promoted))[0][sign, 0, neuron]
+                    ends = [1 - 2 * side for side in sign]
+                    scores = output_scores(self._target, layer, neuron, ends, ids, context_BT, seed=asked.seed)
+                    score_E2[places] = torch.stack(scores, 1)
+                    bar.advance(len(places))
+        return score_E2
 
 
-def _texts(entries: pl.DataFrame, others: Others, width: int) -> dict[str, list[str]]:
+def stratified_sample(layer: Sequence[int], frequency: Sequence[float], count: int, seed: int) -> list[int]:
+    """Rows of a random sample spread evenly over layers, and within each over quarters of its frequencies.
+
+    No score is looked at: a sample chosen by any score would measure the choice.
+    """
+    by_layer: dict[int, list[int]] = {}
+    for row, number in enumerate(layer):
+        by_layer.setdefault(int(number), []).append(row)
+    ranked: list[tuple[int, int, int]] = []
+    for number, rows in sorted(by_layer.items()):
+        rows.sort(key=lambda row: (frequency[row], row))
+        size = -(-len(rows) // 4)
+        for quarter, start in enumerate(range(0, len(rows), size)):
+            part = rows[start : start + size]
+            order = torch.randperm(len(part), generator=generator(seed, "sample", number, quarter)).tolist()
+            # of the last round, a random few of the strata
+            stratum = derive_seed(seed, "stratum", number, quarter)
+            ranked += [(depth, stratum, part[place]) for depth, place in enumerate(order)]
+    return sorted(row for _, _, row in sorted(ranked)[:count])
+
+
+def _figures(judge: str, entries: pl.DataFrame, score_E3: Tensor, seed: int) -> dict[str, float]:
+    """Means over the entries that all three texts were judged of, with intervals over neurons."""
+    known_E = score_E3.isfinite().all(-1)
+    if not known_E.any():
+        return {}
+    bootstrap = ClusterBootstrap(entries.select(KEYS[:2]).rows(), seed)
+    passes_E = torch.from_numpy(entries["passes"].to_numpy().copy())
+    flat = {f"{judge}/entries": float(known_E.sum())}
+    for column, text in enumerate(("", "_mismatched", "_token_list")):
+        for suffix, kept_E in (("", known_E), ("_passing", known_E & passes_E)):
+            flat |= _mean(f"{judge}/detection{text}{suffix}", score_E3[:, column], kept_E, bootstrap)
+    return flat
+
+
+def _mean(name: str, score_E: Tensor, kept_E: Tensor, bootstrap: ClusterBootstrap) -> dict[str, float]:
+    """Mean of the kept scores and, with 30 neurons or more, its interval; nothing of nobody."""
+    if not kept_E.any():
+        return {}
+    flat = {name: float(score_E[kept_E].mean())}
+    if interval := bootstrap.mean(score_E.nan_to_num(), kept_E):
+        flat[f"{name}_low"], flat[f"{name}_high"] = interval
+    return flat
+
+
+def _column(score_E: Tensor) -> pl.Series:
+    return pl.Series(score_E.numpy()).fill_nan(None).cast(pl.Float32())
+
+
+def _texts(entries: pl.DataFrame, others: Others, width: int) -> tuple[list[str], list[str], list[str]]:
     """Own words, mismatched ones and token lists of some entries."""
-    rows = entries.select("layer", "neuron", "sign").rows()
+    rows = entries.select(KEYS).rows()
     places = [(layer, neuron + width * SIGNS.index(sign)) for layer, neuron, sign in rows]
-    return {
-        "description": entries["description"].to_list(),
-        "mismatched": [others.get((*place, "mismatched"), "") for place in places],
-        "token_list": [others.get((*place, "token_lists"), "") for place in places],
-    }
+    mismatched, lists = ([others.get((*place, name), "") for place in places] for name in ("mismatched", "token_lists"))
+    return entries["description"].to_list(), mismatched, lists
 
 
 def _quantiles(value_Me: Tensor, quantile: float) -> Tensor:

@@ -29,34 +29,21 @@ class LocalJudge:
         device: where it runs.
         dtype: of its weights.
         batch_size: questions read at a time.
-        chat: ask through the chat template; otherwise as plain text that goes on question after question.
     """
 
     def __init__(
-        self,
-        *,
-        model: TargetSource,
-        device: str = "cpu",
-        dtype: str = "float32",
-        batch_size: int = 32,
-        chat: bool = True,
+        self, *, model: TargetSource, device: str = "cpu", dtype: str = "float32", batch_size: int = 32
     ) -> None:
         if batch_size < 1:
             raise NlaeError(f"dictionary.judge.batch_size={batch_size} must be at least 1")
-        self.source, self.device, self.dtype, self.batch_size, self.chat = model, device, dtype, batch_size, chat
-
-    def identity(self) -> dict[str, Any]:
-        """Model, its data type, and how it is asked."""
-        return {"judge": "local", "model": self.source.fingerprint(), "dtype": self.dtype, "chat": self.chat}
+        self.source, self.device, self.dtype, self.batch_size = model, device, dtype, batch_size
 
     @cached_property
     def target(self) -> Target:
         """The model, loaded when the first question is asked."""
         return self.source.load(dtype=self.dtype, device=self.device)
 
-    def odds(
-        self, questions: Sequence[Question], *, cache: Path | None = None, progress: Callable[[int], None] | None = None
-    ) -> Tensor:
+    def odds(self, questions: Sequence[Question], cache: Path, progress: Callable[[int], None] | None = None) -> Tensor:
         """See `Judge`; nothing is cached."""
         rows = [self._ids(question) for question in questions]
         yes, no = self._first_tokens(YES), self._first_tokens(NO)
@@ -72,13 +59,8 @@ class LocalJudge:
 
     def _ids(self, question: Question) -> list[int]:
         tokenizer: Any = self.target.tokenizer
-        if not self.chat:
-            return list(tokenizer.encode(question.flat() + "\n"))
         if not tokenizer.chat_template:
-            raise NlaeError(
-                f"dictionary.judge.model={self.source.name} has no chat template; choose an instruct model, or set "
-                "dictionary.judge.chat=false to ask in plain text"
-            )
+            raise NlaeError(f"dictionary.judge.model={self.source.name} has no chat template; choose an instruct model")
         text = tokenizer.apply_chat_template(question.turns(), tokenize=False, add_generation_prompt=True)
         return list(tokenizer.encode(text, add_special_tokens=False))  # the template wrote the special tokens already
 

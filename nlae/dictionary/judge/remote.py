@@ -7,11 +7,10 @@ several windows in one question, which is cheaper and lets answers lean on each 
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -34,10 +33,6 @@ class _RemoteJudge(ApiTeacher):
 
     max_tokens: int = 8
 
-    def identity(self) -> dict[str, Any]:
-        """Model and sampling."""
-        return {"judge": self.name, **{key: value for key, value in super().identity().items() if key != "teacher"}}
-
     def compose(self, text: str) -> str:
         """The question as it is: it holds its own instructions."""
         return text
@@ -46,20 +41,15 @@ class _RemoteJudge(ApiTeacher):
         """The first yes or no in the answer; None if there is none."""
         return next((word for word in re.findall(r"\w+", answer.lower()) if word in (YES, NO)), None)
 
-    def odds(
-        self, questions: Sequence[Question], *, cache: Path | None = None, progress: Callable[[int], None] | None = None
-    ) -> Tensor:
+    def odds(self, questions: Sequence[Question], cache: Path, progress: Callable[[int], None] | None = None) -> Tensor:
         """See `Judge`: 1 or −1. Equal questions are asked once, and what the cache knows is not asked again.
 
         Raises:
             NlaeError: nobody agreed to pay, access refused, or too many failures.
         """
         contexts = [TeacherContext(row, row, question.flat(), []) for row, question in enumerate(questions)]
-        with tempfile.TemporaryDirectory() as spare:
-            path = Path(spare) / "answers.jsonl" if cache is None else cache
-            answers = ask_cached(self, contexts, f"{YES}\n{NO}", path, label="judging")
         odds_Q = torch.full((len(questions),), torch.nan)
-        for row, answer in answers.items():
+        for row, answer in ask_cached(self, contexts, f"{YES}\n{NO}", cache, label="judging").items():
             odds_Q[row] = 1.0 if answer == YES else -1.0
         if progress is not None:
             progress(len(questions))

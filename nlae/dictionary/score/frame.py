@@ -79,7 +79,7 @@ def frame(
         **{name: scores.test[name] for name in _TEST},
         "auroc_bar": bar_E,
         **{name: getattr(scores, name) for name in ("spearman", "r2", "r2_linear")},
-        **dict.fromkeys(("embedding", "detection", "fuzzing", "output_score"), torch.full((2 * n,), torch.nan)),
+        **dict.fromkeys(("embedding", "detection", "output_score"), torch.full((2 * n,), torch.nan)),
         "frequency": moments.frequency.flatten(),
         **{name: getattr(moments, name).repeat(2) for name in ("kurtosis", "mean")},
         "std": moments.variance.sqrt().repeat(2),

@@ -61,7 +61,7 @@ CHANGES = {
     "Matching": "rows lm",
     "DictionaryBuilder": """layers reader scan exemplars window tokens shrinkage penalty weights active_quantile
         min_contexts min_auroc max_false rotated group_top group_quantile promoted resamples embedding teacher taught
-        judge judged judging steered steering seed""",
+        judge judged steered seed""",
     "Scanner": "top min_position panels runs per_passage",
     "Judging": "tasks quantiles per_quantile inactive control control_least control_margin seed resamples",
     "Steering": "kl random rows seed",

@@ -1,5 +1,7 @@
-"""Who is asked about finished words, in which windows, and what a teacher is shown."""
+"""Who is asked about finished words, in which windows, beside which nulls, and what a teacher is shown."""
 
+import math
+import re
 import zlib
 from types import SimpleNamespace
 
@@ -9,12 +11,20 @@ import pytest
 import torch
 
 from nlae.dictionary.builder import DictionaryBuilder
-from nlae.dictionary.judge.examiner import LENGTH, Examiner
+from nlae.dictionary.judge.examiner import LENGTH, Examiner, stratified_sample
 from nlae.dictionary.scan.folder import Panel
 from nlae.dictionary.words import teaching
+from nlae.target import TinyTarget
 
 RUNS, N, TRAIN = 60, 3, 500
 LAYERS = [2, 5]
+OTHERS = {
+    (layer, place, name): f"{name} {layer} {place}"
+    for layer in LAYERS
+    for place in range(2 * N)
+    for name in ("mismatched", "token_lists")
+    if (layer, place) != (5, 1)
+}
 
 
 def panel(role, runs, length):
@@ -79,14 +89,7 @@ def test_nobody_is_asked_where_nobody_is_named(tmp_path):
 
 def test_an_embedding_judge_hears_windows_in_which_an_entry_fires(tmp_path, naive_auroc):
     subjects, of_b = Columns(), entries()
-    others = {
-        (layer, place, name): f"{name} {layer} {place}"
-        for layer in LAYERS
-        for place in range(2 * N)
-        for name in ("mismatched", "token_lists")
-        if (layer, place) != (5, 1)
-    }
-    columns, flat = made(subjects, tmp_path, embedding=Embedder()).examine(of_b, others)
+    columns, flat = made(subjects, tmp_path, embedding=Embedder()).examine(of_b, OTHERS)
     windows_WT = torch.from_numpy(subjects.panel("test").token_id).view(RUNS, LENGTH)
     window_WD = Embedder().embed(["".join(f" w{t}" for t in row) for row in windows_WT.tolist()])
     known = 0
@@ -109,6 +112,96 @@ def test_an_embedding_judge_hears_windows_in_which_an_entry_fires(tmp_path, naiv
 def test_nothing_is_said_of_no_entries(tmp_path):
     columns, flat = made(Columns(), tmp_path, embedding=Embedder(), steered=2).examine(entries().head(0), {})
     assert (len(columns), flat) == (0, {})
+
+
+class Hears:
+    """Says yes where a planted word occurs, and where a text holds the token that an entry is said to fire on."""
+
+    def __init__(self, always=False):
+        self.always = always
+
+    def odds(self, questions, cache, progress=None):
+        return torch.tensor([float(self.always or self._hears(asked)) for asked in questions])
+
+    @staticmethod
+    def _hears(asked):
+        said = re.findall(r"(?:the word “|own )(\w+)", asked.description)
+        return bool(said) and said[0] in asked.text.split()
+
+
+@pytest.fixture
+def spoken(monkeypatch):
+    """Columns whose neuron n fires on word n of forty, six runs of eight a passage; what they are said to fire on."""
+    subjects = Columns()
+    words = [f"word{chr(97 + n // 26)}{chr(97 + n % 26)}" for n in range(40)]
+    source = torch.Generator().manual_seed(5)
+    subjects.panels["test"] = panel("test", 300, 8)
+    subjects.panels["test"].token_id[:] = torch.randint(40, (2400,), generator=source).numpy()
+    token_M = torch.from_numpy(subjects.panels["test"].token_id)
+    for layer in LAYERS:
+        subjects.values[layer, "test"] = (token_M[:, None] == torch.arange(N)).float()
+        subjects.values[layer, "train"] = torch.zeros(TRAIN, N)
+    frame = entries().filter(pl.col("sign") == "+").with_columns(tokens=pl.lit([" x"], pl.List(pl.String())))
+    said = [f"own {words[neuron]}" for neuron in frame["neuron"]]
+    frame = frame.with_columns(description=pl.Series(["", *said[1:]]), passes=pl.Series([False, True] * N))
+
+    def asked(folder, **settings):
+        found = made(subjects, folder, **settings)
+        found._view = SimpleNamespace(word=lambda token: f" {words[int(token)]}")
+        return found.examine(frame, OTHERS)
+
+    return asked
+
+
+def test_a_judge_tells_own_words_from_mismatched_ones(spoken, tmp_path):
+    columns, flat = spoken(tmp_path, judge=Hears(), judged=6)
+    assert columns["detection"].to_list() == [None] + [1.0] * 5  # the first has no words
+    assert "output_score" not in columns
+    assert flat["judge/detection"] == flat["judge/detection_passing"] == flat["judge/control"] == 1.0
+    assert flat["judge/detection_mismatched"] == flat["judge/detection_token_list"] == 0.5
+    assert flat["judge/entries"] == 4  # and one has no mismatched words
+    assert "judge/detection_low" not in flat  # of four
+
+
+def test_a_judge_that_fails_its_test_is_not_heard(spoken, tmp_path, caplog):
+    columns, flat = spoken(tmp_path, judge=Hears(always=True), judged=6)
+    assert columns["detection"].is_null().all()
+    assert flat == {"judge/control": 0.5, "judge/control_shuffled": 0.5}
+    assert "dictionary.judge is not heard" in caplog.text
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return TinyTarget(layers=6, width=32, vocabulary=400).load()
+
+
+def test_steering_stands_beside_its_null_and_takes_as_many_as_are_asked_for(tiny, tmp_path):
+    down_DN = tiny.architecture.down_weight(tiny.architecture.blocks(tiny.model)[2]).detach()
+    logit_NV = down_DN.T @ tiny.model.get_output_embeddings().weight.detach().T
+    ids = torch.stack([logit_NV[:N].topk(3).indices, (-logit_NV)[:N].topk(3).indices])  # sign, neuron
+    subjects = Columns()
+    subjects.layers = [2]
+    subjects.promoted = lambda layer, k: (ids[:, None].expand(2, 2, N, 3), None)
+    examiner = made(subjects, tmp_path, steered=5)
+    examiner._target = tiny
+    of_b = entries().filter(pl.col("layer") == 2)
+    columns, flat = examiner.examine(of_b, {})
+    assert columns["output_score"].count() == 5
+    assert flat["output_score"] > 0.7 > flat["output_score/null"]
+    assert math.isclose(flat["output_score"], columns["output_score"].mean(), rel_tol=1e-5)
+    assert examiner.examine(of_b, {})[0].equals(columns)
+
+
+def test_a_stratified_sample_covers_layers_and_frequencies():
+    layer = [row // 100 for row in range(300)]
+    frequency = [(row * 37 % 100) / 100 for row in range(300)]
+    chosen = stratified_sample(layer, frequency, 60, seed=1)
+    assert chosen == sorted(set(chosen))
+    assert [sum(layer[row] == number for row in chosen) for number in range(3)] == [20, 20, 20]
+    quarters = [sum(int(frequency[row] * 4) == quarter for row in chosen) for quarter in range(4)]
+    assert quarters == [15] * 4
+    assert stratified_sample(layer, frequency, 60, seed=2) != chosen
+    assert stratified_sample(layer, frequency, 999, seed=1) == list(range(300))
 
 
 def test_a_teacher_is_shown_its_share_of_each_layer_with_the_peaks_apart(tmp_path, monkeypatch):

@@ -10,11 +10,11 @@ from nlae.errors import NlaeError
 from nlae.target import TinyTarget
 
 
-def test_odds_are_those_of_the_next_token_in_the_chat():
+def test_odds_are_those_of_the_next_token_in_the_chat(tmp_path):
     judge = LocalJudge(model=TinyTarget(layers=2, width=32), batch_size=3)
-    asked = [Question("names of places", text, "detection") for text in ("in Rome", "a hill", "in Rome", "at sea")]
+    asked = [Question("names of places", text) for text in ("in Rome", "a hill", "in Rome", "at sea")]
     counted: list[int] = []
-    odds = judge.odds(asked, progress=counted.append)
+    odds = judge.odds(asked, tmp_path, progress=counted.append)
     assert sum(counted) == 4
     assert odds[0] == pytest.approx(float(odds[2]), abs=1e-5)
     tokenizer: Any = judge.target.tokenizer
@@ -28,17 +28,11 @@ def test_odds_are_those_of_the_next_token_in_the_chat():
     assert float(odds[1]) == pytest.approx(float((mass[0] / mass[1]).log()), abs=1e-4)
 
 
-def test_without_a_chat_template_the_user_is_told_what_to_set():
-    asked = [Question("names of places", "in Rome", "fuzzing")]
-    with pytest.raises(NlaeError, match=r"no chat template.*chat=false"):
-        LocalJudge(model=TinyTarget(layers=2, width=32, chat=False)).odds(asked)
-    judge = LocalJudge(model=TinyTarget(layers=2, width=32, chat=False), chat=False)
-    assert judge.odds(asked).shape == (1,)
+def test_without_a_chat_template_the_user_is_told_what_to_choose(tmp_path):
+    with pytest.raises(NlaeError, match="no chat template; choose an instruct model"):
+        LocalJudge(model=TinyTarget(layers=2, width=32, chat=False)).odds([Question("names", "in Rome")], tmp_path)
 
 
-def test_identity_tells_how_it_is_asked_and_not_how_fast():
-    model = TinyTarget(layers=2, width=32)
-    assert LocalJudge(model=model, batch_size=3).identity() == LocalJudge(model=model).identity()
-    assert LocalJudge(model=model, chat=False).identity() != LocalJudge(model=model).identity()
+def test_a_batch_holds_something():
     with pytest.raises(NlaeError, match="batch_size=0"):
-        LocalJudge(model=model, batch_size=0)
+        LocalJudge(model=TinyTarget(layers=2, width=32), batch_size=0)

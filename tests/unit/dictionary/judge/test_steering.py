@@ -1,10 +1,12 @@
+"""Output scores: the loudness that a divergence takes, and what is promoted at it beside what is not."""
+
 import pytest
 import torch
 from torch import nn
 
-from nlae.dictionary.judge.pushing import TOLERANCE, Pushing, direction_scores, log_odds
-from nlae.dictionary.judge.steering import Steering
-from nlae.target import Site, Target, TinyTarget
+from nlae.dictionary.judge import steering
+from nlae.dictionary.judge.steering import TOLERANCE, Steered, log_odds, output_scores
+from nlae.target import Target, TinyTarget
 
 CONTEXT_BT = torch.randint(5, 300, (3, 12), generator=torch.Generator().manual_seed(0))
 
@@ -35,7 +37,7 @@ def test_the_gain_at_the_matched_divergence_is_what_the_whole_model_says(target)
     kl, tokens_U = 0.05, torch.tensor([9, 11, 33])
     direction_nD = torch.randn(3, 32, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        gain_nBU = Pushing(target, Site("mlp_out", 1).resolve(3), CONTEXT_BT, tokens_U, kl).gains(direction_nD)
+        gain_nBU = Steered(target, 1, CONTEXT_BT, tokens_U, kl).gains(direction_nD)
     base = steered(target, 1, None)
     for gain_BU, direction_D in zip(gain_nBU, direction_nD, strict=True):
         ends = []
@@ -51,19 +53,24 @@ def test_the_gain_at_the_matched_divergence_is_what_the_whole_model_says(target)
         assert bool(((gain_BU - (ends[0] + ends[1]) / 2).abs() <= slack).all())
 
 
-def test_a_direction_that_writes_a_token_scores_high_and_a_random_one_chance():
+def writes(target: Target, layer: int, rows_nD: torch.Tensor) -> list[int]:
+    """Let the first neurons of a block write these directions."""
+    target.architecture.down_weight(target.architecture.blocks(target.model)[layer]).data[:, : len(rows_nD)] = rows_nD.T
+    return list(range(len(rows_nD)))
+
+
+def test_a_neuron_that_writes_a_token_scores_high_and_a_random_one_chance(monkeypatch):
     target = TinyTarget(layers=3, width=32, vocabulary=400).load()
     unembedding = target.model.get_output_embeddings().weight.detach()
     source = torch.Generator().manual_seed(3)
-    directions = torch.cat([unembedding[123][None], torch.randn(12, 32, generator=source)])
+    neurons = writes(target, 2, torch.cat([unembedding[123][None], torch.randn(12, 32, generator=source)]))
     promoted = torch.cat([torch.tensor([[123]]), torch.randint(5, 390, (12, 1), generator=source)])
-    settings = Steering(kl=0.3, random=24)
-    own, null = direction_scores(target, Site("mlp_out", 2), directions, promoted, CONTEXT_BT, range(13), settings)
+    own, null = output_scores(target, 2, neurons, [1] * 13, promoted, CONTEXT_BT, kl=0.3)
     assert float(own[0]) > 0.95
     assert abs(float(own[1:].mean()) - 0.5) < 0.2
-    assert float(null[0]) < 0.8  # another direction's token is no business of this one
-    few = Steering(kl=0.3, random=24, rows=9)
-    again, _ = direction_scores(target, Site("mlp_out", 2), directions, promoted, CONTEXT_BT, range(13), few)
+    assert abs(float(null.mean()) - 0.5) < 0.2  # another neuron's token is no business of this one
+    monkeypatch.setattr(steering, "ROWS", 9)
+    again, _ = output_scores(target, 2, neurons, [1] * 13, promoted, CONTEXT_BT, kl=0.3)
     assert torch.allclose(own, again, atol=0.05)  # how many are steered with at a time changes nothing but rounding
 
 
@@ -77,30 +84,16 @@ def test_the_other_sign_lowers_what_this_one_raises_and_is_not_another_neuron():
         out = target.architecture.down_projection(block)(one)
     assert torch.allclose(write[0], out[1] - out[0], atol=1e-6)  # it is what the neuron adds
     top = (write @ target.model.get_output_embeddings().weight.detach().T).topk(5).indices
-    settings = Steering(kl=0.1, random=8)
-    own, null = settings.output_scores(target, 2, [4, 4], [1, -1], torch.cat([top, top]), CONTEXT_BT)
+    own, null = output_scores(target, 2, [4, 4], [1, -1], torch.cat([top, top]), CONTEXT_BT, kl=0.1)
     assert float(own[0]) > 0.7 > 0.3 > float(own[1])
     assert null.isnan().all()
     three = torch.cat([top, top, torch.tensor([[9, 11, 20, 21, 33]])])
-    _, null = settings.output_scores(target, 2, [4, 4, 8], [1, -1, 1], three, CONTEXT_BT)
-    apart, _ = direction_scores(
-        target, Site("mlp_out", 2), torch.cat([write, -write]), three[[2, 2]], CONTEXT_BT, [4, 4], settings
-    )
+    _, null = output_scores(target, 2, [4, 4, 8], [1, -1, 1], three, CONTEXT_BT, kl=0.1)
+    apart, _ = output_scores(target, 2, [4, 4], [1, -1], three[[2, 2]], CONTEXT_BT, kl=0.1)
     assert torch.allclose(null[:2], apart)  # the third one's tokens either way
 
 
 def test_a_direction_that_changes_nothing_has_no_score():
     target = TinyTarget(layers=2, width=32, vocabulary=400).load()
-    settings = Steering(random=2)
-    own, _ = direction_scores(
-        target, Site("mlp_out", 1), torch.zeros(1, 32), torch.tensor([[9]]), CONTEXT_BT, [0], settings
-    )
+    own, _ = output_scores(target, 1, writes(target, 1, torch.zeros(1, 32)), [1], torch.tensor([[9]]), CONTEXT_BT)
     assert own.isnan().all()
-
-
-def test_shapes_are_checked():
-    target = TinyTarget(layers=2, width=32, vocabulary=400).load()
-    with pytest.raises(ValueError, match="directions"):
-        direction_scores(
-            target, Site("mlp_out", 1), torch.zeros(2, 32), torch.tensor([[9]]), CONTEXT_BT, [0, 1], Steering()
-        )
