@@ -63,9 +63,7 @@ CHANGES = {
         min_contexts min_auroc max_false rotated group_top group_quantile promoted resamples embedding teacher taught
         judge judged steered seed""",
     "Scanner": "top min_position panels runs per_passage",
-    "Judging": "tasks quantiles per_quantile inactive control control_least control_margin seed resamples",
-    "Steering": "kl random rows seed",
-    "LocalJudge": "model dtype chat",
+    "LocalJudge": "model dtype",
     "OpenAIJudge": f"{_REMOTE} token_limit_name",
     "AnthropicJudge": f"{_REMOTE} version",
     "HubTarget": "model revision trust_remote_code quantization dtype",
