@@ -9,106 +9,84 @@ kept, so that its `values` are 0 elsewhere, and `valuesArePeaksOnly` says so on 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from nlae.dictionary.entries import Dictionary, Entry
 from nlae.files.arrow import replacing
 
-TYPE = "nlae"
+WHO, SET = "nlae", "mlp"  # who explains, and the name of the set of sources
 SIDES = {"+": "pos", "-": "neg"}
-NEURONS, EXPLANATIONS, ACTIVATIONS = "neurons.jsonl", "explanations.jsonl", "activations.jsonl"
+WINDOW = 32  # tokens before and after an exemplar's peak that are kept
 NOTED = ("auroc", "nearest", "mismatched", "permuted", "last_token", "skyline", "embedding")
 Row = dict[str, Any]
 
 
-def export_neuronpedia(
-    dictionary: Dictionary,
-    folder: Path,
-    *,
-    model_id: str,
-    explainer: str = "nlae",
-    set_name: str = "mlp",
-    window: int = 32,
-) -> dict[str, int]:
-    """Write the three files.
+def export_neuronpedia(dictionary: Dictionary, folder: Path, *, model_id: str) -> dict[str, int]:
+    """Write `neurons.jsonl`, `explanations.jsonl` and `activations.jsonl`.
 
     Args:
         dictionary: finished.
         folder: gets them.
         model_id: the model's name over there.
-        explainer: who wrote the descriptions.
-        set_name: name of the set of sources.
-        window: tokens before and after an exemplar's peak that are kept.
 
     Returns:
         Number of rows by file.
     """
-    rows = _Rows(dictionary, model_id, explainer, set_name, window)
-    makers = {NEURONS: rows.neuron, EXPLANATIONS: rows.explanation, ACTIVATIONS: rows.activations}
-    counts = {}
+    makers: dict[str, Callable[[Dictionary, Entry], Iterator[Row]]] = {
+        "neurons.jsonl": _neuron,
+        "explanations.jsonl": _explanation,
+        "activations.jsonl": _activations,
+    }
+    counts = dict.fromkeys(makers, 0)
     for name, make in makers.items():
         with replacing(folder / name) as temporary, temporary.open("w", encoding="utf-8") as out:
-            lines = (row for place in range(len(dictionary)) for row in make(dictionary.at(place)))
-            counts[name] = sum(
-                bool(out.write(json.dumps(r, ensure_ascii=False, allow_nan=False) + "\n")) for r in lines
-            )
+            for entry in map(dictionary.at, range(len(dictionary))):
+                layer = f"{entry.layer}-{SET}-{SIDES[entry.sign]}"
+                for row in make(dictionary, entry):
+                    row = {"modelId": model_id, "layer": layer, "index": str(entry.neuron), **row}
+                    out.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+                    counts[name] += 1
     return counts
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """What the format says of one entry; the attributes are the arguments of `export_neuronpedia`."""
+def _neuron(dictionary: Dictionary, entry: Entry) -> Iterator[Row]:
+    yield {
+        "sourceSetName": SET,
+        "maxActApprox": entry.exemplar_value[0] if entry.exemplar_value else 0.0,
+        # an MLP neuron is never exactly 0, so that activity counts from the layer's threshold
+        "frac_nonzero": entry.frequency,
+        "pos_str": entry.promoted,
+        "neg_str": entry.suppressed,
+    }
 
-    dictionary: Dictionary
-    model_id: str
-    explainer: str
-    set_name: str
-    window: int
 
-    def neuron(self, entry: Entry) -> Iterator[Row]:
-        """The neuron itself."""
+def _explanation(dictionary: Dictionary, entry: Entry) -> Iterator[Row]:
+    """The description, where it passes, with the scores that it stands on, for which the format has no place."""
+    if entry.passes:
+        scores = [(name, getattr(entry, name)) for name in NOTED]
+        notes = [f"{name}={value:.3f}" for name, value in scores if value is not None]
         yield {
-            **self._named(entry),
-            "sourceSetName": self.set_name,
-            "maxActApprox": entry.exemplar_value[0] if entry.exemplar_value else 0.0,
-            # an MLP neuron is never exactly 0, so that activity counts from the layer's threshold
-            "frac_nonzero": entry.frequency,
-            "pos_str": entry.promoted,
-            "neg_str": entry.suppressed,
+            "description": entry.description,
+            "typeName": WHO,
+            "explanationModelName": WHO,
+            "notes": " ".join([entry.grade, entry.label, *notes]),
         }
 
-    def explanation(self, entry: Entry) -> Iterator[Row]:
-        """Its description, where it passes, with the scores that it stands on, for which the format has no place."""
-        if entry.passes:
-            scores = [(name, getattr(entry, name)) for name in NOTED]
-            notes = [f"{name}={value:.3f}" for name, value in scores if value is not None]
-            yield {
-                **self._named(entry),
-                "description": entry.description,
-                "typeName": TYPE,
-                "explanationModelName": self.explainer,
-                "notes": " ".join([entry.grade, entry.label, *notes]),
-            }
 
-    def activations(self, entry: Entry) -> Iterator[Row]:
-        """Its exemplars, then its unseen windows."""
-        places = zip(entry.exemplar_document, entry.exemplar_position, entry.exemplar_value, strict=True)
-        for document, position, value in places:
-            if document >= 0:
-                start = max(0, position - self.window)
-                kept = self.dictionary.context(document).tokens[start : position + self.window + 1]
-                values = [value if start + i == position else 0.0 for i in range(len(kept))]
-                yield self._activation(entry, kept, values, position - start, peaks_only=True)
-        for item, peak in zip(self.dictionary.unseen(entry), entry.unseen_peak, strict=True):
-            yield self._activation(entry, item.tokens, item.values, peak, peaks_only=False)
+def _activations(dictionary: Dictionary, entry: Entry) -> Iterator[Row]:
+    """Exemplars, then unseen windows."""
+    places = zip(entry.exemplar_document, entry.exemplar_position, entry.exemplar_value, strict=True)
+    for document, position, value in places:
+        start = max(0, position - WINDOW)
+        kept = dictionary.context(document).tokens[start : position + WINDOW + 1]
+        values = [value if start + i == position else 0.0 for i in range(len(kept))]
+        yield _activation(kept, values, position - start, peaks_only=True)
+    for item, peak in zip(dictionary.unseen(entry), entry.unseen_peak, strict=True):
+        yield _activation(item.tokens, item.values, peak, peaks_only=False)
 
-    def _activation(self, entry: Entry, tokens: list[str], values: list[float], peak: int, *, peaks_only: bool) -> Row:
-        ends = {"maxValue": max(values), "minValue": min(values), "maxValueTokenIndex": peak}
-        return {**self._named(entry), "tokens": tokens, "values": values, **ends, "valuesArePeaksOnly": peaks_only}
 
-    def _named(self, entry: Entry) -> Row:
-        layer = f"{entry.layer}-{self.set_name}-{SIDES[entry.sign]}"
-        return {"modelId": self.model_id, "layer": layer, "index": str(entry.neuron)}
+def _activation(tokens: list[str], values: list[float], peak: int, *, peaks_only: bool) -> Row:
+    ends = {"maxValue": max(values), "minValue": min(values), "maxValueTokenIndex": peak}
+    return {"tokens": tokens, "values": values, **ends, "valuesArePeaksOnly": peaks_only}

@@ -7,28 +7,23 @@ its null, here as everywhere. An index is left out: a scan of half a million ent
 
 from __future__ import annotations
 
-import bisect
 import difflib
 import re
-import threading
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import polars as pl
 from rich.table import Table
 from rich.text import Text
 
 from nlae.dictionary.entries import Dictionary
 from nlae.dictionary.schema import SCHEMA, Entry
+from nlae.page.environment import number
 from nlae.terminal.plain import plain
 
-ORDERS = ("relevance", "auroc", "number")
 _LISTS: dict[str, Any] = {name: [] for name, kind in SCHEMA.items() if isinstance(kind, pl.List)}
 WEIGHTS = {"description": 8, "writes": 4, "tokens": 2, "promoted": 1}
-KEPT = ("layer", "passes", "auroc")
 _JOINED = ("tokens", "promoted")
 _MOST_WORDS = 16  # of a query; the rest is ignored
 _NEAR, _ASKED = 3, 4  # words that are suggested for each of a query's first few
@@ -63,56 +58,57 @@ class Finder:
 
     def __init__(self, dictionary: Dictionary) -> None:
         self.dictionary = dictionary
-        self._lock = threading.Lock()
 
     @cached_property
     def _texts(self) -> pl.DataFrame:
-        return lowered(self.dictionary.frame())
+        """What is searched, in lower case, passing entries first, then by AUROC; `place` is an entry's in the file."""
+        lower = [
+            (pl.col(name).list.join(" ") if name in _JOINED else pl.col(name)).str.to_lowercase() for name in WEIGHTS
+        ]
+        whole = pl.concat_str(*WEIGHTS, separator=" ", ignore_nulls=True)
+        found = self.dictionary.frame().select("layer", "passes", "auroc", *WEIGHTS).with_row_index("place")
+        found = found.with_columns(lower).with_columns(whole=whole)
+        return found.sort(["passes", "auroc", "place"], descending=[True, True, False], nulls_last=True).collect()
 
     @cached_property
     def _words(self) -> list[str]:
-        return vocabulary(self._texts)
+        """Every word of three letters and more that descriptions and what is written hold, in order."""
+        columns = (self._texts[name].str.extract_all(r"\p{L}{3,}").explode() for name in ("description", "writes"))
+        return sorted(set().union(*(column.drop_nulls().unique().to_list() for column in columns)))
 
     def warm(self) -> None:
         """Read the searched texts now."""
-        with self._lock:
-            _ = self._texts, self._words, self.dictionary.overview
+        _ = self._texts, self._words, self.dictionary.overview
 
     def find(
-        self,
-        query: str = "",
-        *,
-        layer: int | None = None,
-        passing: bool = False,
-        order: str = "relevance",
-        start: int = 0,
-        limit: int = 20,
+        self, query: str = "", *, layer: int | None = None, passing: bool = False, start: int = 0, limit: int = 20
     ) -> Found:
-        """Entries that match.
+        """Entries that match, passing ones first, then by what matched, then by AUROC.
 
         Args:
             query: words that an entry must all contain; none: every entry.
             layer: only this one.
             passing: only entries that pass.
-            order: one of `ORDERS`; relevance puts passing entries first, and is AUROC where there are no words.
             start: entries to skip.
             limit: entries to give.
         """
-        self.warm()
-        rows = matches(self._texts, query) if re.search(r"\w", query) else self._texts.select("place", *KEPT)
+        rows, score = self._texts, pl.lit(0, pl.Int16)
+        for word in sorted(words_of(query), key=len, reverse=True):  # longer words are rarer
+            pattern = r"\b" + re.escape(word)
+            rows = rows.filter(pl.col("whole").str.contains(pattern))
+            for name, weight in WEIGHTS.items():
+                score += pl.col(name).str.contains(pattern).fill_null(False) * weight
         if layer is not None:
             rows = rows.filter(pl.col("layer") == layer)
         if passing:
             rows = rows.filter("passes")
-        if order == "number":
-            rows = rows.sort("place")
-        elif order == "auroc":
-            rows = rows.sort("auroc", descending=True, nulls_last=True, maintain_order=True)
-        found = rows.select("place", "passes")
-        places = found["place"].slice(start, limit).to_list()
+        ranked = rows.select("place", "passes", score=score).sort(
+            "passes", "score", descending=True, maintain_order=True
+        )
+        places = ranked["place"].slice(start, limit).to_list()
         entries = [Entry(**{**_LISTS, **row}) for row in self.dictionary.overview[places].to_dicts()]
-        suggested = () if len(found) else tuple(near(self._words, query))
-        return Found(entries, len(found), int(found["passes"].sum() or 0), suggested)
+        suggested = () if len(rows) else tuple(near(self._words, query))
+        return Found(entries, len(rows), int(rows["passes"].sum() or 0), suggested)
 
 
 def named(query: str) -> tuple[int, int] | None:
@@ -126,65 +122,11 @@ def words_of(query: str) -> list[str]:
     return list(dict.fromkeys(re.findall(r"\w+", query.lower())))[:_MOST_WORDS]
 
 
-def lowered(entries: pl.LazyFrame) -> pl.DataFrame:
-    """What is searched, in lower case, with each entry's `place` in the file; worth keeping where many queries come.
-
-    Args:
-        entries: frame with the columns of the dictionary, in the order of its file.
-
-    Returns:
-        Passing entries first, then by AUROC.
-    """
-    texts = [(pl.col(name).list.join(" ") if name in _JOINED else pl.col(name)).str.to_lowercase() for name in WEIGHTS]
-    found = entries.select(*KEPT, *WEIGHTS).with_row_index("place").with_columns(texts)
-    found = found.with_columns(whole=pl.concat_str(*WEIGHTS, separator=" ", ignore_nulls=True))
-    return found.sort(["passes", "auroc", "place"], descending=[True, True, False], nulls_last=True).collect()
-
-
-def matches(texts: pl.DataFrame, query: str) -> pl.DataFrame:
-    """All matches, best first: passing ones before the others, then by what matched, then by AUROC.
-
-    Args:
-        texts: of `lowered`.
-        query: words; an entry must match each of them somewhere; none at all match nothing.
-
-    Returns:
-        Columns place, layer, passes, auroc.
-    """
-    words = words_of(query)
-    kept: npt.NDArray[np.int64] = np.arange(texts.height if words else 0)
-    for word in sorted(words, key=len, reverse=True):  # longer words are rarer
-        whole = texts["whole"] if len(kept) == texts.height else texts["whole"][kept]
-        kept = kept[whole.str.contains(_pattern(word)).to_numpy()]
-    held = texts[kept]
-    score = sum((_weigh(held, word) for word in words), np.zeros(len(kept), np.int16))
-    passes = texts["passes"].to_numpy()[kept].astype(np.int16)
-    order = np.argsort(-(passes * np.int16(1000) + score), kind="stable")
-    return texts.select("place", *KEPT)[kept[order]]
-
-
-def _pattern(word: str) -> str:
-    return r"\b" + re.escape(word)
-
-
-def _weigh(texts: pl.DataFrame, word: str) -> npt.NDArray[np.int16]:
-    """Sum of the weights of the columns in which a word begins with `word`, for each row."""
-    hits = [pl.col(name).str.contains(_pattern(word)).cast(pl.Int16) * weight for name, weight in WEIGHTS.items()]
-    return texts.select(pl.sum_horizontal(hits).cast(pl.Int16))["description"].to_numpy()
-
-
-def vocabulary(texts: pl.DataFrame) -> list[str]:
-    """Every word of three letters and more that descriptions and what is written hold, in order."""
-    columns = (texts[name] for name in ("description", "writes"))
-    found = [column.str.extract_all(r"\p{L}{3,}").explode().drop_nulls().unique().to_list() for column in columns]
-    return sorted(set().union(*found))
-
-
 def near(words: list[str], query: str) -> list[str]:
     """Words of a vocabulary that lie near those of a query that found nothing.
 
     Args:
-        words: of `vocabulary`.
+        words: in order.
         query: what was asked.
 
     Returns:
@@ -192,15 +134,10 @@ def near(words: list[str], query: str) -> list[str]:
     """
     found: list[str] = []
     for word in words_of(query)[:_ASKED]:
-        known = _beginning(words, word)
+        known = [w for w in words if w.startswith(word)][:_NEAR]
         alike = [] if known else [w for w in words if w[0] == word[0] or w[1:3] == word[1:3]]
         found += known[:1] if known[:1] == [word] else known or difflib.get_close_matches(word, alike, _NEAR)
     return list(dict.fromkeys(found))
-
-
-def _beginning(words: list[str], start: str) -> list[str]:
-    first = bisect.bisect_left(words, start)
-    return [word for word in words[first : first + _NEAR] if word.startswith(start)]
 
 
 def table(found: Found) -> Table:
@@ -217,17 +154,17 @@ def table(found: Found) -> Table:
     out.add_column("fires on", ratio=2)
     out.add_column("writes", ratio=1, style="dim")
     for entry in found.entries:
-        said = Text(_line(entry.description))
+        said, writes = (Text(plain(" ".join(text.split()))) for text in (entry.description, entry.writes))
         if not entry.passes:
             said = Text(f"no description holds; best words tried: {said}" if said.plain else "no description", "dim")
         out.add_row(
             Text(plain(entry.name)),
             Text(plain(entry.grade) or "–", style="green" if entry.passes else "dim"),
             Text(plain(entry.label) or "–", style="" if entry.passes else "dim"),
-            Text(figure(entry.auroc), style="bold" if entry.passes else ""),
-            *(Text(figure(score)) for score in (entry.nearest, entry.last_token, entry.skyline)),
+            Text(number(entry.auroc), style="bold" if entry.passes else ""),
+            *(Text(number(score)) for score in (entry.nearest, entry.last_token, entry.skyline)),
             said,
-            Text(_line(entry.writes)),
+            writes,
         )
     return out
 
@@ -244,12 +181,3 @@ def legend(found: Found) -> list[str]:
         "chose nothing; 0.5 is chance.",
         "nearest: the nearest other entry's words; last token, skyline: a table by token, and no words at all.",
     ]
-
-
-def figure(value: float | None) -> str:
-    """A score as text; an en dash where it was not measured."""
-    return "–" if value is None else f"{value:.2f}"
-
-
-def _line(text: str) -> str:
-    return plain(" ".join(text.split()))

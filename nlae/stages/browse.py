@@ -35,7 +35,7 @@ def run(folder: Path, port: int = 0) -> None:
     app = make_app(Dictionary.open(folder))
     opened = listen(port)
     log.info("reading the dictionary")
-    app.state.view.warm()
+    app.state.pages.warm()
     say = partial(Console().print, markup=False, highlight=False, soft_wrap=True)
     say(f"Dictionary: {address(opened)}   (this machine only; Ctrl-C ends it)")
     serve(app, opened)

@@ -5,7 +5,7 @@ anything that needs a model.
 """
 
 from nlae.dictionary.browse.app import make_app
+from nlae.dictionary.browse.overview import write_overview
 from nlae.dictionary.browse.server import listen, serve
-from nlae.dictionary.browse.static import write_overview
 
 __all__ = ["listen", "make_app", "serve", "write_overview"]

@@ -6,34 +6,31 @@ answer allows nothing but this server's own style and script, no inline code and
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-from pathlib import Path
+import bisect
+import json
+import random
+from functools import cached_property
 from typing import Any
 from urllib.parse import urlencode
 
-import numpy as np
 from starlette.applications import Starlette
-from starlette.convertors import Convertor, register_url_convertor
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from nlae.dictionary.browse.neuron import in_common, lead, pieces
-from nlae.dictionary.browse.view import PAGE, DictionaryView
+from nlae.dictionary.browse.neuron import lead, pieces, side
+from nlae.dictionary.browse.overview import TEMPLATES, glance, map_data, pairs
 from nlae.dictionary.entries import Dictionary
-from nlae.dictionary.query import ORDERS, named
-from nlae.dictionary.schema import COLUMNS, GRADES, Entry
+from nlae.dictionary.query import Finder, named
+from nlae.dictionary.schema import COLUMNS, GRADES
 from nlae.errors import NlaeError
 from nlae.page import render
 from nlae.page.environment import asset
 
-TEMPLATES = Path(__file__).parent / "templates"
 HEADERS = {
     "content-security-policy": (
         "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -50,212 +47,160 @@ HEADERS = {
 STATIC: dict[str, tuple[str, tuple[str, ...]]] = {
     "style.css": ("text/css", ("base.css", "charts.css", "dictionary.css")),
     "map.js": ("text/javascript", ("map.js",)),
-    "keys.js": ("text/javascript", ("keys.js",)),
     "icon.svg": ("image/svg+xml", ("icon.svg",)),
 }
 LONGEST = 300  # characters of a query
-Handler = Callable[[Request], Response]
-
-
-class Number(Convertor[int]):
-    """Starlette's own takes any number of digits, and Python makes no integer of more than 4,300."""
-
-    regex = "[0-9]{1,9}"
-
-    def convert(self, value: str) -> int:
-        """The number in a path."""
-        return int(value)
-
-    def to_string(self, value: int) -> str:
-        """The number as a path has it."""
-        return str(value)
-
-
-register_url_convertor("number", Number())
-
-
-class Guarded:
-    """Adds the headers to every answer, errors included.
-
-    Args:
-        app: what answers.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass one request on."""
-
-        async def guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    headers.setdefault(name, value)
-            await send(message)
-
-        await self.app(scope, receive, guarded if scope["type"] == "http" else send)
+PAGE = 25  # entries on one page of answers
 
 
 def make_app(dictionary: Dictionary) -> Starlette:
-    """The application that shows one dictionary.
+    """The application that shows one dictionary; its `state.pages` can be warmed up.
 
     Args:
         dictionary: opened; it is read on demand.
     """
-    pages = Pages(DictionaryView(dictionary))
+    pages = Pages(dictionary)
     routes = [
         Route("/", pages.overview),
         Route("/map.json", pages.map),
-        Route("/neuron/{layer:number}/{neuron:number}", pages.neuron),
-        Route("/peek/{layer:number}/{neuron:number}", pages.peek),
+        Route("/neuron/{layer}/{neuron}", pages.neuron),
+        Route("/peek/{layer}/{neuron}", pages.peek),
         Route("/search", pages.search),
         Route("/compare", pages.compare),
-        Route("/random", pages.random),
         Route("/about", pages.about),
         Route("/static/{name}", static),
     ]
     app = Starlette(
         routes=routes,
         middleware=[
-            Middleware(Guarded),
+            Middleware(BaseHTTPMiddleware, dispatch=guarded),
             # a page elsewhere that lets its name resolve to this machine is turned away
             Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"]),
         ],
-        exception_handlers={HTTPException: pages.refused, Exception: pages.broken},
+        exception_handlers={NlaeError: pages.missing, HTTPException: pages.refused, Exception: pages.broken},
     )
-    app.state.view = pages.view
+    app.state.pages = pages
     return app
 
 
-def found(handler: Callable[[Any, Request], Response]) -> Callable[[Any, Request], Response]:
-    """What a handler cannot find becomes a page that says so."""
-
-    @functools.wraps(handler)
-    def guarded(self: Any, request: Request) -> Response:
-        try:
-            return handler(self, request)
-        except NlaeError as error:
-            raise HTTPException(404, str(error)) from error
-
-    return guarded
+async def guarded(request: Request, call_next: RequestResponseEndpoint) -> Response:
+    """Add the headers to an answer."""
+    answer = await call_next(request)
+    answer.headers.update(HEADERS)
+    return answer
 
 
 class Pages:
-    """One handler per page; synchronous, as all of them read files.
+    """One handler per page. All run on the server's one loop, one after the other, so that nothing is locked.
 
     Args:
-        view: what is shown.
+        dictionary: what is shown.
     """
 
-    def __init__(self, view: DictionaryView) -> None:
-        self.view = view
-        self._draw = np.random.default_rng()
+    def __init__(self, dictionary: Dictionary) -> None:
+        self.dictionary = dictionary
+        self.finder = Finder(dictionary)
+
+    def warm(self) -> None:
+        """Read indexes, overview and searched texts, so that no first visitor waits for them."""
+        self.finder.warm()
+        _ = self._glance, self._map
+        if self._neurons:
+            self._both_signs(*self._neurons[0])
+
+    @cached_property
+    def _glance(self) -> dict[str, Any]:
+        return glance(self.dictionary, self.dictionary.metrics)
+
+    @cached_property
+    def _map(self) -> bytes:
+        return json.dumps(map_data(self.dictionary), separators=(",", ":")).encode()
+
+    @cached_property
+    def _neurons(self) -> list[tuple[int, int]]:
+        """Layer and number of every neuron, in order."""
+        return self.dictionary.overview.select("layer", "neuron").unique(maintain_order=True).rows()
+
+    def _both_signs(self, layer: int, neuron: int) -> dict[str, Any]:
+        sides = [side(self.dictionary, entry) for entry in self.dictionary.neuron(layer, neuron)]
+        return {"layer": layer, "neuron": neuron, "sides": sides}
 
     def _page(self, template: str, status: int = 200, /, **values: Any) -> HTMLResponse:
-        common = {"name": self.view.name, "made_up": bool(self.view.dictionary.facts.get("made_up"))}
-        values = {"query": "", "here": "", **common, **values}
+        facts = self.dictionary.facts
+        common = {"query": "", "here": "", "lead": lead, "pieces": pieces, "made_up": bool(facts.get("made_up"))}
+        values = {**common, "name": str(facts.get("target") or "a language model"), **values}
         return HTMLResponse(render(template, TEMPLATES, status=status, **values), status)
 
-    def overview(self, request: Request) -> Response:
-        """Figures, the map, curves."""
-        layers = sorted(self.view.dictionary.layers, key=lambda row: int(row["layer"]))
-        return self._page("overview.html.j2", here="overview", layers=layers, live=True, **self.view.glance)
+    async def overview(self, request: Request) -> Response:
+        """Figures, the map, and which entry to look at if any will do."""
+        anyone = random.choice(self._neurons) if self._neurons else None
+        return self._page("overview.html.j2", here="overview", live=True, anyone=anyone, **self._glance)
 
-    def map(self, request: Request) -> Response:
+    async def map(self, request: Request) -> Response:
         """Bytes of the map."""
-        return Response(self.view.map, media_type="application/json")
+        return Response(self._map, media_type="application/json")
 
-    @found
-    def neuron(self, request: Request) -> Response:
+    async def neuron(self, request: Request) -> Response:
         """Both signs of one neuron."""
-        layer, neuron = request.path_params["layer"], request.path_params["neuron"]
-        entries = self.view.pages(layer, neuron)
-        before, after = self.view.neighbours(layer, neuron)
-        return self._page(
-            "neuron.html.j2", layer=layer, neuron=neuron, sides=self.view.sides(entries), before=before, after=after
-        )
+        place = _place(request)
+        shown, at = self._both_signs(*place), bisect.bisect_left(self._neurons, place)
+        before = self._neurons[at - 1] if at else None
+        after = self._neurons[at + 1] if at + 1 < len(self._neurons) else None
+        return self._page("neuron.html.j2", before=before, after=after, **shown)
 
-    @found
-    def peek(self, request: Request) -> Response:
+    async def peek(self, request: Request) -> Response:
         """The words of one neuron, for the map's tooltip."""
-        entries = self.view.pages(request.path_params["layer"], request.path_params["neuron"])
-        return JSONResponse([_words(entry) for entry in entries])
+        entries = self.dictionary.neuron(*_place(request))
+        said = [f"{lead(e.description)} {e.description}" if e.passes else "no description holds" for e in entries]
+        return JSONResponse(said)
 
-    def search(self, request: Request) -> Response:
+    async def search(self, request: Request) -> Response:
         """Entries that match words, or all of a layer."""
         asked = request.query_params
-        query = asked.get("q", "")[:LONGEST].strip()
-        place = named(query)
-        if place is not None and place[0] in self.view.neurons and place[1] in self.view.neurons[place[0]]:
+        query, place = _text(request, "q"), named(_text(request, "q"))
+        if place is not None and place in self._neurons:
             return RedirectResponse(f"/neuron/{place[0]}/{place[1]}", 303)
-        layer, page = _whole(asked.get("layer")), max(1, _whole(asked.get("page")) or 1)
-        passing, order = asked.get("passing") == "yes", asked.get("order", "relevance")
-        order = order if order in ORDERS else "relevance"
-        result = self.view.find(query, layer, passing, order, page)
-        kept = {"q": query, "layer": layer, "passing": "yes" if passing else None, "order": order}
-        kept = {key: value for key, value in kept.items() if value not in (None, "", "relevance")}
-        last = max(1, -(-result.total // PAGE))
-        asked_for = {"query": query, "layer": layer, "passing": passing, "order": order, "page": page, "last": last}
-        steps = {
-            "before": _link("/search", {**kept, "page": page - 1}) if page > 1 else None,
-            "after": _link("/search", {**kept, "page": page + 1}) if page < last else None,
-        }
-        shown = {"found": result, "size": PAGE, "layers": list(self.view.neurons), "pieces": pieces, "lead": lead}
-        return self._page("search.html.j2", here="search", **asked_for, **steps, **shown)
+        layer, page, passing = _whole(asked.get("layer")), _whole(asked.get("page")) or 1, asked.get("passing") == "yes"
+        found = self.finder.find(query, layer=layer, passing=passing, start=(page - 1) * PAGE, limit=PAGE)
+        last = max(1, -(-found.total // PAGE))
+        kept = {"q": query, "layer": "" if layer is None else layer, "passing": "yes" if passing else ""}
+        steps = {n: "/search?" + urlencode({**kept, "page": n}) for n in (page - 1, page + 1) if 1 <= n <= last}
+        values = {"query": query, "layer": layer, "passing": passing, "page": page, "last": last, "size": PAGE}
+        layers = [row["layer"] for row in self.dictionary.layers]
+        return self._page("search.html.j2", here="search", found=found, steps=steps, layers=layers, **values)
 
-    @found
-    def compare(self, request: Request) -> Response:
-        """Two neurons side by side."""
-        asked = [request.query_params.get(key, "")[:LONGEST].strip() for key in ("a", "b")]
-        pairs: list[tuple[Entry, ...]] = []
-        problem = ""
-        for text in asked:
-            place = named(text) if text else None
-            if text and place is None:
-                problem = f"“{text}” names no neuron: write layer.neuron, such as 12.345"
-            if place is not None:
-                pairs.append(self.view.pages(*place))
-        sides = [{"layer": pair[0].layer, "neuron": pair[0].neuron, "sides": self.view.sides(pair)} for pair in pairs]
-        common = in_common(pairs[0], pairs[1]) if len(pairs) == 2 else []
-        offered = [] if pairs else self.view.pairs
-        values = {
-            "asked": asked,
-            "problem": problem,
-            "shown": sides,
-            "common": common,
-            "offered": offered,
-            "lead": lead,
-        }
-        return self._page("compare.html.j2", here="compare", **values)
+    async def compare(self, request: Request) -> Response:
+        """Two neurons side by side, or some to pick."""
+        asked = [_text(request, key) for key in ("a", "b")]
+        places = [named(text) for text in asked]
+        unnamed = [text for text, place in zip(asked, places, strict=True) if text and place is None]
+        shown = [self._both_signs(*place) for place in places if place is not None]
+        offered = [] if shown else pairs(self.dictionary)
+        return self._page("compare.html.j2", here="compare", asked=asked, unnamed=unnamed, shown=shown, offered=offered)
 
-    @found
-    def random(self, request: Request) -> Response:
-        """Any neuron."""
-        layer, neuron = self.view.random(self._draw)
-        return RedirectResponse(f"/neuron/{layer}/{neuron}", 303)
-
-    def about(self, request: Request) -> Response:
-        """Every column in one sentence."""
-        facts = self.view.dictionary.facts
+    async def about(self, request: Request) -> Response:
+        """How to read the pages, and every column in one sentence."""
+        facts = self.dictionary.facts
         rules = {"bar": facts.get("bar"), "min_auroc": facts.get("min_auroc", GRADES["fair"])}
-        return self._page("about.html.j2", here="about", columns=COLUMNS, facts=_plain(facts), rules=rules)
+        return self._page("about.html.j2", here="about", columns=COLUMNS, rules=rules)
 
-    def refused(self, request: Request, error: Exception) -> Response:
-        """An answer for what is not there."""
+    async def missing(self, request: Request, error: Exception) -> Response:
+        """An answer for an entry that is not there."""
+        return self._page("error.html.j2", 404, detail=str(error))
+
+    async def refused(self, request: Request, error: Exception) -> Response:
+        """An answer for a page that is not there."""
         assert isinstance(error, HTTPException)
-        detail = "There is no such page." if error.detail == "Not Found" else error.detail
-        return self._page("error.html.j2", error.status_code, detail=detail)
+        return self._page("error.html.j2", error.status_code, detail="There is no such page.")
 
-    def broken(self, request: Request, error: Exception) -> Response:
+    async def broken(self, request: Request, error: Exception) -> Response:
         """An answer when reading failed."""
-        detail = f"{type(error).__name__}: {error}"
-        answer = self._page("error.html.j2", 500, detail=detail)
+        answer = self._page("error.html.j2", 500, detail=f"{type(error).__name__}: {error}")
         answer.headers.update(HEADERS)  # made outside of every middleware
         return answer
 
 
-def static(request: Request) -> Response:
+async def static(request: Request) -> Response:
     """Style, script and icon, ours."""
     if request.path_params["name"] not in STATIC:
         raise HTTPException(404)
@@ -263,20 +208,17 @@ def static(request: Request) -> Response:
     return Response("\n".join(asset(name, TEMPLATES) for name in files), media_type=media)
 
 
-def _words(entry: Entry) -> dict[str, Any]:
-    said = f"{lead(entry.description)} {entry.description}" if entry.passes else "no description holds"
-    return {"sign": entry.sign, "passes": entry.passes, "text": said}
+def _place(request: Request) -> tuple[int, int]:
+    place = named("{layer}.{neuron}".format(**request.path_params))
+    if place is None:
+        raise HTTPException(404)
+    return place
+
+
+def _text(request: Request, key: str) -> str:
+    return request.query_params.get(key, "")[:LONGEST].strip()
 
 
 def _whole(text: str | None) -> int | None:
+    """A number of a URL; Python makes none of more than 4,300 digits."""
     return int(text) if text and text.isascii() and text.isdigit() and len(text) < 10 else None
-
-
-def _link(path: str, values: dict[str, Any]) -> str:
-    return f"{path}?{urlencode(values)}"
-
-
-def _plain(facts: dict[str, Any]) -> list[tuple[str, str]]:
-    """Facts that fit on a line."""
-    shown = {key: value for key, value in facts.items() if not isinstance(value, list | dict)}
-    return [(key.replace("_", " "), str(value)) for key, value in shown.items()]

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 from nlae.dictionary.entries import Dictionary
 from nlae.dictionary.schema import COLUMNS, Entry
-from nlae.errors import NlaeError
 from nlae.page.charts import Bar, DotChart, PlacedBar, Tick
 from nlae.page.environment import number
 
@@ -22,7 +21,7 @@ LEVELS = 6  # shades of a mark
 # what the description's AUROC stands beside, in the order of the page
 BESIDE = ("nearest", "mismatched", "permuted", "last_token", "token_list", "lens", "skyline")
 FIGURES = (
-    "embedding", "detection", "spearman", "r2", "output_score", "frequency", "kurtosis", "groups", "split",
+    "embedding", "detection", "spearman", "r2", "r2_linear", "output_score", "frequency", "kurtosis", "groups", "split",
 )  # fmt: skip
 # what `reason` holds, in words
 WHY = {
@@ -33,30 +32,17 @@ WHY = {
 _SETTING = re.compile(r"(after|near|within) (?!or )")  # a phrase that begins with a setting names no tokens
 
 
-@dataclass(frozen=True)
-class Exemplar:
-    """A context: text before the peak, the peak, text after it; how strong (1 to `LEVELS`), and from where."""
-
-    before: str
-    peak: str
-    after: str
-    value: float
-    level: int
-    source: str
-
-
 def side(dictionary: Dictionary, entry: Entry) -> dict[str, Any]:
     """Everything that the page shows of one entry."""
     figures = [(COLUMNS[name].label, _figure(entry, name)) for name in FIGURES]
     return {
         "entry": entry,
-        "lead": lead(entry.description),
         "why": "" if entry.passes else WHY.get(entry.reason, entry.reason),
         "chart": score_chart(entry),
         "figures": [(label, value) for label, value in figures if value],
         "unseen": windows(dictionary, entry),
         "exemplars": exemplars(dictionary, entry),
-        "words": [(COLUMNS[name].label, pieces(getattr(entry, name))) for name in ("tokens", "promoted", "suppressed")],
+        "words": [(COLUMNS[name].label, getattr(entry, name)) for name in ("tokens", "promoted", "suppressed")],
     }
 
 
@@ -75,20 +61,16 @@ def _figure(entry: Entry, name: str) -> str:
         return f"{100 * value:.2g} %" if value < 0.1 else f"{100 * value:.0f} %"
     if name == "groups":
         return f"{value}, specialised" if entry.specialised else str(value)
-    linear = f" (linear {number(entry.r2_linear)})" if name == "r2" and entry.r2_linear is not None else ""
-    return number(float(value)) + linear
+    return number(float(value))
 
 
-def pieces(tokens: list[str] | None) -> list[tuple[bool, str]]:
-    """Tokens for a reader, each once; see `piece`."""
-    return [piece(token) for token in dict.fromkeys(tokens or [])]
-
-
-def piece(token: str) -> tuple[bool, str]:
-    """A token for a reader: whether a space leads it, and its text with line breaks and nothing made visible."""
-    text = token[1:] if token.startswith(" ") else token
-    shown = text.replace("\r", "").replace("\n", "↵").replace("\t", "⇥")
-    return token.startswith(" ") and bool(shown), shown or ("␣" if token else "∅")
+def pieces(tokens: Sequence[str]) -> list[tuple[bool, str]]:
+    """Tokens, each once: whether a space leads it, and its text with line breaks and nothing made visible."""
+    found = []
+    for token in dict.fromkeys(tokens):
+        shown = token.removeprefix(" ").replace("\r", "").replace("\n", "↵").replace("\t", "⇥")
+        found.append((token.startswith(" ") and bool(shown), shown or ("␣" if token else "∅")))
+    return found
 
 
 def score_chart(entry: Entry, width: float = 384.0) -> DotChart | None:
@@ -114,10 +96,6 @@ def score_chart(entry: Entry, width: float = 384.0) -> DotChart | None:
 
 def windows(dictionary: Dictionary, entry: Entry) -> list[dict[str, Any]]:
     """Unseen contexts: each token with its shade (0 to `LEVELS`) and value, the largest value, and the source."""
-    try:
-        found = dictionary.unseen(entry)
-    except NlaeError:  # a page without them says more than none
-        return []
     return [
         {
             "tokens": [
@@ -127,46 +105,27 @@ def windows(dictionary: Dictionary, entry: Entry) -> list[dict[str, Any]]:
             "value": max(item.values, default=0.0),
             "source": item.source,
         }
-        for item in found
+        for item in dictionary.unseen(entry)
     ]
 
 
-def exemplars(dictionary: Dictionary, entry: Entry) -> list[Exemplar]:
-    """The strongest contexts, strongest first; those that the folder holds no passage for are left out."""
+def exemplars(dictionary: Dictionary, entry: Entry) -> list[dict[str, Any]]:
+    """The strongest contexts, strongest first, in the form of `windows`: the text before, the peak, the text after."""
     found = []
-    strongest = max(entry.exemplar_value or [0.0])
-    places = zip(entry.exemplar_value or [], entry.exemplar_document or [], entry.exemplar_position or [], strict=False)
+    places = zip(entry.exemplar_value, entry.exemplar_document, entry.exemplar_position, strict=True)
     for value, document, position in places:
-        try:
-            context = dictionary.context(document)
-        except NlaeError:
-            continue
-        if not 0 <= position < len(context.tokens):
-            continue
+        context = dictionary.context(document)
         start, end = max(0, position - BEFORE), position + 1 + AFTER
         before, after = "".join(context.tokens[start:position]), "".join(context.tokens[position + 1 : end])
         peak = context.tokens[position]
         if peak.strip() and peak[0].isspace():  # a mark around a space says nothing
             before, peak = before + peak[: len(peak) - len(peak.lstrip())], peak.lstrip()
-        level = max(1, math.ceil(LEVELS * value / strongest)) if strongest > 0 else 1
-        found.append(
-            Exemplar(
-                "…" + before if start else before.lstrip(),
-                peak if peak.strip() else peak.replace("\n", "↵\n").replace(" ", "␣"),
-                after + ("…" if end < len(context.tokens) else ""),
-                float(value),
-                min(level, LEVELS),
-                context.source,
-            )
+        parts = (
+            "…" + before if start else before.lstrip(),
+            peak if peak.strip() else peak.replace("\n", "↵\n").replace(" ", "␣"),
+            after + ("…" if end < len(context.tokens) else ""),
         )
+        level = max(1, math.ceil(LEVELS * value / max(entry.exemplar_value)))
+        tokens = [(text, level * (part == 1), number(value) if part == 1 else "") for part, text in enumerate(parts)]
+        found.append({"tokens": tokens, "value": value, "source": context.source})
     return found
-
-
-def in_common(one: tuple[Entry, ...], other: tuple[Entry, ...]) -> list[tuple[str, list[tuple[bool, str]]]]:
-    """Tokens that two neurons share, by what they do with them."""
-    shared = []
-    for name in ("tokens", "promoted", "suppressed"):
-        mine, theirs = ({token for e in entries for token in getattr(e, name) or []} for entries in (one, other))
-        if both := sorted(mine & theirs):
-            shared.append((COLUMNS[name].label, pieces(both)))
-    return shared

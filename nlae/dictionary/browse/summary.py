@@ -1,7 +1,6 @@
 """What a dictionary's flat numbers say beside their nulls, as small tables that every summary page shows.
 
-A table is there where its numbers are: a dictionary that nobody judged or steered with has fewer. Left out: curves and
-single entries, which are the overview's own.
+A table is there where its numbers are: a dictionary that nobody judged or steered with has fewer.
 """
 
 from __future__ import annotations
@@ -30,14 +29,23 @@ AUROCS = (
     ("token_list", "List of its tokens"),
     ("lens", "Words of the unembedding"),
 )
-JUDGES = (("embedding/detection", "embedding"), ("judge/detection", "detection"), ("judge/fuzzing", "fuzzing"))
 JUDGED = (
-    (("", "/description"), "The words"),
-    (("/description_passing",), "The words, where they pass"),
-    (("_mismatched", "/mismatched"), "Another entry's words"),
-    (("_token_list", "/token_list"), "List of its tokens"),
-    (("/control",), "Planted detectors: the judge's own test"),
+    ("detection", "The words"),
+    ("detection_passing", "The words, where they pass"),
+    ("detection_mismatched", "Another entry's words"),
+    ("detection_token_list", "List of its tokens"),
+    ("control", "Planted words: the judge's own test"),
 )
+STEERED = (("output_score", "Its tokens"), ("output_score/null", "Another neuron's tokens"))
+SHARES = (  # of a block: column of `layers.json`, name
+    ("pass_share", "pass"),
+    ("rotated_share", "rotated"),
+    ("false_share", "false"),
+    ("context_share", "context"),
+    ("token_share", "token"),
+    ("specialised", "specialised"),
+)
+MEDIANS = (("median_auroc", "AUROC"), ("last_token", "last token"), ("skyline", "skyline"))
 
 
 @dataclass(frozen=True)
@@ -68,12 +76,6 @@ def percent(value: float | None) -> str:
     return f"{100 * value:.{digits}f}\N{NO-BREAK SPACE}%".replace("-", "\N{MINUS SIGN}")
 
 
-def pooled(layers: Sequence[Mapping[str, Any]], name: str, of: str = "entries") -> float | None:
-    """Mean of a rate over blocks, weighted by what it is a rate of; None where no block has both."""
-    rows = [(row[name], row[of]) for row in layers if row.get(name) is not None and row.get(of)]
-    return sum(rate * count for rate, count in rows) / sum(count for _, count in rows) if rows else None
-
-
 def tables(metrics: Metrics, reader: str = "bag") -> list[Table]:
     """Every table that the numbers allow.
 
@@ -81,56 +83,70 @@ def tables(metrics: Metrics, reader: str = "bag") -> list[Table]:
         metrics: `metrics.json` of the dictionary.
         reader: whose words are shown, the first part of their keys.
     """
-    made = (_passing(metrics, reader), _medians(metrics, reader), _judged(metrics), _steered(metrics))
+    medians = ((reader, "The words"), *AUROCS)
+    made = (
+        Table(
+            "passing",
+            "What passes, and what should not",
+            "Share of all entries of held-out neurons on works that chose nothing. Rotated neurons are random "
+            "directions of the same space, sent through everything. Brackets hold 95\N{NO-BREAK SPACE}% intervals over "
+            "works.",
+            ("", "share"),
+            _rows(metrics, [(f"{reader}/{key}", label) for key, label in PASSING], percent),
+        ),
+        Table(
+            "auroc",
+            "How well the words predict",
+            "Median over scored entries of how well contexts that fire are told from others; 0.5 is chance.",
+            ("", "AUROC"),
+            _rows(metrics, [(f"{key}/median_auroc", label) for key, label in medians]),
+        ),
+        Table(
+            "judge",
+            "What judges make of the words",
+            "Judges that had no part in any fit say by the words alone which contexts fire: AUROC, of which 0.5 is "
+            "chance. One that fails its own test is not heard.",
+            ("", "embedding", "language model"),
+            [
+                (label, *(_within(metrics, f"{judge}/{key}") for judge in ("embedding", "judge")))
+                for key, label in JUDGED
+                if f"embedding/{key}" in metrics or f"judge/{key}" in metrics
+            ],
+        ),
+        Table(
+            "steering",
+            "What steering with entries does",
+            "How often steering raises the tokens that an entry promotes more than random directions of the same "
+            "effect do; 0.5 is chance. Near the last block this is close to a tautology.",
+            ("", "mean output score"),
+            _rows(metrics, STEERED),
+        ),
+    )
     return [table for table in made if table.rows]
 
 
-def _passing(metrics: Metrics, reader: str) -> Table:
-    about = (
-        "Share of all entries of held-out neurons on works that chose nothing. Rotated neurons are random directions "
-        "of the same space, sent through everything. Brackets hold 95\N{NO-BREAK SPACE}% intervals over works."
-    )
+def blocks(layers: Sequence[Mapping[str, Any]]) -> Table:
+    """One row for each block of `layers.json`."""
     rows: Rows = [
-        (label, _within(metrics, f"{reader}/{key}", percent)) for key, label in PASSING if f"{reader}/{key}" in metrics
+        (
+            f"block\N{NO-BREAK SPACE}{row['layer']}",
+            f"{row['neurons']:,}",
+            *(_within(row, key, percent) for key, _ in SHARES),
+            *(_within(row, key, number) for key, _ in MEDIANS),
+        )
+        for row in sorted(layers, key=lambda row: int(row["layer"]))
     ]
-    return Table("passing", "What passes, and what should not", about, ("", "share"), rows)
+    about = "Shares of all entries of a block, medians of its scored ones; rotated and false are of held-out neurons."
+    return Table("blocks", "Blocks", about, ("", "neurons", *(label for _, label in SHARES + MEDIANS)), rows)
 
 
-def _medians(metrics: Metrics, reader: str) -> Table:
-    keys = ((f"{reader}/median_auroc", "The words"), *((f"{key}/median_auroc", label) for key, label in AUROCS))
-    rows: Rows = [(label, _within(metrics, key)) for key, label in keys if key in metrics]
-    about = "Median over scored entries of how well contexts that fire are told from others; 0.5 is chance."
-    return Table("auroc", "How well the words predict", about, ("", "AUROC"), rows)
+def _rows(metrics: Metrics, keys: Sequence[tuple[str, str]], show: Callable[[float], str] = _score) -> Rows:
+    return [(label, _within(metrics, key, show)) for key, label in keys if key in metrics]
 
 
-def _judged(metrics: Metrics) -> Table:
-    rows: Rows = [
-        (label, judge, _within(metrics, f"{base}{ending}"))
-        for base, judge in JUDGES
-        for endings, label in JUDGED
-        for ending in endings
-        if f"{base}{ending}" in metrics
-    ]
-    about = (
-        "Judges that had no part in any fit say by the words alone which contexts fire (embedding, detection) or "
-        "whether the marked tokens do (fuzzing): AUROC, of which 0.5 is chance."
-    )
-    refused = [judge for base, judge in JUDGES if metrics.get(f"{base}/published") == 0]
-    about += f" It failed its own test, so nothing is published of {' and '.join(refused)}." if refused else ""
-    return Table("judge", "What judges make of the words", about, ("", "judge", "score"), rows)
-
-
-def _steered(metrics: Metrics) -> Table:
-    keys = (("output_score", "Its tokens"), ("output_score/null", "Another neuron's tokens"))
-    rows: Rows = [(label, _within(metrics, key)) for key, label in keys if key in metrics]
-    about = (
-        "How often steering raises the tokens that an entry promotes more than random directions of the same effect "
-        "do; 0.5 is chance. Near the last block this is close to a tautology."
-    )
-    return Table("steering", "What steering with entries does", about, ("", "median output score"), rows)
-
-
-def _within(metrics: Metrics, key: str, show: Callable[[float], str] = _score) -> str:
-    """A figure, and its interval where it has one."""
-    low, high = metrics.get(f"{key}_low"), metrics.get(f"{key}_high")
-    return show(metrics[key]) + ("" if low is None or high is None else f" ({show(low)} to {show(high)})")
+def _within(metrics: Mapping[str, Any], key: str, show: Callable[[float], str] = _score) -> str:
+    """A figure, and its interval where it has one; a dash where there is none."""
+    value, low, high = (metrics.get(f"{key}{end}") for end in ("", "_low", "_high"))
+    if value is None:
+        return "–"
+    return show(value) + ("" if low is None or high is None else f" ({show(low)} to {show(high)})")

@@ -5,12 +5,14 @@ import json
 import pytest
 
 from experiments.benchmarks.made_up import make_up_dictionary
+from nlae.dictionary import neuronpedia
 from nlae.dictionary.neuronpedia import export_neuronpedia
 
 
-def test_neuronpedia_rows_say_what_the_dictionary_says(tmp_path):
+def test_neuronpedia_rows_say_what_the_dictionary_says(tmp_path, monkeypatch):
+    monkeypatch.setattr(neuronpedia, "WINDOW", 4)
     made = make_up_dictionary(tmp_path / "made", layers=2, neurons=5)
-    counts = export_neuronpedia(made, tmp_path, model_id="tiny", window=4)
+    counts = export_neuronpedia(made, tmp_path, model_id="tiny")
     rows = {name: [json.loads(line) for line in (tmp_path / name).read_text().splitlines()] for name in counts}
     assert counts == {name: len(found) for name, found in rows.items()}
     entries = [made.at(place) for place in range(len(made))]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nlae.dictionary.browse.summary import percent, pooled, tables
+from nlae.dictionary.browse.summary import blocks, percent, tables
 
 SPACE = "\N{NO-BREAK SPACE}"
 
@@ -24,19 +24,12 @@ def test_only_zero_reads_zero(value, shown):
     assert percent(value) == f"{shown}{SPACE}%"
 
 
-def test_pooled_by_what_each_is_a_rate_of():
-    lines = [{"rate": 0.5, "of": 10}, {"rate": 0.0, "of": 30}, {"rate": None, "of": 5}, {"rate": 0.9, "of": 0}]
-    assert pooled(lines, "rate", "of") == pytest.approx(0.125)
-    assert pooled(lines[2:], "rate", "of") is None
-    assert pooled([{"rate": 0.5}], "rate", "of") is None
-
-
 def named(metrics):
     return {table.name: table for table in tables(metrics)}
 
 
 def test_nothing_measured_gives_nothing():
-    assert tables({"entries": 10.0, "passing": 4.0, "judge/detection/published": 1.0}) == []
+    assert tables({"entries": 10.0, "passing": 4.0}) == []
 
 
 def test_shares_and_medians_have_their_intervals():
@@ -53,18 +46,21 @@ def test_shares_and_medians_have_their_intervals():
     assert tables(metrics, reader="lora")[0].name == "auroc"
 
 
-def test_judges_stand_beside_nulls_and_a_refused_task_is_named():
-    metrics = {"embedding/detection": 0.66, "embedding/detection_mismatched": 0.51}
-    metrics |= {"judge/detection/description": 0.6, "judge/detection/description_low": 0.55}
-    metrics |= {"judge/detection/description_high": 0.65, "judge/fuzzing/control": 0.52, "judge/fuzzing/published": 0.0}
-    table = named(metrics)["judge"]
-    assert [row[1:] for row in table.rows] == [
-        ("embedding", "0.660"),
-        ("embedding", "0.510"),
-        ("detection", "0.600 (0.550 to 0.650)"),
-        ("fuzzing", "0.520"),
+def test_judges_stand_side_by_side_beside_their_nulls():
+    metrics = {"embedding/detection": 0.66, "embedding/detection_mismatched": 0.51, "judge/control": 0.9}
+    metrics |= {"judge/detection": 0.6, "judge/detection_low": 0.55, "judge/detection_high": 0.65}
+    assert named(metrics)["judge"].rows == [
+        ("The words", "0.660", "0.600 (0.550 to 0.650)"),
+        ("Another entry's words", "0.510", "–"),
+        ("Planted words: the judge's own test", "–", "0.900"),
     ]
-    assert table.about.endswith("nothing is published of fuzzing.")
+
+
+def test_blocks_stand_in_order_with_what_was_measured_of_each():
+    rows = [{"layer": 2, "neurons": 1536, "pass_share": 0.5}, {"layer": 0, "neurons": 3, "median_auroc": 0.71}]
+    table = blocks(rows)
+    assert [row[:3] for row in table.rows] == [(f"block{SPACE}0", "3", "–"), (f"block{SPACE}2", "1,536", f"50{SPACE}%")]
+    assert table.rows[0][table.head.index("AUROC")] == "0.71"
 
 
 def test_every_row_has_a_cell_for_each_column():
