@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nlae.errors import NlaeError
 from nlae.pipeline.context import StageContext
 
 if TYPE_CHECKING:
@@ -27,12 +26,10 @@ def check(config: Mapping[str, Any]) -> None:
         from nlae.dictionary.builder import pick_layers
 
         pick_layers(layers, range(int(build(config["target"], "target").load_config().num_hidden_layers)))
-    if given is None:
-        return
-    from nlae.dictionary.subjects.directions import named_site
+    if given is not None:
+        from nlae.dictionary.subjects.directions import named_site
 
-    if named_site(given) is None:
-        raise NlaeError(f"dictionary.directions={given} does not name its site: give it the metadata site, as resid.12")
+        named_site(given)
 
 
 def run(context: StageContext) -> dict[str, float]:
@@ -67,8 +64,7 @@ def _subjects(path: str | None, corpus: "Corpus", scan: Any, target: "Target") -
     from nlae.dictionary.subjects.directions import Directions, named_site
     from nlae.target.trunk import site_width
 
-    site = named_site(path)
-    assert site is not None  # else `check` has refused it
-    directions = Directions.load(path, site_width(target.model, site.resolve(target.n_layers)))
+    site = named_site(path).resolve(target.n_layers)
+    directions = Directions.load(path, site_width(target.model, site))
     subjects = DirectionSubjects(scan, directions, target, corpus)
     return subjects, {"directions": Path(path).name, "site": subjects.site.name}

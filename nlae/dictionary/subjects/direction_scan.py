@@ -4,9 +4,8 @@ It is read there and no further: exemplars and moments are those of the panel `t
 are computed a few passages at a time, so that memory does not grow with rows times directions.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from nlae.corpus import Corpus
 from nlae.dictionary.scan.exemplars import Reading, Streams
 from nlae.dictionary.scan.folder import Exemplars, Moments, Panel, Scan, moments
 from nlae.dictionary.subjects.directions import Directions
-from nlae.dictionary.subjects.output_side import of_write_vectors, through_output
+from nlae.dictionary.subjects.output_side import promoted_by
 from nlae.functional.batching import token_batches
 from nlae.target import Site, Target
 from nlae.target.model import pad_right
@@ -26,7 +25,7 @@ _VALUES = 1 << 24  # activations in memory at once
 
 
 class DirectionSubjects:
-    """Directions at one site, as the columns of one layer; their inputs are what stands at the site.
+    """Directions at one site, as the columns of one layer; their inputs are what stands at the site. See `Subjects`.
 
     Args:
         scan: finished scan of the same corpus; gives the panels' places.
@@ -36,47 +35,39 @@ class DirectionSubjects:
     """
 
     def __init__(self, scan: Scan, directions: Directions, target: Target, corpus: Corpus) -> None:
-        assert directions.site is not None
-        self._scan, self._directions, self._target, self._corpus = scan, directions, target, corpus
+        self._directions, self._target, self._corpus, self._top = directions, target, corpus, int(scan.facts["top"])
         self.site = directions.site.resolve(target.n_layers)
         self.layers = [self.site.index]
         self.width, self.d_model = directions.write_nd.shape
         self.signed = directions.signed
+        self.panel = scan.panel
         self._inputs: dict[str, Tensor] = {}
-        self._summary: tuple[Exemplars, Moments] | None = None
-
-    def panel(self, role: str) -> Panel:
-        """See `Subjects`."""
-        return self._scan.panel(role)
 
     def inputs(self, layer: int, role: str) -> Tensor:
-        """See `Subjects`; read when it is first asked for, and kept."""
+        """Raw activations at the site; read when they are first asked for, and kept."""
         if role not in self._inputs:
             self._inputs[role] = read_site(self._target, self.site, self._corpus, self.panel(role))
         return self._inputs[role]
 
     def activations(self, layer: int, inputs_MD: Tensor) -> Tensor:
-        """See `Subjects`."""
+        """Of every direction, float32 [M, n]."""
         return self._directions.activations(inputs_MD)
 
     def exemplars(self, layer: int) -> Exemplars:
-        """See `Subjects`; of the panel `train`."""
-        return self._summarised()[0]
+        """Of the panel `train`."""
+        return self._summary[0]
 
     def moments(self, layer: int) -> Moments:
-        """See `Subjects`; over the panel `train`."""
-        return self._summarised()[1]
+        """Over the panel `train`."""
+        return self._summary[1]
 
     def promoted(self, layer: int, k: int) -> tuple[Tensor, Tensor]:
-        """See `Subjects`; empty lists for directions at an MLP's input."""
+        """Empty lists for directions at an MLP's input."""
         return promoted_by(self._target, self.site, self._directions.write_nd, k)
 
-    def _summarised(self) -> tuple[Exemplars, Moments]:
-        if self._summary is None:
-            inputs_MD = self.inputs(self.site.index, "train")
-            top = int(self._scan.facts["top"])
-            self._summary = summarise(self._directions, inputs_MD, self.panel("train"), top)
-        return self._summary
+    @cached_property
+    def _summary(self) -> tuple[Exemplars, Moments]:
+        return summarise(self._directions, self.inputs(self.site.index, "train"), self.panel("train"), self._top)
 
 
 @torch.no_grad()
@@ -132,15 +123,6 @@ def summarise(directions: Directions, input_Md: Tensor, panel: Panel, top: int) 
     position_2nk = torch.where(kept["document"] < 0, -1, torch.from_numpy(panel.position)[row_2nk]).int()
     exemplars = Exemplars(kept["value"], kept["document"], position_2nk)
     return exemplars, moments(kept["power"], kept["count"], len(panel), float(threshold))
-
-
-@torch.no_grad()
-def promoted_by(target: Target, site: Site, write_nd: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """As `scan.promoted`, for directions; a direction at an MLP's input writes nothing, so its lists are empty."""
-    if site.kind == "mlp_in":
-        nothing = torch.empty(2, 2, len(write_nd), 0)
-        return nothing.long(), nothing
-    return of_write_vectors(target, through_output(target, site, write_nd), k)
 
 
 def _passages(panel: Panel) -> list[np.ndarray]:

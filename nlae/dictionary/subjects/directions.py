@@ -3,16 +3,14 @@
 A folder that SAELens saved (`cfg.json`, `sae_weights.safetensors`) is read by SAELens itself, from the extra `sae`. A
 feature's activation is what its encoder says times the norm of its decoder row, that is the length of what it writes; a
 bare direction's is the projection of the activation. So nothing changes when rows are rescaled. Left out: the hub,
-pickled weights, transcoders, single attention heads, and activations normalised by numbers that the folder lacks.
+pickled weights, transcoders, and activations normalised by numbers that the folder lacks.
 """
-
-from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -43,14 +41,14 @@ class Directions:
 
     Attributes:
         name: of the folder or file.
-        site: where they live; None if the file does not say.
+        site: where they live.
         write_nd: the directions, decoder rows of an autoencoder, of norm 1, float32 (n, d).
         size_n: what the encoder's output is multiplied by; None for bare directions.
         autoencoder: of SAELens; None for bare directions.
     """
 
     name: str
-    site: Site | None
+    site: Site
     write_nd: Tensor
     size_n: Tensor | None = None
     autoencoder: Any = None
@@ -67,16 +65,14 @@ class Directions:
     @torch.no_grad()
     def activations(self, input_Md: Tensor) -> Tensor:
         """What each direction says about raw vectors read at the site, (M, n) float32."""
-        if input_Md.shape[-1] != self.write_nd.shape[1]:
-            raise ValueError(f"{self.name}: {input_Md.shape[-1]} entries given, {self.write_nd.shape[1]} expected")
         if self.size_n is None:
             return input_Md.float() @ self.write_nd.T
         encoded_Mn: Tensor = self.autoencoder.encode(input_Md.float())
         return encoded_Mn * self.size_n
 
     @classmethod
-    def load(cls, path: Path | str, width: int) -> Directions:
-        """Read a SAELens folder, or a safetensors file with `directions` (n, d) and perhaps the metadata `site`.
+    def load(cls, path: Path | str, width: int) -> Self:
+        """Read a SAELens folder, or a safetensors file with `directions` (n, d) and the metadata `site`.
 
         Args:
             path: the folder or file.
@@ -86,30 +82,61 @@ class Directions:
             NlaeError: nothing readable there, an unsupported kind, another model's width, or no `sae_lens`.
         """
         path = Path(path).expanduser()
-        found = _load_folder(path) if path.is_dir() else _load_file(path)
-        if found.write_nd.ndim != 2 or found.write_nd.shape[1] != width:
+        site = named_site(path)
+        write_nd, size_n, sae = _autoencoder(path) if path.is_dir() else (_bare(path), None, None)
+        if write_nd.ndim != 2 or write_nd.shape[1] != width:
             raise NlaeError(
-                f"{path}: directions of shape {tuple(found.write_nd.shape)} do not fit activations with {width} "
-                "entries; they belong to another model or another kind of site"
+                f"{path}: directions of shape {tuple(write_nd.shape)} do not fit activations with {width} entries; "
+                "they belong to another model or another kind of site"
             )
-        given = [found.write_nd, *(found.autoencoder.parameters() if found.autoencoder is not None else ())]
+        given = [write_nd, *(sae.parameters() if sae is not None else ())]
         if not all(bool(torch.isfinite(tensor).all()) for tensor in given):
             raise NlaeError(f"{path}: some directions are not finite; export them again")
-        return found
+        return cls(path.stem if sae is None else path.name, site, F.normalize(write_nd, dim=-1), size_n, sae)
 
 
-def named_site(path: Path | str) -> Site | None:
+def named_site(path: Path | str) -> Site:
     """Where a folder or file says that its directions live; no weights are read, and `sae_lens` is not needed.
 
     Raises:
-        NlaeError: as `Directions.load`.
+        NlaeError: nothing readable there, or it names no site that is read here.
     """
     path = Path(path).expanduser()
-    return _hooked_site(path) if path.is_dir() else _own_site(_open(path).metadata(), path)
+    if path.is_dir():
+        settings = _settings(path)
+        hook = str(settings.get("hook_name") or settings.get("hook_point"))
+        for pattern, kind, shift in _HOOKS:
+            match = re.fullmatch(pattern, hook)
+            if match and int(match[1]) + shift >= 0:
+                return Site(kind, int(match[1]) + shift)
+        known = ", ".join(pattern.replace("\\", "").replace("([0-9]{1,6})", "N") for pattern, _, _ in _HOOKS)
+        raise NlaeError(f"{path / CONFIG}: hook_name={hook!r} is no site that is read here; known: {known}")
+    metadata: Mapping[str, str] = _open(path).metadata() or {}
+    named = re.fullmatch(r"(.+)\.([0-9]{1,6})", metadata.get("site", ""))
+    if named is None:
+        raise NlaeError(f"{path} does not name its site: give it the metadata site, as resid.12")
+    return Site(named[1], int(named[2]))
 
 
-def _load_folder(folder: Path) -> Directions:
-    site = _hooked_site(folder)
+def _bare(path: Path) -> Tensor:
+    file = _open(path)
+    names = sorted(file.keys())
+    if "directions" not in names:
+        raise NlaeError(f"{path}: no tensor named 'directions' in it (found {', '.join(names) or 'none'})")
+    rows_nd: Tensor = file.get_tensor("directions").float()
+    return rows_nd
+
+
+def _open(path: Path) -> Any:
+    try:
+        return safe_open(str(path), framework="pt")
+    except (OSError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise NlaeError(f"{path}: cannot be read ({reason}); give a SAELens folder or a safetensors file") from error
+
+
+def _autoencoder(folder: Path) -> tuple[Tensor, Tensor, Any]:
+    """Decoder rows, what its activations are multiplied by, and the autoencoder itself."""
     if not (folder / WEIGHTS).is_file():
         raise NlaeError(f"{folder / WEIGHTS} is missing; only safetensors are read: save it again with save_model")
     try:
@@ -121,21 +148,17 @@ def _load_folder(folder: Path) -> Directions:
     except Exception as error:  # whatever is wrong with the folder
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise NlaeError(f"{folder}: SAELens cannot read it ({reason}); save it again") from error
-    architecture, normalised = sae.cfg.architecture(), sae.cfg.normalize_activations
+    architecture, normalised, k = sae.cfg.architecture(), sae.cfg.normalize_activations, _settings(folder).get("k")
     if architecture not in ARCHITECTURES:
-        raise NlaeError(
-            f"{folder / CONFIG}: architecture {architecture!r} is not read; only {', '.join(ARCHITECTURES)} are"
-        )
+        raise NlaeError(f"{folder}: architecture {architecture!r} is not read; only {', '.join(ARCHITECTURES)} are")
     if normalised not in NORMALISED:
-        raise NlaeError(f"{folder / CONFIG}: normalize_activations={normalised} is not read; fold it into the weights")
-    k = _settings(folder).get("k")  # SAELens would take 100 for want of it
-    if architecture == "topk" and (type(k) is not int or k < 1):
-        raise NlaeError(f"{folder / CONFIG}: a topk autoencoder whose k is {k}; save it again with its count")
+        raise NlaeError(f"{folder}: normalize_activations={normalised} is not read; fold it into the weights")
+    if architecture == "topk" and (type(k) is not int or k < 1):  # SAELens would take 100 for want of it
+        raise NlaeError(f"{folder}: a topk autoencoder whose k is {k}; save it again with its count")
     write_nd: Tensor = sae.W_dec.detach().float()
-    norm_n = write_nd.norm(dim=-1)
-    # such a one says the length already
-    size_n = torch.ones_like(norm_n) if getattr(sae.cfg, "rescale_acts_by_decoder_norm", False) else norm_n
-    return Directions(folder.name, site, F.normalize(write_nd, dim=-1), size_n, sae)
+    # one that rescales its activations says the length already
+    rescaled = getattr(sae.cfg, "rescale_acts_by_decoder_norm", False)
+    return write_nd, torch.ones(len(write_nd)) if rescaled else write_nd.norm(dim=-1), sae
 
 
 def _settings(folder: Path) -> dict[str, Any]:
@@ -146,43 +169,3 @@ def _settings(folder: Path) -> dict[str, Any]:
         return {**settings, **(settings.get("metadata") or {}), **(settings.get("activation_fn_kwargs") or {})}
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise NlaeError(f"{path}: cannot be read ({type(error).__name__}); give a folder that SAELens saved") from error
-
-
-def _hooked_site(folder: Path) -> Site:
-    path, settings = folder / CONFIG, _settings(folder)
-    if settings.get("hook_head_index", settings.get("hook_point_head_index")) is not None:
-        raise NlaeError(f"{path}: it reads a single attention head, which no site does; give another autoencoder")
-    hook = str(settings.get("hook_name") or settings.get("hook_point"))
-    for pattern, kind, shift in _HOOKS:
-        match = re.fullmatch(pattern, hook)
-        if match and int(match[1]) + shift >= 0:
-            return Site(kind, int(match[1]) + shift)
-    known = ", ".join(pattern.replace("\\", "").replace("([0-9]{1,6})", "N") for pattern, _, _ in _HOOKS)
-    raise NlaeError(f"{path}: hook_name={hook!r} is no site that is read here; known: {known}")
-
-
-def _open(path: Path) -> Any:
-    try:
-        return safe_open(str(path), framework="pt")
-    except (OSError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise NlaeError(f"{path}: cannot be read ({reason}); give a SAELens folder or a safetensors file") from error
-
-
-def _load_file(path: Path) -> Directions:
-    file = _open(path)
-    names = sorted(file.keys())
-    if "directions" not in names:
-        raise NlaeError(f"{path}: no tensor named 'directions' in it (found {', '.join(names) or 'none'})")
-    rows_nd = F.normalize(file.get_tensor("directions").float(), dim=-1)
-    return Directions(path.stem, _own_site(file.metadata(), path), rows_nd)
-
-
-def _own_site(metadata: Mapping[str, str] | None, path: Path) -> Site | None:
-    name = (metadata or {}).get("site")
-    if not name:
-        return None
-    kind, _, layer = name.rpartition(".")
-    if not re.fullmatch(r"[0-9]{1,6}", layer):
-        raise NlaeError(f"{path}: site {name!r} is not of the form resid.12")
-    return Site(kind, int(layer))

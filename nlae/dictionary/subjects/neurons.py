@@ -3,8 +3,6 @@
 A *subject* is a column with an activation at every token; its *inputs* are what the activation is computed from.
 """
 
-from __future__ import annotations
-
 from typing import Any, Protocol
 
 import torch
@@ -56,7 +54,7 @@ class Subjects(Protocol):
 
 
 class Neurons:
-    """The neurons of a scan's layers; their inputs are those of the MLP.
+    """The neurons of a scan's layers; their inputs are those of the MLP. See `Subjects`.
 
     Args:
         scan: finished scan.
@@ -66,36 +64,21 @@ class Neurons:
     signed = True
 
     def __init__(self, scan: Scan, target: Target) -> None:
-        self._scan, self._target = scan, target
-        self.layers = list(scan.layers)
-        self.width, self.d_model = scan.width, scan.d_model
-        self._promoted: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
-
-    def panel(self, role: str) -> Panel:
-        """See `Subjects`."""
-        return self._scan.panel(role)
+        self._target = target
+        self.layers, self.width, self.d_model = list(scan.layers), scan.width, scan.d_model
+        self.panel, self.exemplars, self.moments = scan.panel, scan.exemplars, scan.moments
 
     def inputs(self, layer: int, role: str) -> Tensor:
-        """See `Subjects`."""
+        """Raw inputs of the MLP, as the scan kept them."""
         return self.panel(role).inputs(layer)
 
     def activations(self, layer: int, inputs_MD: Tensor) -> Tensor:
-        """See `Subjects`."""
+        """Of every neuron, float32 [M, N]."""
         return neurons_of(self._target, layer, inputs_MD)
 
-    def exemplars(self, layer: int) -> Exemplars:
-        """See `Subjects`."""
-        return self._scan.exemplars(layer)
-
-    def moments(self, layer: int) -> Moments:
-        """See `Subjects`."""
-        return self._scan.moments(layer)
-
     def promoted(self, layer: int, k: int) -> tuple[Tensor, Tensor]:
-        """See `Subjects`; those of the last block are kept."""
-        if (layer, k) not in self._promoted:
-            self._promoted = {(layer, k): promoted(self._target, layer, k)}
-        return self._promoted[layer, k]
+        """What their write vectors raise and lower."""
+        return promoted(self._target, layer, k)
 
 
 @torch.no_grad()

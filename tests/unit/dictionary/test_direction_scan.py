@@ -8,10 +8,10 @@ import torch
 from torch.nn import functional as F
 
 from nlae.dictionary.subjects import direction_scan
-from nlae.dictionary.subjects.direction_scan import DirectionSubjects, promoted_by, read_site
+from nlae.dictionary.subjects.direction_scan import DirectionSubjects, read_site
 from nlae.dictionary.subjects.directions import Directions
 from nlae.dictionary.subjects.neurons import Subjects
-from nlae.dictionary.subjects.output_side import promoted
+from nlae.dictionary.subjects.output_side import promoted, promoted_by
 from nlae.target import Site, capture
 
 D, N = 64, 24  # the tiny target's width, and the number of directions

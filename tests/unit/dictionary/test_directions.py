@@ -122,7 +122,6 @@ def test_the_site_of_a_folder_is_known_without_weights_or_library(tmp_path, monk
     settings, site, _ = CASES[case]
     (folder(tmp_path, settings) / "sae_weights.safetensors").unlink()
     found = named_site(tmp_path)
-    assert found is not None
     assert (found.kind, found.layer) == (site.kind, site.layer)
 
 
@@ -145,7 +144,6 @@ def test_what_saelens_saves_is_read(tmp_path, library, change):
 REFUSED_SITES: dict[str, tuple[dict[str, Any], str]] = {
     "attention": (new("standard", "blocks.1.attn.hook_z"), "hook_name='blocks.1.attn.hook_z'"),
     "before the first block": (new("standard", "blocks.0.hook_resid_pre"), "no site that is read here"),
-    "one head": ({**OLD, "hook_head_index": 3}, "single attention head"),
     "metadata is a list": ({**OLD, "metadata": [1]}, "cannot be read"),
 }
 
@@ -206,6 +204,10 @@ def test_a_file_of_bare_directions(tmp_path):
     assert named_site(tmp_path / "moods.safetensors") == Site("resid", 5)
     with pytest.raises(NlaeError, match="another model"):
         Directions.load(tmp_path / "moods.safetensors", D + 1)
+    for metadata in ({}, {"site": "resid"}):
+        save_file({"directions": rows}, str(tmp_path / "nowhere.safetensors"), metadata=metadata)
+        with pytest.raises(NlaeError, match=r"does not name its site: give it the metadata site, as resid\.12"):
+            Directions.load(tmp_path / "nowhere.safetensors", D)
 
 
 def test_missing_and_damaged_files(tmp_path):
@@ -214,7 +216,7 @@ def test_missing_and_damaged_files(tmp_path):
     (tmp_path / "x.safetensors").write_bytes(b"nonsense")
     with pytest.raises(NlaeError, match="cannot be read"):
         Directions.load(tmp_path / "x.safetensors", D)
-    save_file({"rows": torch.zeros(2, D)}, str(tmp_path / "y.safetensors"))
+    save_file({"rows": torch.zeros(2, D)}, str(tmp_path / "y.safetensors"), metadata={"site": "resid.1"})
     with pytest.raises(NlaeError, match="no tensor named 'directions'"):
         Directions.load(tmp_path / "y.safetensors", D)
 
