@@ -6,8 +6,6 @@ no place for "no description holds". Unseen windows give every token's activatio
 kept, so that its `values` are 0 elsewhere, and `valuesArePeaksOnly` says so on every row.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path

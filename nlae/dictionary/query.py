@@ -5,8 +5,6 @@ and are promoted; descriptions weigh most, and among equals the entries that pas
 its null, here as everywhere. An index is left out: a scan of half a million entries takes a fraction of a second.
 """
 
-from __future__ import annotations
-
 import difflib
 import re
 from dataclasses import dataclass

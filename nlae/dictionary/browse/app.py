@@ -4,8 +4,6 @@ Content comes from models and corpora and is treated as hostile: every template 
 answer allows nothing but this server's own style and script, no inline code and no other origin.
 """
 
-from __future__ import annotations
-
 import bisect
 import json
 import random
@@ -77,7 +75,7 @@ def make_app(dictionary: Dictionary) -> Starlette:
             # a page elsewhere that lets its name resolve to this machine is turned away
             Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"]),
         ],
-        exception_handlers={NlaeError: pages.missing, HTTPException: pages.refused, Exception: pages.broken},
+        exception_handlers=dict.fromkeys((NlaeError, HTTPException, Exception), pages.problem),
     )
     app.state.pages = pages
     return app
@@ -184,17 +182,12 @@ class Pages:
         rules = {"bar": facts.get("bar"), "min_auroc": facts.get("min_auroc", GRADES["fair"])}
         return self._page("about.html.j2", here="about", columns=COLUMNS, rules=rules)
 
-    async def missing(self, request: Request, error: Exception) -> Response:
-        """An answer for an entry that is not there."""
-        return self._page("error.html.j2", 404, detail=str(error))
-
-    async def refused(self, request: Request, error: Exception) -> Response:
-        """An answer for a page that is not there."""
-        assert isinstance(error, HTTPException)
-        return self._page("error.html.j2", error.status_code, detail="There is no such page.")
-
-    async def broken(self, request: Request, error: Exception) -> Response:
-        """An answer when reading failed."""
+    async def problem(self, request: Request, error: Exception) -> Response:
+        """An answer for what is not there, and for when reading failed."""
+        if isinstance(error, HTTPException):
+            return self._page("error.html.j2", error.status_code, detail="There is no such page.")
+        if isinstance(error, NlaeError):
+            return self._page("error.html.j2", 404, detail=str(error))
         answer = self._page("error.html.j2", 500, detail=f"{type(error).__name__}: {error}")
         answer.headers.update(HEADERS)  # made outside of every middleware
         return answer

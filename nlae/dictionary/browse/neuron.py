@@ -4,8 +4,6 @@ Of unseen windows every token's activation is kept, so each of them is shaded; o
 since the scan keeps nothing else of it.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Sequence

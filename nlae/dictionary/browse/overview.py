@@ -4,8 +4,6 @@ Pure aggregation of `layers.json`, `metrics.json` and narrow columns; half a mil
 bytes that the page's canvas paints. Intervals are those that the stage wrote; none is made up here.
 """
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Mapping
 from pathlib import Path

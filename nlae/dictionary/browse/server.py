@@ -1,7 +1,5 @@
 """The server process: one socket on the loopback interface, uvicorn on it. Any other interface is left out."""
 
-from __future__ import annotations
-
 import socket
 
 from starlette.applications import Starlette

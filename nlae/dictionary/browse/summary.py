@@ -3,8 +3,6 @@
 A table is there where its numbers are: a dictionary that nobody judged or steered with has fewer.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

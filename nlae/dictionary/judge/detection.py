@@ -6,8 +6,6 @@ or no it is the balanced accuracy. A judge that cannot tell where a plain word o
 it is tested on such words first. Shape suffixes: S subjects, W windows, Q questions of one subject.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 from collections import Counter

@@ -7,8 +7,6 @@ mismatched description on the same windows is the null.
 Shape suffixes: N texts, T tokens, D width, E entries, W windows.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path

@@ -4,8 +4,6 @@ All of them see test works alone, in windows that are the runs of the scan's tes
 words are chosen, but for a teacher, whose words are candidates like others.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -96,7 +94,7 @@ class Examiner:
         asked, keys, flat = self._asked, of_b.select(KEYS), dict[str, float]()
         if asked.embedding is not None and len(of_b):
             score_E3 = self._embedded(of_b, others)
-            keys = keys.with_columns(embedding=_column(score_E3[:, 0]))
+            keys = keys.with_columns(embedding=score_E3[:, 0].numpy())
             flat |= _figures("embedding", of_b, score_E3, derive_seed(asked.seed, "embedding"))
         if (asked.judge is not None or asked.steered) and len(of_b):
             count = asked.judged if asked.judge is not None else asked.steered
@@ -104,16 +102,15 @@ class Examiner:
             some, scores = of_b[chosen], {}
             if asked.judge is not None:
                 score_E3, found = self._judged(some, others)
-                scores["detection"] = score_E3[:, 0]
+                scores["detection"] = score_E3[:, 0].numpy()
                 flat |= found | _figures("judge", some, score_E3, asked.seed)
             if asked.steered:
                 score_E2, known = self._steered(some), ClusterBootstrap(some.select(KEYS[:2]).rows(), asked.seed)
-                scores["output_score"] = score_E2[:, 0]
+                scores["output_score"] = score_E2[:, 0].numpy()
                 for column, name in enumerate(("output_score", "output_score/null")):
                     flat |= _mean(name, score_E2[:, column], score_E2[:, column].isfinite(), known)
-            columns = {name: _column(score_E) for name, score_E in scores.items()}
-            keys = keys.join(some.select(KEYS).with_columns(**columns), on=KEYS, how="left")
-        return keys, flat
+            keys = keys.join(some.select(KEYS).with_columns(**scores), on=KEYS, how="left")
+        return keys.with_columns(pl.col(pl.Float32).fill_nan(None)), flat
 
     @cached_property
     def _rows(self) -> Tensor:
@@ -256,10 +253,6 @@ def _mean(name: str, score_E: Tensor, kept_E: Tensor, bootstrap: ClusterBootstra
     if interval := bootstrap.mean(score_E.nan_to_num(), kept_E):
         flat[f"{name}_low"], flat[f"{name}_high"] = interval
     return flat
-
-
-def _column(score_E: Tensor) -> pl.Series:
-    return pl.Series(score_E.numpy()).fill_nan(None).cast(pl.Float32())
 
 
 def _texts(entries: pl.DataFrame, others: Others, width: int) -> tuple[list[str], list[str], list[str]]:

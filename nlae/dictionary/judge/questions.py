@@ -4,8 +4,6 @@ A judge sees words and a text, never an activation. Worked examples stand before
 the form of the answer off them; none of their words is from a corpus.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol

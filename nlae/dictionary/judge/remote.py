@@ -4,8 +4,6 @@ An answer is one word; token probabilities are not asked for, because half of th
 several windows in one question, which is cheaper and lets answers lean on each other.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -10,8 +10,6 @@ Shape suffixes: n directions, R random ones, B contexts, T tokens, D model width
 tokens that count, X rows of a forward pass.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
