@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from nlae.dictionary.judge.detection import Question
 from nlae.dictionary.judge.local import LocalJudge
-from nlae.dictionary.judge.questions import Question
 from nlae.model.adapters import AdapterSettings
 from nlae.model.backbone import RECONSTRUCTOR, VERBALIZER, Backbone
 from nlae.target import HubTarget, Site, Target, TinyTarget

@@ -28,11 +28,10 @@ AUROCS = (
     ("lens", "Words of the unembedding"),
 )
 JUDGED = (
-    ("detection", "The words"),
-    ("detection_passing", "The words, where they pass"),
-    ("detection_mismatched", "Another entry's words"),
-    ("detection_token_list", "List of its tokens"),
-    ("control", "Planted words: the judge's own test"),
+    ("", "The words"),
+    ("_passing", "The words, where they pass"),
+    ("_mismatched", "Another entry's words"),
+    ("_token_list", "List of its tokens"),
 )
 STEERED = (("output_score", "Its tokens"), ("output_score/null", "Another neuron's tokens"))
 SHARES = (  # of a block: column of `layers.json`, name
@@ -103,12 +102,12 @@ def tables(metrics: Metrics, reader: str = "bag") -> list[Table]:
             "judge",
             "What judges make of the words",
             "Judges that had no part in any fit say by the words alone which contexts fire: AUROC, of which 0.5 is "
-            "chance. One that fails its own test is not heard.",
+            "chance. One that rates another entry's words as high hears nothing.",
             ("", "embedding", "language model"),
             [
-                (label, *(_within(metrics, f"{judge}/{key}") for judge in ("embedding", "judge")))
-                for key, label in JUDGED
-                if f"embedding/{key}" in metrics or f"judge/{key}" in metrics
+                (label, *(_within(metrics, f"{judge}/detection{text}") for judge in ("embedding", "judge")))
+                for text, label in JUDGED
+                if f"embedding/detection{text}" in metrics or f"judge/detection{text}" in metrics
             ],
         ),
         Table(

@@ -1,31 +1,73 @@
-"""Detection: a judge says from the words alone in which of some windows an entry fires.
+"""Detection: a judge that reads says from the words alone in which of some windows an entry fires.
 
-Windows in which it fires are drawn evenly over fifths of their strongest activation, since the top alone flatters a
-description; the others at random. The score is the AUROC of the judge's odds, ties half; of a judge that says only yes
-or no it is the balanced accuracy. A judge that cannot tell where a plain word occurs says nothing about neurons, so
-it is tested on such words first. Shape suffixes: S subjects, W windows, Q questions of one subject.
+It sees words and a text, never an activation. Windows in which the entry fires are drawn evenly over fifths of their
+strongest activation, since the top alone flatters a description; the others at random. The score is the AUROC of the
+judge's odds, ties half; of a judge that says only yes or no it is the balanced accuracy.
+
+Shape suffixes: S subjects, W windows, Q questions of one subject.
 """
 
 import logging
-import re
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from nlae.dictionary.judge.questions import Judge, Question
 from nlae.dictionary.score.ranks import auroc_own, average_ranks
-from nlae.errors import NlaeError
 from nlae.functional.randomness import generator
 
 SHARES, PER_SHARE = 5, 2
 FIRING = RESTING = SHARES * PER_SHARE  # windows of either kind that a subject is shown with
-PLANTED = 32  # words that a judge is tested on
-LEAST, MARGIN = 0.7, 0.15  # what it must score on them, and how much less with the words dealt to the wrong ones
+YES, NO = "yes", "no"
+# before every question, since small models read the form of the answer off them; none of their words is from a corpus
+_EXAMPLES = (
+    ("the word “harbour”", "boats lay in the old harbour while the rain", YES),
+    ("the word “harbour”", "he signed the letter and left for good", NO),
+    ("names of animals", "the council voted for a budget on Monday", NO),
+    ("names of animals", "a dog barked and ran off", YES),
+)
 log = logging.getLogger(__name__)
+
+
+class Question(NamedTuple):
+    """One description, one text: does the text contain what is described?"""
+
+    description: str
+    text: str
+
+    def asked(self) -> str:
+        """The question itself."""
+        said = f"Description: {' '.join(self.description.split())}\nText: {self.text}"
+        return f"{said}\nDoes the text contain what is described? Answer yes or no."
+
+    def turns(self) -> list[dict[str, str]]:
+        """As messages of a chat, the examples as its earlier turns."""
+        turns = []
+        for description, text, answer in _EXAMPLES:
+            turns.append({"role": "user", "content": Question(description, text).asked()})
+            turns.append({"role": "assistant", "content": answer})
+        return [*turns, {"role": "user", "content": self.asked()}]
+
+    def flat(self) -> str:
+        """As one message."""
+        said = [turn["content"] + ("\n" if turn["role"] == "user" else "\n\n") for turn in self.turns()]
+        return "".join(said).rstrip("\n")
+
+
+class Judge(Protocol):
+    """Whoever says yes or no."""
+
+    def odds(self, questions: Sequence[Question], cache: Path, progress: Callable[[int], None] | None = None) -> Tensor:
+        """Log-odds of yes against no, of which only the order counts, float32 (questions,); NaN without an answer.
+
+        Args:
+            questions: what is asked.
+            cache: file that keeps answers by content, for a judge that is slow or paid.
+            progress: called with the number of questions just answered.
+        """
+        ...
 
 
 class Subject(NamedTuple):
@@ -59,7 +101,7 @@ def detect(
         subjects: words with the truth about them.
         windows: texts of works that chose nothing.
         seed: of the windows.
-        cache: file that keeps answers of a judge that is slow or paid.
+        cache: file that keeps answers.
         progress: called with the number of questions just answered.
     """
     score_S = torch.full((len(subjects),), torch.nan)
@@ -68,7 +110,7 @@ def detect(
         return score_S
     texts = [" ".join(text.split()) for text in windows]
     questions = [Question(subjects[place].description, texts[w]) for place, found in drawn.items() for w in found]
-    odds_SQ = judge.odds(questions, cache=cache, progress=progress).view(len(drawn), -1)
+    odds_SQ = judge.odds(questions, cache, progress).view(len(drawn), -1)
     if silent := int(odds_SQ.isnan().sum()):
         log.warning("dictionary.judge left %d of %d questions unanswered", silent, len(questions))
     fires_SQ = (torch.arange(FIRING + RESTING) < FIRING).expand(len(drawn), -1)
@@ -89,27 +131,3 @@ def draw_windows(subject: Subject, seed: int) -> list[int] | None:
     shares = ranked.tensor_split(SHARES)
     shown = [share[torch.randperm(len(share), generator=source)[:PER_SHARE]] for share in shares]
     return [*torch.cat(shown).tolist(), *resting[:RESTING].tolist()]
-
-
-def planted_scores(judge: Judge, windows: Sequence[str], seed: int, cache: Path) -> tuple[float, float]:
-    """Mean score on words planted as descriptions of themselves, and on the same words dealt on by one.
-
-    Raises:
-        NlaeError: the windows hold no two words to plant.
-    """
-    counts = Counter(word for text in windows for word in set(re.findall(r"\b[a-z]{4,}\b", text)))
-    common = sorted(word for word, times in counts.items() if FIRING <= times <= len(windows) - RESTING)
-    order = torch.randperm(len(common), generator=generator(seed, "words"))[:PLANTED]
-    words = [common[place] for place in order.tolist()]
-    if len(words) < 2:
-        raise NlaeError(
-            f"dictionary.judge: {len(windows)} windows hold no two words to test a judge on; use a larger corpus"
-        )
-    occurs = {word: torch.tensor([bool(re.search(rf"\b{word}\b", text)) for text in windows]).float() for word in words}
-    dealt = words[1:] + words[:1]  # dealt on by one: nobody keeps its own
-    planted = [
-        Subject(word, f"the word “{said}”", occurs[word], 0.5)
-        for word, said in zip(words * 2, words + dealt, strict=True)
-    ]
-    true, wrong = detect(judge, planted, windows, seed, cache).view(2, -1).double().mean(1).tolist()
-    return true, wrong

@@ -4,7 +4,6 @@ All of them see test works alone, in windows that are the runs of the scan's tes
 words are chosen, but for a teacher, whose words are candidates like others.
 """
 
-import logging
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor
 
 from nlae.dictionary.builder import DictionaryBuilder
-from nlae.dictionary.judge.detection import LEAST, MARGIN, Subject, detect, planted_scores
+from nlae.dictionary.judge.detection import Subject, detect
 from nlae.dictionary.schema import SIGNS
 from nlae.dictionary.score.population import Population
 from nlae.dictionary.subjects.neurons import Subjects
@@ -30,7 +29,6 @@ LENGTH = 32  # tokens of a window; shorter runs are left out, as judges compare 
 CONTEXT = 64  # tokens before an exemplar's peak that a teacher sees
 STEERED_IN = 8  # windows
 KEYS = ["layer", "neuron", "sign"]
-log = logging.getLogger(__name__)
 
 
 class Examiner:
@@ -101,9 +99,9 @@ class Examiner:
             chosen = stratified_sample(of_b["layer"].to_list(), of_b["frequency"].to_list(), count, asked.seed)
             some, scores = of_b[chosen], {}
             if asked.judge is not None:
-                score_E3, found = self._judged(some, others)
+                score_E3 = self._judged(some, others)
                 scores["detection"] = score_E3[:, 0].numpy()
-                flat |= found | _figures("judge", some, score_E3, asked.seed)
+                flat |= _figures("judge", some, score_E3, asked.seed)
             if asked.steered:
                 score_E2, known = self._steered(some), ClusterBootstrap(some.select(KEYS[:2]).rows(), asked.seed)
                 scores["output_score"] = score_E2[:, 0].numpy()
@@ -165,28 +163,21 @@ class Examiner:
                 score_E3[places, column] = torch.where(known_e, score_e, torch.nan)
         return score_E3
 
-    def _judged(self, entries: pl.DataFrame, others: Others) -> tuple[Tensor, dict[str, float]]:
-        """The same by a judge that is asked, and its test; of a judge that fails it nothing is said."""
-        judge, seed, cache = self._asked.judge, self._asked.seed, self._folder / "answers.jsonl"
+    def _judged(self, entries: pl.DataFrame, others: Others) -> Tensor:
+        """The same by a judge that reads."""
         own, mismatched, _ = _texts(entries, others, self._subjects.width)
         lists = [", ".join(f'"{token.strip()}"' for token in row if token.strip()) for row in entries["tokens"]]
         texts = (own, mismatched, [f"The tokens {listed}" if listed else "" for listed in lists])
-        score_E3 = torch.full((len(entries), len(texts)), torch.nan)
-        true, wrong = planted_scores(judge, self._windows, seed, cache)
-        flat = {"judge/control": true, "judge/control_shuffled": wrong}
-        if true < LEAST or true - wrong < MARGIN:
-            said = "dictionary.judge is not heard: %.2f on planted words, %.2f on wrong ones; choose a stronger judge"
-            log.warning(said, true, wrong)
-            return score_E3, flat
         value_EWT, threshold_E = self._activations(entries)
         peak_EW, names = value_EWT.amax(-1), [f"{a}.{b}{sign}" for a, b, sign in entries.select(KEYS).rows()]
         places = [(row, c) for row in range(len(entries)) for c, column in enumerate(texts) if column[row].strip()]
         subjects = [Subject(names[row], texts[c][row], peak_EW[row], float(threshold_E[row])) for row, c in places]
+        score_E3 = torch.full((len(entries), len(texts)), torch.nan)
         with Bar("questions answered", None) as bar:
-            score_S = detect(judge, subjects, self._windows, seed, cache, bar.advance)
-        for (row, column), score in zip(places, score_S, strict=True):
-            score_E3[row, column] = score
-        return score_E3, flat
+            cache = self._folder / "answers.jsonl"
+            score_S = detect(self._asked.judge, subjects, self._windows, self._asked.seed, cache, bar.advance)
+        score_E3[tuple(zip(*places, strict=True))] = score_S
+        return score_E3
 
     def _steered(self, entries: pl.DataFrame) -> Tensor:
         """Output scores of a random part of the entries, and their null, float32 (E, 2); NaN where there are none."""

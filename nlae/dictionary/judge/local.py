@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from nlae.dictionary.judge.questions import NO, YES, Question
+from nlae.dictionary.judge.detection import NO, YES, Question
 from nlae.errors import NlaeError
 
 if TYPE_CHECKING:

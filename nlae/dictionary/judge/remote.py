@@ -13,7 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from nlae.dictionary.judge.questions import NO, YES, Question
+from nlae.dictionary.judge.detection import NO, YES, Question
 from nlae.teacher.anthropic import AnthropicTeacher
 from nlae.teacher.api import ApiTeacher
 from nlae.teacher.base import TeacherContext

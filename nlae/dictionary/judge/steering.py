@@ -57,21 +57,27 @@ def output_scores(
     Returns:
         Own promoted tokens' score and another neuron's, float32 (n,) each; NaN where no loudness reaches the
         divergence, and where there is no other neuron.
+
+    Raises:
+        NlaeError: a model whose blocks keep a running state.
     """
     down_Dn = target.architecture.down_weight(target.architecture.blocks(target.model)[layer]).detach()
     write_nD = down_Dn.T[list(neurons)].float().cpu() * torch.tensor(list(signs)).float()[:, None]
     tokens_U, place_nK = promoted_nK.unique(return_inverse=True)
     steered = Steered(target, layer, context_BT, tokens_U, kl)
-    source = generator(seed, "steering", Site("mlp_out", layer).resolve(target.n_layers).name)
-    random_RD = torch.randn(RANDOM, write_nD.shape[1], generator=source)
+    random_RD = torch.randn(RANDOM, write_nD.shape[1], generator=generator(seed, "steering", f"mlp_out.{layer}"))
     random_RBU = steered.gains(random_RD)
     random_RBU = random_RBU[~random_RBU.isnan().any(-1).any(-1)]
     score_n2 = torch.full((len(neurons), 2), torch.nan)
     for place, gain_BU in enumerate(steered.gains(write_nD)):
-        for column, owner in enumerate((place, _other(neurons, place))):
-            if owner is not None:
-                tokens_K = place_nK[owner]
-                score_n2[place, column] = _beats(gain_BU[:, tokens_K], random_RBU[..., tokens_K])
+        # the null's tokens: of the nearest one before, in a circle, that is not the same neuron's other side
+        before = (place - step for step in range(1, len(neurons)))
+        other = next((row for row in before if neurons[row] != neurons[place]), None)
+        for column, owner in enumerate((place, other)):
+            if owner is not None and not gain_BU.isnan().any():
+                gain_BK, random_RBK = gain_BU[:, place_nK[owner]], random_RBU[..., place_nK[owner]]
+                won_RBK = (gain_BK > random_RBK).float() + 0.5 * (gain_BK == random_RBK).float()
+                score_n2[place, column] = won_RBK.mean()
     return score_n2[:, 0], score_n2[:, 1]
 
 
@@ -80,30 +86,10 @@ def log_odds(logp: Tensor) -> Tensor:
     return logp - torch.log((-torch.expm1(logp)).clamp_min(1e-12))
 
 
-def _other(neurons: Sequence[int], place: int) -> int | None:
-    """The direction before this one, in a circle, of another neuron, whose other side is no null; None without one."""
-    n = len(neurons)
-    return next(((place - step) % n for step in range(1, n) if neurons[place - step] != neurons[place]), None)
-
-
-def _beats(gain_BK: Tensor, random_RBK: Tensor) -> Tensor:
-    """How often a gain exceeds that under a random direction, ties half; NaN without either."""
-    won_RBK = (gain_BK > random_RBK).float() + 0.5 * (gain_BK == random_RBK).float()
-    return torch.tensor(torch.nan) if gain_BK.isnan().any() else won_RBK.mean()
-
-
 class Steered:
     """Contexts read up to their last token, whose step is repeated for every direction and loudness at a block's MLP.
 
-    Args:
-        target: the model.
-        layer: block.
-        context_BT: token ids.
-        tokens_U: tokens whose gains count.
-        kl: divergence in nats.
-
-    Raises:
-        NlaeError: a model whose blocks keep a running state.
+    The arguments are those of `output_scores`, with the tokens whose gains count.
     """
 
     def __init__(self, target: Target, layer: int, context_BT: Tensor, tokens_U: Tensor, kl: float) -> None:
@@ -122,17 +108,13 @@ class Steered:
             self.base_BV = self._step(1).log_softmax(-1)[0]
         self.loudness = float(seen.value[:, -1].float().norm(dim=-1).median())
 
-    def gains(self, direction_ND: Tensor) -> Tensor:
-        """Gain in log-odds of the tokens, (N, B, U), at the loudness of the wanted divergence; NaN where none is."""
+    def gains(self, direction_nD: Tensor) -> Tensor:
+        """Gain in log-odds of the tokens, (n, B, U), at the loudness of the wanted divergence; NaN where none is."""
         size = max(1, ROWS // len(self.context_BT))
-        return torch.cat([self._gains(rows_nD) for rows_nD in direction_ND.split(size)])
+        return torch.cat([self._gains(rows_nD) for rows_nD in direction_nD.split(size)])
 
     def _gains(self, direction_nD: Tensor) -> Tensor:
-        """The same of a few directions.
-
-        The divergence grows about as the square of the loudness; each step follows that inside the bracket that the
-        steps before have left, and halves the bracket where it would leave it.
-        """
+        """The divergence grows about as the square of the loudness: each step follows that within its bracket."""
         unit_nD = direction_nD / direction_nD.norm(dim=-1, keepdim=True).clamp_min(1e-12)
         n = len(unit_nD)
         scale_n, low_n, high_n = torch.full((n,), self.loudness), torch.zeros(n), torch.full((n,), torch.inf)
@@ -141,7 +123,9 @@ class Steered:
         for _ in range(MAX_STEPS):
             if not len(left):
                 break
-            logp_nBV = self._steer(unit_nD[left] * scale_n[left, None])
+            push_XD = (unit_nD[left] * scale_n[left, None]).repeat(len(self.context_BT), 1)  # contexts outside
+            with _added(self.module, push_XD.to(self.target.device)):
+                logp_nBV = self._step(len(left)).log_softmax(-1)
             ratio_n = (logp_nBV.exp() * (logp_nBV - self.base_BV)).sum(-1).mean(1).cpu() / self.kl
             closed = (ratio_n - 1).abs() <= TOLERANCE
             logp_nBU = logp_nBV[closed.to(logp_nBV.device)][..., self.tokens_U]
@@ -159,15 +143,9 @@ class Steered:
         logits_XV = self.target.logits(out.last_hidden_state[:, -1])
         return logits_XV.view(len(self.context_BT), repeats, -1).transpose(0, 1)
 
-    def _steer(self, push_nD: Tensor) -> Tensor:
-        """Log-probabilities under each push, (n, B, V)."""
-        push_XD = push_nD.to(self.target.device).repeat(len(self.context_BT), 1)  # contexts outside, as in `_step`
-        with _added(self.module, push_XD):
-            return self._step(len(push_nD)).log_softmax(-1)
-
 
 def _next(scale_n: Tensor, ratio_n: Tensor, low_n: Tensor, high_n: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The next loudness to try for each direction, and the bracket it lies in."""
+    """The next loudness to try, and the bracket it lies in, which is halved where the guess would leave it."""
     quiet_n = (ratio_n < 1) & ratio_n.isfinite()
     low_n, high_n = torch.where(quiet_n, scale_n, low_n), torch.where(quiet_n, high_n, scale_n)
     wished_n = scale_n * ratio_n.clamp_min(1e-12).rsqrt().nan_to_num(0.25).clamp(1 / 16, 16)

@@ -47,12 +47,11 @@ def test_shares_and_medians_have_their_intervals():
 
 
 def test_judges_stand_side_by_side_beside_their_nulls():
-    metrics = {"embedding/detection": 0.66, "embedding/detection_mismatched": 0.51, "judge/control": 0.9}
+    metrics = {"embedding/detection": 0.66, "embedding/detection_mismatched": 0.51}
     metrics |= {"judge/detection": 0.6, "judge/detection_low": 0.55, "judge/detection_high": 0.65}
     assert named(metrics)["judge"].rows == [
         ("The words", "0.660", "0.600 (0.550 to 0.650)"),
         ("Another entry's words", "0.510", "–"),
-        ("Planted words: the judge's own test", "–", "0.900"),
     ]
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from nlae.dictionary.judge.questions import Question
+from nlae.dictionary.judge.detection import Question
 from nlae.dictionary.judge.remote import AnthropicJudge, OpenAIJudge
 from nlae.errors import NlaeError
 from remote_teacher import FAST

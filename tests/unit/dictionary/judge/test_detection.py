@@ -1,13 +1,11 @@
-"""Judges of known ability: what they score follows from what they know, and bad ones fail their test."""
+"""Judges of known ability: what they score follows from what they know."""
 
 import re
 
 import pytest
 import torch
 
-from nlae.dictionary.judge.detection import LEAST, MARGIN, Subject, detect, draw_windows, planted_scores
-from nlae.dictionary.judge.questions import Question
-from nlae.errors import NlaeError
+from nlae.dictionary.judge.detection import Question, Subject, detect, draw_windows
 from nlae.functional.randomness import generator
 
 WORDS = ["river", "treaty", "engine", "glacier", "lantern", "verdict", "harvest", "orchestra", "enzyme", "parliament"]
@@ -50,15 +48,11 @@ def test_a_judge_that_knows_scores_one_and_mismatched_words_score_chance(windows
     judge = KnownJudge(lean=-5.0)
     assert detect(judge, subjects(windows), windows, 0, tmp_path).tolist() == [1.0] * 10
     assert abs(float(detect(judge, subjects(windows, 1), windows, 0, tmp_path).mean()) - 0.5) < 0.08
-    true, wrong = planted_scores(judge, windows, 0, tmp_path)
-    assert true == 1.0
-    assert abs(wrong - 0.5) < 0.08
 
 
-@pytest.mark.parametrize("judge", [KnownJudge(always=1.0), KnownJudge(flips=0.4)], ids=["always yes", "guessing"])
-def test_a_judge_that_hears_nothing_fails_its_test(windows, tmp_path, judge):
-    true, wrong = planted_scores(judge, windows, 0, tmp_path)
-    assert true < LEAST or true - wrong < MARGIN
+@pytest.mark.parametrize("judge", [KnownJudge(always=1.0), KnownJudge(flips=0.5)], ids=["always yes", "guessing"])
+def test_a_judge_that_hears_nothing_scores_chance(windows, tmp_path, judge):
+    assert abs(float(detect(judge, subjects(windows), windows, 0, tmp_path).mean()) - 0.5) < 0.08
 
 
 def test_a_score_is_the_balanced_accuracy_of_one_who_says_yes_or_no(windows, tmp_path):
@@ -96,11 +90,6 @@ def test_windows_cover_the_range_and_are_the_same_for_every_description():
     assert len(set(drawn)) == 20
     assert draw_windows(subject._replace(description="b"), seed=0) == drawn
     assert draw_windows(subject, seed=1) != drawn
-
-
-def test_no_judge_without_words_to_test_it_on(tmp_path):
-    with pytest.raises(NlaeError, match="no two words to test a judge on"):
-        planted_scores(KnownJudge(), ["a few words"] * 20, 0, tmp_path)
 
 
 def test_examples_come_first_and_the_question_last():

@@ -115,18 +115,12 @@ def test_nothing_is_said_of_no_entries(tmp_path):
 
 
 class Hears:
-    """Says yes where a planted word occurs, and where a text holds the token that an entry is said to fire on."""
-
-    def __init__(self, always=False):
-        self.always = always
+    """Says yes where the word that an entry is said to fire on stands in the text."""
 
     def odds(self, questions, cache, progress=None):
-        return torch.tensor([float(self.always or self._hears(asked)) for asked in questions])
-
-    @staticmethod
-    def _hears(asked):
-        said = re.findall(r"(?:the word “|own )(\w+)", asked.description)
-        return bool(said) and said[0] in asked.text.split()
+        said = [re.findall(r"own (\w+)", asked.description) for asked in questions]
+        heard = [bool(words) and words[0] in asked.text.split() for words, asked in zip(said, questions, strict=True)]
+        return torch.tensor(heard).float()
 
 
 @pytest.fixture
@@ -157,17 +151,10 @@ def test_a_judge_tells_own_words_from_mismatched_ones(spoken, tmp_path):
     columns, flat = spoken(tmp_path, judge=Hears(), judged=6)
     assert columns["detection"].to_list() == [None] + [1.0] * 5  # the first has no words
     assert "output_score" not in columns
-    assert flat["judge/detection"] == flat["judge/detection_passing"] == flat["judge/control"] == 1.0
+    assert flat["judge/detection"] == flat["judge/detection_passing"] == 1.0
     assert flat["judge/detection_mismatched"] == flat["judge/detection_token_list"] == 0.5
     assert flat["judge/entries"] == 4  # and one has no mismatched words
     assert "judge/detection_low" not in flat  # of four
-
-
-def test_a_judge_that_fails_its_test_is_not_heard(spoken, tmp_path, caplog):
-    columns, flat = spoken(tmp_path, judge=Hears(always=True), judged=6)
-    assert columns["detection"].is_null().all()
-    assert flat == {"judge/control": 0.5, "judge/control_shuffled": 0.5}
-    assert "dictionary.judge is not heard" in caplog.text
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from nlae.dictionary.judge.detection import Question
 from nlae.dictionary.judge.local import LocalJudge
-from nlae.dictionary.judge.questions import Question
 from nlae.errors import NlaeError
 from nlae.target import TinyTarget
 
