@@ -139,15 +139,15 @@ def test_two_are_compared_from_a_page(visit) -> None:
     page.locator("#b").fill("2.7")
     page.keyboard.press("Enter")
     page.wait_for_url("**/compare?a=1.5&b=2.7")
-    assert page.locator(".which").all_text_contents() == ["1.5", "2.7"]
+    assert page.locator(".sides > div > h2").all_text_contents() == ["1.5", "2.7"]
     assert page.locator("article.side").count() == 4
 
 
 def test_compare_offers_pairs_one_click_each(visit) -> None:
     page = visit("compare")
-    page.locator(".offered .go").first.click()
+    page.locator(".offered li > a").first.click()
     page.wait_for_url("**/compare?a=*&b=*")
-    page.locator(".which a").first.click()
+    page.locator(".sides h2 a").first.click()
     page.locator(".nearest a").first.click()
     page.wait_for_url("**/compare?a=*&b=*")
 

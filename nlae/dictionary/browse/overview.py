@@ -7,7 +7,7 @@ bytes that the page's canvas paints. Intervals are those that the stage wrote; n
 import base64
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,14 +26,6 @@ NONE = 255  # byte of an entry that is not there, and of a score that was not me
 SCALE = 200  # bytes per unit of AUROC
 KINDS = ("not scored", "does not pass", *LABELS)  # bytes of the map's second measure
 PAIRS = 12  # offered for comparison
-
-
-class Headline(NamedTuple):
-    """One figure, and what it has to be compared with."""
-
-    label: str
-    value: str
-    under: str
 
 
 def glance(dictionary: Dictionary, metrics: Mapping[str, float]) -> dict[str, Any]:
@@ -75,8 +67,8 @@ def write_overview(
     return write((folder or dictionary.folder) / OVERVIEW, page)
 
 
-def headlines(dictionary: Dictionary, metrics: Mapping[str, float], reader: str) -> list[Headline]:
-    """The figures at the top: what passes, what of the nulls does, how well words predict, how many are contexts."""
+def headlines(dictionary: Dictionary, metrics: Mapping[str, float], reader: str) -> list[tuple[str, str, str]]:
+    """Figures at the top, each as what it is of, its value, and what it has to be compared with."""
     frame, held_out = dictionary.overview, metrics.get(f"{reader}/pass_share")
     low, high = metrics.get(f"{reader}/pass_share_low"), metrics.get(f"{reader}/pass_share_high")
     passing, neurons = int(frame["passes"].sum() or 0), frame.select(pl.struct("layer", "neuron").n_unique()).item()
@@ -86,25 +78,16 @@ def headlines(dictionary: Dictionary, metrics: Mapping[str, float], reader: str)
     under = counted if held_out is None else f"of neurons no reader was fitted on{within}; {counted}"
     beside = (("skyline", "skyline"), ("last token", "last_token"), ("unembedding", "lens"))
     medians = ", ".join(f"{label} {number(metrics.get(f'{key}/median_auroc'))}" for label, key in beside)
+    share = {name: percent(metrics.get(f"{reader}/{name}_share")) for name in ("pass", "rotated", "false")}
     tokens = f"of all entries; {percent(metrics.get('token_share'))} are told by tokens alone"
     shown = [
-        Headline(
-            "have a description that holds", percent(passing / frame.height if held_out is None else held_out), under
-        ),
-        Headline(
-            "of rotated neurons",
-            percent(metrics.get(f"{reader}/rotated_share")),
-            "random directions, through everything",
-        ),
-        Headline(
-            "of what passes is false",
-            percent(metrics.get(f"{reader}/false_share")),
-            "another entry's words in the place of its own",
-        ),
-        Headline("median AUROC", number(metrics.get(f"{reader}/median_auroc")), medians),
-        Headline("tell more than a token", percent(metrics.get("context_share")), tokens),
+        ("have a description that holds", f"{passing:,}" if held_out is None else share["pass"], under),
+        ("of rotated neurons", share["rotated"], "random directions, through everything"),
+        ("of what passes is false", share["false"], "another entry's words in the place of its own"),
+        ("median AUROC", number(metrics.get(f"{reader}/median_auroc")), medians),
+        ("tell more than a token", percent(metrics.get("context_share")), tokens),
     ]
-    return [headline for headline in shown if headline.value != "–"]
+    return [figure for figure in shown if figure[1] != "–"]
 
 
 def pairs(dictionary: Dictionary) -> list[tuple[Entry, Entry]]:

@@ -241,21 +241,21 @@ def test_directions_that_are_never_negative_are_called_so(made, tmp_path):
     plus = made.frame().filter(pl.col("sign") == "+").collect()
     contexts = [made.context(i) for i in range(40)]
     write_dictionary(tmp_path, [plus], contexts=contexts, layers=made.layers, facts={**made.facts, "directions": "sae"})
-    under = headlines(Dictionary.open(tmp_path), {}, "bag")[0].under
+    under = headlines(Dictionary.open(tmp_path), {}, "bag")[0][2]
     assert under == f"{int(plus['passes'].sum())} of {len(plus)} ({len(plus)} directions)"
 
 
 def test_headlines_stand_beside_their_nulls(made):
     passing = sum(made.at(place).passes for place in range(len(made)))
     (first,) = headlines(made, {}, "bag")
-    assert first.under == f"{passing} of {len(made)} (both signs of {LAYERS * NEURONS} neurons)"
+    assert first[2] == f"{passing} of {len(made)} (both signs of {LAYERS * NEURONS} neurons)"
     metrics = {"bag/pass_share": 0.46, "bag/pass_share_low": 0.44, "bag/pass_share_high": 0.48}
     metrics |= {"bag/rotated_share": 0.012, "bag/false_share": 0.04, "bag/median_auroc": 0.71, "token_share": 0.2}
     metrics |= {"context_share": 0.3}
     shown = headlines(made, metrics, "bag")
-    assert [item.value.replace("\N{NO-BREAK SPACE}", " ") for item in shown[:4]] == ["46 %", "1.2 %", "4.0 %", "0.71"]
-    assert "44\N{NO-BREAK SPACE}% to 48\N{NO-BREAK SPACE}%" in shown[0].under
-    assert "20\N{NO-BREAK SPACE}%" in shown[4].under
+    assert [item[1].replace("\N{NO-BREAK SPACE}", " ") for item in shown[:4]] == ["46 %", "1.2 %", "4.0 %", "0.71"]
+    assert "44\N{NO-BREAK SPACE}% to 48\N{NO-BREAK SPACE}%" in shown[0][2]
+    assert "20\N{NO-BREAK SPACE}%" in shown[4][2]
 
 
 def test_exemplars_mark_their_token(made):
