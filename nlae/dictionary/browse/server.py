@@ -1,5 +1,6 @@
 """The server process: one socket on the loopback interface, uvicorn on it. Any other interface is left out."""
 
+import contextlib
 import socket
 
 from starlette.applications import Starlette
@@ -18,16 +19,10 @@ def listen(port: int = 0) -> socket.socket:
     Raises:
         NlaeError: the port is taken, or may not be used.
     """
-    opened = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        opened.bind((LOOPBACK, int(port)))
-        opened.listen(64)  # who comes before the server is up waits instead of being refused
-    except (OSError, OverflowError) as error:
-        opened.close()
-        reason = getattr(error, "strerror", None) or str(error)
-        raise NlaeError(f"port={port} cannot be used ({reason}); leave it out to take any free one") from error
-    return opened
+        return socket.create_server((LOOPBACK, int(port)), backlog=64)  # who comes before the server is up waits
+    except OSError as error:
+        raise NlaeError(f"port={port} cannot be used ({error.strerror}); leave it out to take any free one") from error
 
 
 def address(opened: socket.socket) -> str:
@@ -36,13 +31,8 @@ def address(opened: socket.socket) -> str:
 
 
 def serve(app: Starlette, opened: socket.socket) -> None:
-    """Answer until interrupted; the socket is closed afterwards."""
+    """Answer until interrupted, which is how a reader leaves; the socket is closed afterwards."""
     import uvicorn
 
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off"))
-    try:
-        server.run(sockets=[opened])
-    except KeyboardInterrupt:  # how a reader leaves; uvicorn has shut down by then
-        return
-    finally:
-        opened.close()
+    with opened, contextlib.suppress(KeyboardInterrupt):
+        uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off")).run([opened])

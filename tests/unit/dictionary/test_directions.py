@@ -198,7 +198,7 @@ def test_a_file_of_bare_directions(tmp_path):
     rows = torch.randn(4, D, generator=torch.Generator().manual_seed(2))
     save_file({"directions": rows}, str(tmp_path / "moods.safetensors"), metadata={"site": "resid.5"})
     found = Directions.load(tmp_path / "moods.safetensors", D)
-    assert (found.name, found.site) == ("moods", Site("resid", 5))
+    assert found.site == Site("resid", 5)
     assert found.signed
     assert torch.allclose(found.activations(INPUT), INPUT @ F.normalize(rows, dim=1).T, atol=1e-6)
     assert named_site(tmp_path / "moods.safetensors") == Site("resid", 5)

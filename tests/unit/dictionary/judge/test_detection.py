@@ -26,7 +26,7 @@ class KnownJudge:
         self.flips, self.silent, self.always, self.lean = flips, silent, always, lean
         self.asked: list[Question] = []
 
-    def odds(self, questions, cache, progress=None):
+    def odds(self, questions, cache):
         self.asked += questions
         odds = []
         for number, asked in enumerate(questions):

@@ -48,8 +48,7 @@ def test_a_text_is_the_mean_of_its_tokens_whatever_it_is_read_with(tiny):
     from transformers import BertModel
 
     judge = EmbeddingJudge()
-    counted: list[int] = []
-    found = judge.embed(TEXTS, batch_size=3, progress=counted.append)
+    found = judge.embed(TEXTS, batch_size=3)
     model = BertModel.from_pretrained(tiny).eval()
     vocabulary = json.loads((tiny / "tokenizer.json").read_text())["model"]["vocab"]
     for row, text in enumerate(TEXTS):
@@ -59,7 +58,6 @@ def test_a_text_is_the_mean_of_its_tokens_whatever_it_is_read_with(tiny):
         assert torch.allclose(found[row], mean_D / mean_D.norm(), atol=1e-5)
     assert torch.equal(found[0], found[2])
     assert found.dtype == torch.float32
-    assert sum(counted) == len(set(TEXTS))
     assert torch.equal(judge.embed(TEXTS, batch_size=3), found)
     assert torch.allclose(judge.embed(TEXTS, batch_size=1), found, atol=1e-5)
     assert judge.embed([]).shape == (0, 384)

@@ -57,9 +57,8 @@ class Columns:
 class Embedder:
     """A vector by chance for every text."""
 
-    def embed(self, texts, progress=lambda count: None):
+    def embed(self, texts):
         rows = [torch.randn(6, generator=torch.Generator().manual_seed(zlib.crc32(text.encode()))) for text in texts]
-        progress(len(texts))
         return torch.nn.functional.normalize(torch.stack(rows), dim=-1)
 
 
@@ -117,7 +116,7 @@ def test_nothing_is_said_of_no_entries(tmp_path):
 class Hears:
     """Says yes where the word that an entry is said to fire on stands in the text."""
 
-    def odds(self, questions, cache, progress=None):
+    def odds(self, questions, cache):
         said = [re.findall(r"own (\w+)", asked.description) for asked in questions]
         heard = [bool(words) and words[0] in asked.text.split() for words, asked in zip(said, questions, strict=True)]
         return torch.tensor(heard).float()

@@ -13,9 +13,7 @@ from nlae.target import TinyTarget
 def test_odds_are_those_of_the_next_token_in_the_chat(tmp_path):
     judge = LocalJudge(model=TinyTarget(layers=2, width=32), batch_size=3)
     asked = [Question("names of places", text) for text in ("in Rome", "a hill", "in Rome", "at sea")]
-    counted: list[int] = []
-    odds = judge.odds(asked, tmp_path, progress=counted.append)
-    assert sum(counted) == 4
+    odds = judge.odds(asked, tmp_path)
     assert odds[0] == pytest.approx(float(odds[2]), abs=1e-5)
     tokenizer: Any = judge.target.tokenizer
     ids = tokenizer.apply_chat_template(asked[1].turns(), add_generation_prompt=True, return_dict=False)
