@@ -21,7 +21,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Route
 
 from nlae.dictionary.browse.neuron import lead, pieces, side
-from nlae.dictionary.browse.overview import TEMPLATES, glance, map_data, pairs
+from nlae.dictionary.browse.overview import TEMPLATES, glance, map_data
 from nlae.dictionary.entries import Dictionary
 from nlae.dictionary.query import Finder, named
 from nlae.dictionary.schema import COLUMNS, GRADES
@@ -173,7 +173,7 @@ class Pages:
         places = [named(text) for text in asked]
         unnamed = [text for text, place in zip(asked, places, strict=True) if text and place is None]
         shown = [self._both_signs(*place) for place in places if place is not None]
-        offered = [] if shown else pairs(self.dictionary)
+        offered = [] if shown else self._glance["pairs"]
         return self._page("compare.html.j2", here="compare", asked=asked, unnamed=unnamed, shown=shown, offered=offered)
 
     async def about(self, request: Request) -> Response:

@@ -28,6 +28,7 @@ FILES = {
     "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
 }
 WIDTH, LONGEST = 384, 256  # of an embedding; tokens read of a text
+_ROWS = 1024  # entries whose cosines with all windows are held at a time
 
 
 class EmbeddingJudge:
@@ -120,5 +121,6 @@ def detection(text_ED: Tensor, window_WD: Tensor, fires_EW: Tensor, least: int =
     """
     fires_E = fires_EW.sum(-1)
     known_E = (fires_E >= least) & (fires_EW.shape[-1] - fires_E >= least)
-    area_E = auroc_own(average_ranks(text_ED @ window_WD.T), fires_EW)
+    parts = zip(text_ED.split(_ROWS), fires_EW.split(_ROWS), strict=True)
+    area_E = torch.cat([auroc_own(average_ranks(text_eD @ window_WD.T), fires_eW) for text_eD, fires_eW in parts])
     return torch.where(known_E, area_E, torch.nan)

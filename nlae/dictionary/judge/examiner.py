@@ -124,50 +124,42 @@ class Examiner:
         ids_WT = self._subjects.panel("test").token_id[self._rows]
         return ["".join(self._view.word(token) for token in ids) for ids in ids_WT.tolist()]
 
-    def _activations(self, entries: pl.DataFrame) -> tuple[Tensor, Tensor]:
-        """Sign · activation in every window, (E, W, T), and what counts as firing, (E,)."""
-        shape = (len(entries), *self._rows.shape)
-        value_EWT, threshold_E = torch.empty(shape), torch.empty(len(entries))
-        layers = entries["layer"].to_numpy()
-        for layer in np.unique(layers).tolist():
-            places = torch.from_numpy(np.flatnonzero(layers == layer))
-            part = entries[places.numpy()]
+    def _peaks(self, entries: pl.DataFrame) -> tuple[Tensor, Tensor]:
+        """Strongest sign · activation in every window, (E, W), and what counts as firing, (E,)."""
+        peak_EW, threshold_E = torch.empty(len(entries), len(self._rows)), torch.empty(len(entries))
+        for layer in sorted(set(entries["layer"])):
+            places = (entries["layer"] == layer).arg_true()
+            part, rows_e = entries[places], torch.from_numpy(places.to_numpy().astype(np.int64))
             neuron = torch.tensor(part["neuron"].to_list())
             sign = torch.tensor([1.0 if sign == SIGNS[0] else -1.0 for sign in part["sign"]])
-            test, train = (
+            test_Me, train_Me = (
                 self._subjects.activations(layer, self._subjects.inputs(layer, role))[:, neuron] * sign
                 for role in ("test", "train")
             )
-            value_EWT[places] = test.T[:, self._rows]
-            threshold_E[places] = _quantiles(train, self._asked.active_quantile)
-        return value_EWT, threshold_E
+            peak_EW[rows_e] = test_Me[self._rows].amax(1).T
+            above = round((1 - self._asked.active_quantile) * len(train_Me))
+            threshold_E[rows_e] = train_Me.topk(above + 1, dim=0).values[-1].clamp_min(0)
+        return peak_EW, threshold_E
 
     def _embedded(self, of_b: pl.DataFrame, others: Others) -> Tensor:
         """Detection of own words, mismatched ones and token lists, (E, 3); NaN where it cannot be told."""
         from nlae.dictionary.judge.embedding import detection
 
         judge = self._asked.embedding
-        texts = _texts(of_b, others, self._subjects.width)
-        window_WD, said = judge.embed(self._windows), [judge.embed(column) for column in texts]
-        score_E3 = torch.full((len(of_b), len(texts)), torch.nan)
-        layers = of_b["layer"].to_numpy()
-        for layer in np.unique(layers).tolist():
-            places = np.flatnonzero(layers == layer)
-            value_eWT, threshold_e = self._activations(of_b[places])
-            fires_eW = (value_eWT > threshold_e[:, None, None]).any(-1)
-            for column, column_texts in enumerate(texts):
-                known_e = torch.tensor([bool(column_texts[place]) for place in places.tolist()])
-                score_e = detection(said[column][places], window_WD, fires_eW)
-                score_E3[places, column] = torch.where(known_e, score_e, torch.nan)
-        return score_E3
+        peak_EW, threshold_E = self._peaks(of_b)
+        window_WD, scores = judge.embed(self._windows), []
+        for texts in _texts(of_b, others, self._subjects.width):
+            score_E = detection(judge.embed(texts), window_WD, peak_EW > threshold_E[:, None])
+            scores.append(torch.where(torch.tensor([bool(text) for text in texts]), score_E, torch.nan))
+        return torch.stack(scores, 1)
 
     def _judged(self, entries: pl.DataFrame, others: Others) -> Tensor:
         """The same by a judge that reads."""
         own, mismatched, _ = _texts(entries, others, self._subjects.width)
         lists = [", ".join(f'"{token.strip()}"' for token in row if token.strip()) for row in entries["tokens"]]
         texts = (own, mismatched, [f"The tokens {listed}" if listed else "" for listed in lists])
-        value_EWT, threshold_E = self._activations(entries)
-        peak_EW, names = value_EWT.amax(-1), [f"{a}.{b}{sign}" for a, b, sign in entries.select(KEYS).rows()]
+        peak_EW, threshold_E = self._peaks(entries)
+        names = [f"{layer}.{neuron}{sign}" for layer, neuron, sign in entries.select(KEYS).rows()]
         places = [(row, c) for row in range(len(entries)) for c, column in enumerate(texts) if column[row].strip()]
         subjects = [Subject(names[row], texts[c][row], peak_EW[row], float(threshold_E[row])) for row, c in places]
         score_E3 = torch.full((len(entries), len(texts)), torch.nan)
@@ -247,9 +239,3 @@ def _texts(entries: pl.DataFrame, others: Others, width: int) -> tuple[list[str]
     places = [(layer, neuron + width * SIGNS.index(sign)) for layer, neuron, sign in rows]
     mismatched, lists = ([others.get((*place, name), "") for place in places] for name in ("mismatched", "token_lists"))
     return entries["description"].to_list(), mismatched, lists
-
-
-def _quantiles(value_Me: Tensor, quantile: float) -> Tensor:
-    """Quantiles of large columns, float32 (e,)."""
-    above = round((1 - quantile) * len(value_Me))
-    return value_Me.topk(above + 1, dim=0).values[-1].clamp_min(0)
