@@ -92,9 +92,7 @@ def main() -> None:
         with served(folder) as (address, start):
             pages = [seconds(address + name) for name in names]
             searches = {query: round(seconds(f"{address}search?q={quote(query)}"), 3) for query in QUERIES}
-            whole = {
-                name or "overview": seconds(address + name) for name in ("", "map.json", "search", "compare", "about")
-            }
+            whole = {name or "overview": seconds(address + name) for name in ("", "map.json", "search", "compare")}
     result = {
         "entries": len(dictionary),
         "megabytes": round((folder / FILE).stat().st_size / 1e6) if given.folder else None,

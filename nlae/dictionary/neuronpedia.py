@@ -22,16 +22,7 @@ Row = dict[str, Any]
 
 
 def export_neuronpedia(dictionary: Dictionary, folder: Path, *, model_id: str) -> dict[str, int]:
-    """Write `neurons.jsonl`, `explanations.jsonl` and `activations.jsonl`.
-
-    Args:
-        dictionary: finished.
-        folder: gets them.
-        model_id: the model's name over there.
-
-    Returns:
-        Number of rows by file.
-    """
+    """Write `neurons.jsonl`, `explanations.jsonl` and `activations.jsonl` into `folder`; returns rows by file."""
     makers: dict[str, Callable[[Dictionary, Entry], Iterator[Row]]] = {
         "neurons.jsonl": _neuron,
         "explanations.jsonl": _explanation,

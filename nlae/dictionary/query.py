@@ -48,11 +48,7 @@ class Found:
 
 
 class Finder:
-    """Answers questions to one dictionary; the searched texts are read at the first one and kept.
-
-    Args:
-        dictionary: what is searched.
-    """
+    """Answers questions to one dictionary; the searched texts are read at the first one and kept."""
 
     def __init__(self, dictionary: Dictionary) -> None:
         self.dictionary = dictionary
@@ -121,14 +117,9 @@ def words_of(query: str) -> list[str]:
 
 
 def near(words: list[str], query: str) -> list[str]:
-    """Words of a vocabulary that lie near those of a query that found nothing.
+    """Words that lie near those of a query that found nothing.
 
-    Args:
-        words: in order.
-        query: what was asked.
-
-    Returns:
-        For each of its first words: itself where it is known, else what begins with it, else what is spelt alike.
+    For each of its first words: itself where it is known, else what begins with it, else what is spelt alike.
     """
     found: list[str] = []
     for word in words_of(query)[:_ASKED]:

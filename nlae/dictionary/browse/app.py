@@ -1,4 +1,4 @@
-"""The pages over HTTP: overview, neuron, compare, search, about. Reading only, for a browser on this machine.
+"""The pages over HTTP: overview, neuron, compare, search. Reading only, for a browser on this machine.
 
 Content comes from models and corpora and is treated as hostile: every template escapes, and the policy sent with each
 answer allows nothing but this server's own style and script, no inline code and no other origin.
@@ -24,7 +24,6 @@ from nlae.dictionary.browse.neuron import lead, pieces, side
 from nlae.dictionary.browse.overview import TEMPLATES, glance, map_data
 from nlae.dictionary.entries import Dictionary
 from nlae.dictionary.query import Finder, named
-from nlae.dictionary.schema import COLUMNS, GRADES
 from nlae.errors import NlaeError
 from nlae.page import render
 from nlae.page.environment import asset
@@ -52,11 +51,7 @@ PAGE = 25  # entries on one page of answers
 
 
 def make_app(dictionary: Dictionary) -> Starlette:
-    """The application that shows one dictionary; its `state.pages` can be warmed up.
-
-    Args:
-        dictionary: opened; it is read on demand.
-    """
+    """The application that shows one dictionary, read on demand; its `state.pages` can be warmed up."""
     pages = Pages(dictionary)
     routes = [
         Route("/", pages.overview),
@@ -65,7 +60,6 @@ def make_app(dictionary: Dictionary) -> Starlette:
         Route("/peek/{layer}/{neuron}", pages.peek),
         Route("/search", pages.search),
         Route("/compare", pages.compare),
-        Route("/about", pages.about),
         Route("/static/{name}", static),
     ]
     app = Starlette(
@@ -89,11 +83,7 @@ async def guarded(request: Request, call_next: RequestResponseEndpoint) -> Respo
 
 
 class Pages:
-    """One handler per page. All run on the server's one loop, one after the other, so that nothing is locked.
-
-    Args:
-        dictionary: what is shown.
-    """
+    """One handler per page. All run on the server's one loop, one after the other, so that nothing is locked."""
 
     def __init__(self, dictionary: Dictionary) -> None:
         self.dictionary = dictionary
@@ -175,12 +165,6 @@ class Pages:
         shown = [self._both_signs(*place) for place in places if place is not None]
         offered = [] if shown else self._glance["pairs"]
         return self._page("compare.html.j2", here="compare", asked=asked, unnamed=unnamed, shown=shown, offered=offered)
-
-    async def about(self, request: Request) -> Response:
-        """How to read the pages, and every column in one sentence."""
-        facts = self.dictionary.facts
-        rules = {"bar": facts.get("bar"), "min_auroc": facts.get("min_auroc", GRADES["fair"])}
-        return self._page("about.html.j2", here="about", columns=COLUMNS, rules=rules)
 
     async def problem(self, request: Request, error: Exception) -> Response:
         """An answer for what is not there, and for when reading failed."""

@@ -17,7 +17,7 @@ from nlae.dictionary.browse.neuron import lead
 from nlae.dictionary.browse.summary import blocks, percent, tables
 from nlae.dictionary.entries import OVERVIEW, Dictionary
 from nlae.dictionary.query import named
-from nlae.dictionary.schema import LABELS, SIGNS, Entry
+from nlae.dictionary.schema import GRADES, LABELS, SIGNS, Entry
 from nlae.page import render, write
 from nlae.page.environment import number
 
@@ -30,9 +30,10 @@ PAIRS = 12  # offered for comparison
 
 def glance(dictionary: Dictionary, metrics: Mapping[str, float]) -> dict[str, Any]:
     """What an overview shows, on the server and as one file."""
-    reader = dictionary.facts.get("reader", "bag")
+    facts, reader = dictionary.facts, dictionary.facts.get("reader", "bag")
     return {
         "headlines": headlines(dictionary, metrics, reader),
+        "rules": {"bar": facts.get("bar"), "min_auroc": facts.get("min_auroc", GRADES["fair"])},
         "tables": tables(metrics, reader),
         "blocks": blocks(dictionary.layers),
         "pairs": pairs(dictionary),
@@ -42,15 +43,9 @@ def glance(dictionary: Dictionary, metrics: Mapping[str, float]) -> dict[str, An
 def write_overview(
     dictionary: Dictionary, folder: Path | None = None, metrics: Mapping[str, float] | None = None
 ) -> Path:
-    """Write the overview as one file, for which neither server nor network is needed.
+    """Write the overview as one file, for which neither server nor network is needed; returns its path.
 
-    Args:
-        dictionary: a finished one.
-        folder: gets `dictionary.html`; None: the dictionary's own.
-        metrics: its flat numbers; None: those that lie beside it, if any.
-
-    Returns:
-        The file.
+    It lies in `folder`, else with the dictionary, and shows `metrics`, else those that lie there.
     """
     name = str(dictionary.facts.get("target") or "a language model")
     page = render(
@@ -62,6 +57,7 @@ def write_overview(
         data=map_data(dictionary),
         lead=lead,
         live=False,
+        anyone=None,
         **glance(dictionary, dictionary.metrics if metrics is None else metrics),
     )
     return write((folder or dictionary.folder) / OVERVIEW, page)

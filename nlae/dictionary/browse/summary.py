@@ -70,12 +70,7 @@ def percent(value: float | None) -> str:
 
 
 def tables(metrics: Metrics, reader: str = "bag") -> list[Table]:
-    """Every table that the numbers allow.
-
-    Args:
-        metrics: `metrics.json` of the dictionary.
-        reader: whose words are shown, the first part of their keys.
-    """
+    """Every table that the numbers of `metrics.json` allow; those of a reader's words have its name before them."""
     medians = ((reader, "The words"), *AUROCS)
     made = (
         Table(

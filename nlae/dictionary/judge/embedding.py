@@ -32,11 +32,7 @@ _ROWS = 1024  # entries whose cosines with all windows are held at a time
 
 
 class EmbeddingJudge:
-    """Mean of the last hidden states over a text's tokens, scaled to length one.
-
-    Args:
-        device: where it runs.
-    """
+    """Mean of the last hidden states over a text's tokens, scaled to length one."""
 
     def __init__(self, *, device: str = "cpu") -> None:
         self.device = device

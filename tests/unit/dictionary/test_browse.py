@@ -45,7 +45,6 @@ def test_every_reason_is_explained():
     ("path", "status"),
     [
         ("/", 200),
-        ("/about", 200),
         ("/compare", 200),
         ("/compare?a=0.1&b=nonsense", 200),
         ("/compare?a=0.1&b=99.1", 404),
@@ -83,7 +82,6 @@ def test_pages_use_nothing_that_the_policy_forbids(client):
         "/compare",
         "/compare?a=0.1&b=1.2",
         "/search?q=goverment",
-        "/about",
         "/neuron/9/9",
     ):
         text = client.get(path).text
@@ -230,11 +228,11 @@ def test_the_map_holds_every_entry(made):
 
 
 def test_the_rules_told_are_the_dictionarys_own(client, tmp_path):
-    assert "AUROC of at least 0.7 and of at least 0.700" in client.get("/about").text
+    assert "AUROC of at least 0.7 and of at least 0.700" in client.get("/").text
     made = make_up_dictionary(tmp_path, layers=1, neurons=2)
     made.facts |= {"bar": 0.731, "min_auroc": 0.65}
     other = TestClient(make_app(made), base_url="http://127.0.0.1")
-    assert "AUROC of at least 0.65 and of at least 0.731" in other.get("/about").text
+    assert "AUROC of at least 0.65 and of at least 0.731" in other.get("/").text
 
 
 def test_directions_that_are_never_negative_are_called_so(made, tmp_path):

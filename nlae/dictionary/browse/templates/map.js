@@ -4,7 +4,6 @@
   const home = document.getElementById("map");
   const live = home.dataset.live === "yes";
   const [canvas, field, tip, mark, select, ramp] = ["canvas", ".field", ".tip", ".cursor", "select", ".ramp"].map((name) => home.querySelector(name));
-  const read = document.getElementById("map-read");
   const NONE = 255, SCALE = 200, GUTTER = 34, GAP = 5, SIZES = [16, 14, 12, 10, 8, 7, 6, 5, 4, 3, 2, 1];
   const KINDS = ["not scored", "does not pass", "token", "context"];
   const SWATCHES = {
@@ -98,7 +97,7 @@
     return [GUTTER + Math.floor(place / band.rows) * band.step, band.top + (place % band.rows) * size];
   }
 
-  function point(band, place, spoken) {
+  function point(band, place) {
     at = { band, place };
     const neuron = band.order[place], [x, y] = corner(band, place);
     Object.assign(mark.style, { transform: `translate(${x - 2}px, ${y - 2}px)`, width: `${band.step + 3}px`, height: `${size + 3}px` });
@@ -114,8 +113,7 @@
     mark.hidden = tip.hidden = false;
     tip.style.left = `${Math.max(0, Math.min(x + band.step + 10, field.clientWidth - tip.offsetWidth))}px`;
     tip.style.top = `${y + size + 10}px`;
-    const say = () => { if (spoken) read.textContent = `Block ${band.layer}, neuron ${neuron}. ${lines.map((line) => line.innerText).join(". ")}`; };
-    if (!live) return say();
+    if (!live) return;
     const mine = ++asked;
     setTimeout(async () => {
       if (mine !== asked) return;
@@ -123,12 +121,10 @@
       const words = answer && answer.ok ? await answer.json() : [];
       if (mine !== asked) return;
       words.forEach((text, i) => { lines[i].querySelector(".sign").after(make("span", "words", text)); });
-      say();
     }, 90);
   }
 
   function leave() { asked++; tip.hidden = mark.hidden = true; }
-  function open() { if (live && at) location.assign(`/neuron/${at.band.layer}/${at.band.order[at.place]}`); }
   function locate(event) {
     const box = canvas.getBoundingClientRect(), x = event.clientX - box.left - GUTTER, y = event.clientY - box.top;
     const band = bands.find((one) => y >= one.top && y < one.top + one.rows * size);
@@ -136,18 +132,6 @@
     const place = column < 0 ? -1 : column * band.rows + Math.floor((y - band.top) / size);
     return column >= 0 && column < band.columns && place < band.width ? { band, place } : null;
   }
-  function step(event) {
-    if (event.key === "Escape") return leave();
-    if (event.key === "Enter") return open();
-    let { band, place } = at || { band: bands[0], place: 0 };
-    const moves = { ArrowRight: band.rows, ArrowLeft: -band.rows, ArrowDown: 1, ArrowUp: -1, PageDown: 0, PageUp: 0, Home: -place };
-    if (!(event.key in moves)) return;
-    event.preventDefault();
-    const other = bands.indexOf(band) + { PageDown: 1, PageUp: -1 }[event.key];
-    band = bands[other] || band;
-    point(band, Math.max(0, Math.min(band.width - 1, place + moves[event.key])), true);
-  }
-
   function start(given) {
     data = { auroc: bytes(given.auroc), kind: bytes(given.kind) };
     let offset = 0;
@@ -164,12 +148,13 @@
     canvas.addEventListener("pointermove", (event) => {
       const found = locate(event);
       if (!found) return leave();
-      if (!at || mark.hidden || at.band !== found.band || at.place !== found.place) point(found.band, found.place, false);
+      if (!at || mark.hidden || at.band !== found.band || at.place !== found.place) point(found.band, found.place);
     });
     canvas.addEventListener("pointerleave", leave);
-    canvas.addEventListener("click", (event) => { if ((at = locate(event))) open(); });
-    canvas.addEventListener("keydown", step);
-    canvas.addEventListener("blur", leave);
+    canvas.addEventListener("click", (event) => {
+      const found = locate(event);
+      if (live && found) location.assign(`/neuron/${found.band.layer}/${found.band.order[found.place]}`);
+    });
   }
 
   const inline = document.getElementById("map-data");
