@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from nlae.errors import NlaeError
-from nlae.training.reward import Fidelity, Length, Record, Reward
+from nlae.training.reward import Copying, Fidelity, Length, Record, Reward
 
 
 def scored(**changes) -> Record:
@@ -97,3 +97,32 @@ def test_a_term_that_is_not_finite_is_named_even_where_the_text_has_failed(worst
 def test_numbers_in_double_precision_become_float32():
     total_B, _ = Reward({"mine": lambda record: torch.ones(4, dtype=torch.float64)})(scored())
     assert total_B.dtype == torch.float32
+
+
+def test_copied_tokens_cost_by_hand():
+    token_BT = torch.tensor([[9, 1, 2, 3, 4, 9], [1, 2, 3, 9, 9, 9], [1, 2, 3, 4, 5, 6], [1, 2, 3, 4, 0, 0]])
+    context_ids = [[0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5], [1, 2, 3, 4, 8, 3, 4, 5, 6], [4, 0, 0, 0, 0]]
+    record = scored(token_BT=token_BT, context_ids=context_ids, length_B=torch.tensor([6, 6, 6, 4]))
+    # a run of four; one of three, which is free; two that overlap; and zeros beyond the end, which nobody wrote
+    assert torch.allclose(Copying(price=0.5, run=4)(record), torch.tensor([-2.0, 0.0, -3.0, 0.0]))
+    assert torch.allclose(Copying(price=0.5, run=3)(record), torch.tensor([-2.0, -1.5, -3.0, 0.0]))
+    with pytest.raises(NlaeError, match=r"reward\.terms\.copying\.run is 0"):
+        Copying(run=0)
+
+
+def test_a_quote_that_reads_better_earns_less_than_plain_words():
+    own = [list(range(10, 30))] * 4
+    token_BT = torch.tensor([[10, 11, 12, 13, 14, 15, 16, 17], [40, 41, 42, 43, 44, 45, 46, 47]] * 2)
+    record = scored(
+        token_BT=token_BT,
+        context_ids=own,
+        length_B=torch.full((4,), 8),
+        closed_B=torch.ones(4, dtype=torch.bool),
+        text=["a"] * 4,
+        error_B=torch.tensor([0.5, 0.6] * 2),
+    )
+    plain_B, _ = Reward({"fidelity": Fidelity()})(record)
+    priced_B, means = Reward({"fidelity": Fidelity(), "copying": Copying()})(record)
+    assert plain_B[0] > plain_B[1]
+    assert priced_B[0] < priced_B[1]
+    assert means["reward/copying"] == pytest.approx(-0.02 * 8 / 2)
