@@ -3,7 +3,7 @@
 Order: register and topics, words of the current sentence, the word before, the kind of ending, the likely next words.
 A small reader weighs what stands last most, so the pieces that tell most about the next token stand there. The verbs
 follow the findings (how sure the target is, what the prefix ends on) instead of being drawn at random: variety that
-carries information costs the verbalizer nothing.
+carries information costs the verbalizer nothing. `parse.py` takes the texts apart again: change the two together.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ TEMPLATE_WORDS = (
     ),
 )
 """What the sentences are built of, so that no key word repeats one."""
+ANY_WORD = "a word"
 
 
 @dataclass(frozen=True)
@@ -83,16 +84,22 @@ def _opening(found: Findings) -> str:
     return f"{_capital(found.register)} about {join(main)}.{also}"
 
 
+def named_before(found: Findings) -> str:
+    """What the word before is called; empty where nothing is said of it."""
+    ending = found.ending
+    if ending is None or not ending.previous:
+        return ""
+    if any(word in ending.kind.split() for word in ending.previous.split() if len(word) > 3):
+        # one thing is not called by one name twice
+        return ANY_WORD if found.near_before and "word" not in ending.kind else ""
+    return ending.previous
+
+
 def _where(found: Findings) -> str:
     """The clause that leads up to the ending, e.g. `After an adjective`."""
     place = f"{found.inside}, " if found.inside else ""
-    ending = found.ending
-    if ending is None or not ending.previous:
-        return place
+    previous = named_before(found)
     akin = f" like {join(found.near_before, 'or')}" if found.near_before else ""
-    previous = ending.previous
-    if any(word in ending.kind.split() for word in previous.split() if len(word) > 3):
-        previous = "a word" if akin and "word" not in ending.kind else ""  # one thing is not called by one name twice
     return f"{place}after {previous}{akin}, " if previous else place
 
 
@@ -115,13 +122,18 @@ def _stop(found: Findings) -> str:
     return f"it ends on {ending.kind}{near}"
 
 
+def confidence_word(probability: float) -> str:
+    """How a likely continuation is introduced."""
+    return "surely" if probability > 0.6 else "probably" if probability > 0.2 else "perhaps"
+
+
 def _expectation(found: Findings) -> str:
     """The clause about what the target expects, worded by how sure it is."""
     if found.glued and found.ending is not None:
         return f"perhaps completed by {join(found.glued, 'or')}"
     if not found.next_items:
         return ""
-    verb = "surely" if found.confidence > 0.6 else "probably" if found.confidence > 0.2 else "perhaps"
+    verb = confidence_word(found.confidence)
     items = join(found.next_items, "or")
     if found.ending is None:
         return f"{items} {verb} comes next"

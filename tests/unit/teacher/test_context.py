@@ -14,6 +14,7 @@ from nlae.teacher.context import group_by_document
 from nlae.teacher.describe import describe_contexts
 from nlae.teacher.ending import describe_ending
 from nlae.teacher.form import current_sentence, line_kind, register
+from nlae.teacher.parse import parse
 from nlae.teacher.predictions import Prediction, Predictor, next_words
 from nlae.teacher.words import DocumentFrequencies, pick_distinct, same_word, stem, topic_words, words
 
@@ -68,6 +69,16 @@ def test_no_key_word_comes_twice(target, style):
     for text in describe(target, contexts_of(target), style).values():
         counts = Counter(stem(word) for word in words(text) if len(word) > 3)
         assert not [word for word, count in counts.items() if count > 1], text
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_every_text_can_be_taken_apart(target, style):
+    for tail in ("described", "verbatim", "none"):
+        for text in describe(target, contexts_of(target, step=5), style, tail=tail).values():
+            parsed = parse(text)
+            assert not parsed.rest, text
+            assert {"register", "ending"} - parsed.claims.keys() <= ({"ending"} if tail == "none" else set()), text
+            assert ("quote" in parsed.claims) == (tail == "verbatim"), text
 
 
 @pytest.mark.parametrize("style", STYLES)
