@@ -104,6 +104,11 @@ class Corpus:
         """All tokens of the passage up to and including the row's position."""
         return self.input_ids(int(self.rows.document[row]))[: int(self.rows.position[row]) + 1]
 
+    def next_id(self, row: int) -> int | None:
+        """The token after the row's position; None where the passage ends there."""
+        rest = self.token_ids(int(self.rows.document[row]))[int(self.rows.position[row]) + 1 :]
+        return int(rest[0]) if len(rest) else None
+
     def prefix_text(self, row: int, tokenizer: Any) -> str:
         """The text up to and including the row's position, without special tokens."""
         ids = self.context_ids(row)

@@ -67,6 +67,10 @@ class Contexts(Protocol):
         """Token ids up to and including the row's position."""
         ...
 
+    def next_id(self, row: int) -> int | None:
+        """The token after it; None where the text ends there."""
+        ...
+
 
 def statistics_of(autoencoder: RoundTrip) -> SiteStatistics | None:
     """The checkpoint's training statistics; None for a foreign one that came without them."""

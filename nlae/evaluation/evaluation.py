@@ -2,7 +2,7 @@
 
 Explanations of a proportional sample of test rows and their figure come first, then the measures by name, in their
 order. Keys that cannot be had (an interval from too few source works, an FVE without the checkpoint's mean) are left
-out of the metrics, and `notes.json` says why. Truth of the claims and effects on the target's output are left out here.
+out of the metrics, and `notes.json` says why. A judge of the claims is left out.
 """
 
 from __future__ import annotations

@@ -71,9 +71,18 @@ class Scoreboard:
         gap = self.figure(own_N, keep_N) - self.figure(error_N, keep_N)
         self._put(f"{name}_gap", gap, self.bootstrap.fve_gap(own_N, error_N, self.spread_N, keep_N))
 
-    def add_ratio(self, name: str, error_N: Tensor, total_N: Tensor, keep_N: Tensor) -> None:
-        """Put 1 − Σ error / Σ total with its interval, for a measure with a denominator of its own."""
+    def add_ratio(
+        self, name: str, error_N: Tensor, total_N: Tensor, keep_N: Tensor, null_N: Tensor | None = None
+    ) -> None:
+        """Put 1 − Σ error / Σ total with its interval, for a measure with a denominator of its own.
+
+        With the errors of a null also `name_null` and `name_gap`.
+        """
         self._put(name, fve(error_N[keep_N], total_N[keep_N]), self.bootstrap.fve(error_N, total_N, keep_N))
+        if null_N is not None:
+            self.add_ratio(f"{name}_null", null_N, total_N, keep_N)
+            gap = self.metrics[self.key(name)] - self.metrics[self.key(f"{name}_null")]
+            self._put(f"{name}_gap", gap, self.bootstrap.fve_gap(error_N, null_N, total_N, keep_N))
 
     def add_mean(self, name: str, value_N: Tensor, keep_N: Tensor, null_N: Tensor | None = None) -> None:
         """Put the mean of a number of each row, with its interval; and beside it the same of a null, and their gap.
@@ -90,9 +99,17 @@ class Scoreboard:
             gap = self.metrics[self.key(name)] - self.metrics[self.key(f"{name}_null")]
             self._put(f"{name}_gap", gap, self.bootstrap.mean(value_N.double() - null_N.double(), keep_N))
 
-    def put(self, name: str, value: float) -> None:
-        """Put a plain number, as it is named."""
+    def add_mean_control(self, name: str, value_N: Tensor, own_N: Tensor, keep_N: Tensor) -> None:
+        """Put the mean of a control's numbers, and `name_gap`, the autoencoder's own minus it, paired by row."""
+        self.add_mean(name, value_N, keep_N)
+        gap_N = own_N.double() - value_N.double()
+        self._put(f"{name}_gap", float(gap_N[keep_N].mean()), self.bootstrap.mean(gap_N, keep_N))
+
+    def put(self, name: str, value: float, interval: Interval | None = None) -> None:
+        """Put a plain number, as it is named, and its interval where it has one."""
         self.metrics[name] = float(value)
+        if interval is not None:
+            self.metrics[f"{name}_low"], self.metrics[f"{name}_high"] = interval
 
     def note(self, line: str) -> None:
         """Keep a line for the report, and log it."""
@@ -119,7 +136,4 @@ class Scoreboard:
         return name.replace("fve", "cosine")
 
     def _put(self, name: str, value: float, interval: Interval | None) -> None:
-        name = self.key(name)
-        self.metrics[name] = value
-        if interval is not None:
-            self.metrics[f"{name}_low"], self.metrics[f"{name}_high"] = interval
+        self.put(self.key(name), value, interval)

@@ -34,8 +34,7 @@ def row_table(record: EvaluationRecord) -> pl.DataFrame:
     it), rank (null for early rows), error (‖ĥ−ĥ'‖²), spread (‖ĥ−μ‖²), `error_*` of everything else that predicted this
     row (null where it did not), and what measures have added: explanation_greedy, teacher.
     """
-    rows, tokenizer = record.rows, getattr(getattr(record.autoencoder, "target", None), "tokenizer", None)
-    contexts = record.context_ids
+    rows = record.rows
     variance = None if record.statistics is None else record.statistics.variance
     columns: dict[str, Any] = {
         "row": rows.row,
@@ -43,8 +42,8 @@ def row_table(record: EvaluationRecord) -> pl.DataFrame:
         "source": [str(name) for name in rows.source],
         "position": rows.position,
         "token_id": rows.token_id,
-        "token": _decoded(tokenizer, [ids[-1:] for ids in contexts]),
-        "context": _decoded(tokenizer, contexts),
+        "token": [record.decode(ids[-1:]) for ids in record.context_ids],
+        "context": record.contexts,
         "norm": rows.norm,
         "early": rows.early,
         "massive": record.massive_N.numpy(),

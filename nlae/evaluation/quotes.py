@@ -48,6 +48,28 @@ class ReaderBudget:
     lr: float
 
 
+@dataclasses.dataclass(frozen=True)
+class QuoteReader:
+    """A reader of quotes once it is trained, for all measures that ask what quoting would do.
+
+    Attributes:
+        read: quotes to unit vectors.
+        longest: tokens of the longest quotes that it has seen.
+        tokenizer: the target's.
+    """
+
+    read: Reader
+    longest: int
+    tokenizer: Any
+
+    def quotes(self, contexts: Sequence[Sequence[int]], lengths: Sequence[int]) -> list[str]:
+        """The last tokens of each context as text; none is longer than what the reader has seen."""
+        return [
+            quote(self.tokenizer, ids, min(n, self.longest)) if n > 0 else ""
+            for ids, n in zip(contexts, lengths, strict=True)
+        ]
+
+
 class QuoteBatches:
     """Training batches of quotes; a pure function of the update.
 

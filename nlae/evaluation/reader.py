@@ -48,6 +48,7 @@ def fit_reader(
     backbone, own = autoencoder.backbone, autoencoder.reconstructor
     backbone.remove(ROLE)
     backbone.add_reader(ROLE, backbone.adapters.get(RECONSTRUCTOR), derive_seed(seed, ROLE) % 2**31)
+    mine = backbone.parameters_of(ROLE)[0]
     reader = SiteReconstructor(
         backbone, own.prompt, site=own.site, max_tokens=own.max_tokens, head_rank=own.head_rank, role=ROLE
     )
@@ -69,6 +70,7 @@ def fit_reader(
 
     @torch.no_grad()
     def read(given: Sequence[str]) -> Tensor:
+        assert backbone.parameters_of(ROLE)[0] is mine, "a reader that was trained later has taken this one's place"
         parts = [reader(list(given[i : i + batch_size]))[0].float().cpu() for i in range(0, len(given), batch_size)]
         return torch.cat(parts)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from nlae.evaluation import round_trip
 from nlae.evaluation.base import Contexts, RoundTrip, statistics_of
 from nlae.evaluation.controls import TrainingSummary, summarise
 from nlae.evaluation.fidelity import Scoreboard
+from nlae.evaluation.quotes import QuoteReader
 from nlae.evaluation.round_trip import Sampling
-from nlae.evaluation.sampling import stratified
+from nlae.evaluation.sampling import derangement, stratified
 from nlae.functional.scaling import SiteStatistics
 from nlae.model.site_autoencoder import Explanation
 
@@ -46,6 +48,7 @@ class EvaluationRecord:
         errors: ‖ĥ−ĥ'‖² of each measured row by what predicted it, NaN where it predicted nothing: columns `error_*` of
             `rows.parquet`.
         columns: further columns of `rows.parquet`, a value for each measured row.
+        quote_reader: reads quotes, once the frontier has trained it.
     """
 
     autoencoder: RoundTrip
@@ -62,6 +65,7 @@ class EvaluationRecord:
     batch_size: int = 64
     errors: dict[str, Tensor] = dataclasses.field(default_factory=dict)
     columns: dict[str, Any] = dataclasses.field(default_factory=dict)
+    quote_reader: QuoteReader | None = None
 
     @cached_property
     def statistics(self) -> SiteStatistics | None:
@@ -98,6 +102,40 @@ class EvaluationRecord:
     def context_ids(self) -> list[list[int]]:
         """Tokens up to and including each measured row's position: the last 64, which is what the store keeps."""
         return [self.rows.context_ids(i) for i in range(len(self.rows))]
+
+    @cached_property
+    def contexts(self) -> list[str]:
+        """The same as text."""
+        return [self.decode(ids) for ids in self.context_ids]
+
+    def decode(self, ids: list[int]) -> str:
+        """Text of tokens; their numbers where the checkpoint comes without its target's tokenizer."""
+        tokenizer = getattr(getattr(self.autoencoder, "target", None), "tokenizer", None)
+        if tokenizer is None:
+            return " ".join(map(str, ids))
+        return str(tokenizer.decode(ids, clean_up_tokenization_spaces=False))
+
+    def draw(self, limit: int | None) -> Tensor:
+        """At most `limit` of the main rows, in proportion to their source works; bool [N]."""
+        main = np.flatnonzero(self.main_N.numpy())
+        chosen = stratified(self.rows.source[main].tolist(), limit, self.sample_seed, self.min_clusters)
+        keep_N = torch.zeros(len(self.rows), dtype=torch.bool)
+        keep_N[main[chosen]] = True
+        return keep_N
+
+    def partners(self, keep_N: Tensor) -> Tensor | None:
+        """A shuffled pairing: for each kept row another one, of another source work if it can be, int64 [N].
+
+        A row that is not kept is its own partner. None where one document holds more than half of the rows.
+        """
+        kept = np.flatnonzero(keep_N.numpy())
+        for group in (self.rows.source[kept].astype(str), self.rows.document[kept]):
+            partner = derangement(group, self.sample_seed)
+            if partner is not None:
+                pairing = np.arange(len(keep_N))
+                pairing[kept] = kept[partner]
+                return torch.from_numpy(pairing)
+        return None
 
     @cached_property
     def main_N(self) -> Tensor:
@@ -153,6 +191,23 @@ class EvaluationRecord:
             return self.autoencoder.reconstruct(part, batch_size=self.batch_size)
 
         return round_trip.read(reader, texts, self.constant_D, self.batch_size, name)
+
+    def read_quotes(self, lengths: Sequence[int], keep_N: Tensor, name: str) -> Tensor | None:
+        """What the frontier's reader makes of the last tokens of the kept rows' contexts: unit vectors [K, D].
+
+        Args:
+            lengths: tokens quoted of each kept row, at most what the reader was trained on.
+            keep_N: rows that are read.
+            name: for the bar.
+
+        Returns:
+            None without such a reader.
+        """
+        if self.quote_reader is None:
+            return None
+        contexts = [ids for ids, kept in zip(self.context_ids, keep_N.tolist(), strict=True) if kept]
+        texts = self.quote_reader.quotes(contexts, lengths)
+        return round_trip.read(self.quote_reader.read, texts, self.constant_D, self.batch_size, name)
 
     @cached_property
     def explanations(self) -> list[Explanation]:

@@ -52,10 +52,7 @@ class ClusterBootstrap:
 
     def fve(self, error_N: Tensor, spread_N: Tensor, keep_N: Tensor | None = None) -> Interval | None:
         """Interval of 1 − Σ error / Σ spread over the rows in `keep_N` (all by default)."""
-        if not self._enough(keep_N):
-            return None
-        explained_R = explained(self._drawn(error_N, keep_N), self._drawn(spread_N, keep_N))
-        return self._percentiles(explained_R[explained_R.isfinite()])
+        return self.interval(self.resampled(error_N, spread_N, keep_N), keep_N)
 
     def fve_gap(
         self, error_a_N: Tensor, error_b_N: Tensor, spread_N: Tensor, keep_N: Tensor | None = None
@@ -69,6 +66,14 @@ class ClusterBootstrap:
     def mean(self, value_N: Tensor, keep_N: Tensor | None = None) -> Interval | None:
         """Interval of the mean of `value_N`."""
         return self.fve(-value_N.double() + 1, torch.ones(len(value_N)), keep_N)
+
+    def resampled(self, error_N: Tensor, spread_N: Tensor, keep_N: Tensor | None = None) -> Tensor:
+        """1 − Σ error / Σ spread in each resample [R], for figures that are made of several."""
+        return explained(self._drawn(error_N, keep_N), self._drawn(spread_N, keep_N))
+
+    def interval(self, value_R: Tensor, keep_N: Tensor | None = None) -> Interval | None:
+        """Interval of a figure that was made of `resampled` ones over the same rows."""
+        return self._percentiles(value_R[value_R.isfinite()].double()) if self._enough(keep_N) else None
 
     def _drawn(self, value_N: Tensor, keep_N: Tensor | None) -> Tensor:
         return self.weight_RC @ self._sums(value_N, keep_N)

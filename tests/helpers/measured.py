@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from typing import Any
 
-import yaml
-
-from nlae.config.compose import conf_dir
+from nlae.config.compose import compose_plain
 from nlae.evaluation import Evaluation, measures
+
+
+@functools.cache
+def _shipped() -> dict[str, Any]:
+    node: dict[str, Any] = compose_plain([]).config["evaluation"]
+    return node
 
 
 def evaluation(changes: dict[str, dict[str, Any] | None] | None = None, **settings: Any) -> Evaluation:
     """Every shipped measure; `changes` are settings of measures by name, None leaves one out."""
-    node = yaml.safe_load((conf_dir() / "evaluation" / "default.yaml").read_text(encoding="utf-8"))
+    node = copy.deepcopy(_shipped())
     changed = {name: {} if given is None else given for name, given in node["measures"].items()}
     left_out = {name for name, given in (changes or {}).items() if given is None}
     assert left_out <= changed.keys()

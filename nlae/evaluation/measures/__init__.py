@@ -2,7 +2,12 @@
 
 from nlae.evaluation.measures.base import Measure
 from nlae.evaluation.measures.calibrated import Calibrated
+from nlae.evaluation.measures.claims import Claims
+from nlae.evaluation.measures.consensus import Consensus
+from nlae.evaluation.measures.continuation import Continuation
+from nlae.evaluation.measures.copying import Copying
 from nlae.evaluation.measures.frontier import Frontier
+from nlae.evaluation.measures.function import Function
 from nlae.evaluation.measures.greedy import Greedy
 from nlae.evaluation.measures.last_token import LastToken
 from nlae.evaluation.measures.lengths import Lengths
@@ -12,8 +17,11 @@ from nlae.evaluation.measures.neurons import Neurons
 from nlae.evaluation.measures.no_injection import NoInjection
 from nlae.evaluation.measures.no_quotes import NoQuotes
 from nlae.evaluation.measures.pca import PCA
+from nlae.evaluation.measures.quote_equivalent import QuoteEquivalent
 from nlae.evaluation.measures.rank import Rank
 from nlae.evaluation.measures.raw_space import RawSpace
+from nlae.evaluation.measures.retrieval import Retrieval
+from nlae.evaluation.measures.sentences import Sentences
 from nlae.evaluation.measures.shuffled import Shuffled
 from nlae.evaluation.measures.teacher import Teacher
 from nlae.evaluation.measures.word_shuffle import WordShuffle
@@ -21,7 +29,12 @@ from nlae.evaluation.measures.word_shuffle import WordShuffle
 __all__ = [
     "PCA",
     "Calibrated",
+    "Claims",
+    "Consensus",
+    "Continuation",
+    "Copying",
     "Frontier",
+    "Function",
     "Greedy",
     "LastToken",
     "Lengths",
@@ -31,8 +44,11 @@ __all__ = [
     "Neurons",
     "NoInjection",
     "NoQuotes",
+    "QuoteEquivalent",
     "Rank",
     "RawSpace",
+    "Retrieval",
+    "Sentences",
     "Shuffled",
     "Teacher",
     "WordShuffle",

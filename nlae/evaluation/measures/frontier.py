@@ -16,7 +16,7 @@ from nlae.activations.store import CONTEXT_TOKENS
 from nlae.errors import NlaeError
 from nlae.evaluation import round_trip
 from nlae.evaluation.base import FitReader, Reader, meta_of
-from nlae.evaluation.quotes import ReaderBudget, fit_quote_reader, quote, read_frozen, start_token
+from nlae.evaluation.quotes import QuoteReader, ReaderBudget, fit_quote_reader, quote, read_frozen, start_token
 from nlae.evaluation.reader import fit_reader
 from nlae.evaluation.record import EvaluationRecord
 from nlae.files.arrow import write_text
@@ -111,6 +111,8 @@ class Frontier:
         """Quotes read by a fresh reader of our architecture."""
         fit = self.fit_reader or cast(FitReader, fit_reader)
         reader = fit_quote_reader(record.autoencoder, record.training_rows, self.longest, budget, fit, record.seed)
+        tokenizer = cast(Any, record.autoencoder).target.tokenizer
+        record.quote_reader = QuoteReader(reader, self.longest, tokenizer)
         return [_read_quotes(record, reader, n, keep_N) for n in self.quote_lengths]
 
     def _frozen(self, record: EvaluationRecord, keep_N: Tensor) -> list[Point]:

@@ -61,6 +61,32 @@ def build_store(folder: Path, works: int = WORKS) -> ActivationStore:
     return ActivationStore.open(folder)
 
 
+def build_passages(folder: Path, works: int = WORKS, length: int = 80) -> ActivationStore:
+    """Works of three passages of four rows, whose tokens are drawn at random: no two passages share many."""
+    rng = np.random.default_rng(0)
+    positions = np.array([10, 30, 66, length - 1])
+    ids = rng.integers(100, 2000, (works * 3, length))
+    number = np.arange(works * 12)
+    ids[:, positions] = 5 + number.reshape(-1, 4) % TOKENS  # as `truth` has it
+    document, position = number // 4, positions[number % 4]
+    raw = truth(len(number))
+    rows = Rows(
+        row=number,
+        document=document,
+        position=position,
+        token_id=ids[document, position],
+        source=[f"work {n // 12}" for n in number],
+        split=[split_of(int(n) // 12) for n in number],
+        context_ids=[ids[d, max(0, p - 63) : p + 1].tolist() for d, p in zip(document, position, strict=True)],
+        activation=raw.numpy(),
+        resid_norm=raw.norm(dim=-1).numpy(),
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    shard = write_shard(folder, "shard-00000.arrow", rows, "float32")
+    fit_statistics(folder, ShardList("plan", "resid.0", FIRST, WIDTH, "float32", (shard,), 1))
+    return ActivationStore.open(folder)
+
+
 @dataclasses.dataclass(frozen=True)
 class Said:
     text: str
@@ -151,10 +177,16 @@ class FakeAutoencoder:
 def fakes() -> SimpleNamespace:
     """What test files need of this one; they cannot import it."""
     return SimpleNamespace(
-        truth=truth, build_store=build_store, Autoencoder=FakeAutoencoder, WORKS=WORKS, TOKENS=TOKENS
+        truth=truth, build_store=build_store, Said=Said, Autoencoder=FakeAutoencoder, WORKS=WORKS, TOKENS=TOKENS
     )
 
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> ActivationStore:
     return build_store(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="session")
+def passages(tmp_path_factory: pytest.TempPathFactory) -> ActivationStore:
+    """Works of several passages, for what compares a passage with another of its work."""
+    return build_passages(tmp_path_factory.mktemp("passages"))

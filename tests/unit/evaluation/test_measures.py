@@ -150,7 +150,7 @@ def test_several_sites_get_all_but_what_is_costly(
     assert record.board.metrics["rows"] == 20
     assert "tokens_mean" in record.board.metrics
     assert {name for name, one in evaluation().measures.items() if getattr(one, "costly", False)} == {
-        *("greedy", "no_injection", "teacher", "frontier", "matching")
+        *("greedy", "no_injection", "teacher", "frontier", "matching", "function", "continuation", "consensus")
     }
     assert Greedy.costly
 
