@@ -230,6 +230,7 @@ class SweepJob:
 
     def __call__(self, composed: "Composed", folder: Path) -> float | None:
         """Run the job; None when it failed, else its FVE where it has one."""
+        from nlae.pipeline.artifact import flat_numbers
         from nlae.pipeline.sweep import write_status
         from nlae.tracking.redaction import learn
 
@@ -252,7 +253,7 @@ class SweepJob:
             kind = "" if isinstance(error, NlaeError) else f"{type(error).__name__}: "
             write_status(folder, {**status, "status": "failed", "error": kind + one_line(error)})
             return None
-        write_status(folder, {**status, "status": "complete", "folder": str(made), "metrics": metrics})
+        write_status(folder, {**status, "status": "complete", "folder": str(made), "metrics": flat_numbers(metrics)})
         return metrics.get("fve")
 
 

@@ -18,7 +18,7 @@ class RoundTrip(Protocol):
     """The part of an autoencoder at one site that is measured.
 
     Also read where present: `statistics` and `has_statistics`, `target`, `reconstructor`, `reconstruct_norm`,
-    `backbone`, `activations`, `meta`.
+    `read_empty`, `backbone`, `activations`, `meta`.
     """
 
     def verbalize(

@@ -8,6 +8,7 @@ every key says so.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 
 import torch
@@ -17,6 +18,7 @@ from nlae.functional.bootstrap import ClusterBootstrap, Interval
 from nlae.functional.reconstruction import fve, spread, squared_error, unit
 
 logger = logging.getLogger(__name__)
+LEAST_GAIN = 0.1  # of an FVE over its baseline, for a share of it to mean anything
 
 
 class Scoreboard:
@@ -31,7 +33,8 @@ class Scoreboard:
         min_clusters: with fewer source works in a figure's rows it gets no interval.
 
     Attributes:
-        metrics: what was added so far; numbers only. Interval keys that cannot be had are left out.
+        metrics: what was added so far; numbers only, NaN where a figure is undefined. Interval keys that cannot be had
+            are left out.
         notes: what a reader must know beside the numbers, one line each.
     """
 
@@ -83,6 +86,19 @@ class Scoreboard:
             self.add_ratio(f"{name}_null", null_N, total_N, keep_N)
             gap = self.metrics[self.key(name)] - self.metrics[self.key(f"{name}_null")]
             self._put(f"{name}_gap", gap, self.bootstrap.fve_gap(error_N, null_N, total_N, keep_N))
+
+    def add_quotient(
+        self, name: str, top_N: Tensor, bottom_N: Tensor, keep_N: Tensor, *, least: float = LEAST_GAIN
+    ) -> None:
+        """Put Σ top / Σ bottom with its interval: a ratio of two gains, each a difference of errors of the same rows.
+
+        Undefined (NaN, without an interval) where Σ bottom, as a share of Σ spread, is below `least`.
+        """
+        bottom = float(bottom_N[keep_N].sum())
+        if not bottom >= least * float(self.spread_N[keep_N].sum()):
+            self._put(name, math.nan, None)
+            return
+        self._put(name, float(top_N[keep_N].sum()) / bottom, self.bootstrap.ratio(top_N, bottom_N, keep_N))
 
     def add_mean(self, name: str, value_N: Tensor, keep_N: Tensor, null_N: Tensor | None = None) -> None:
         """Put the mean of a number of each row, with its interval; and beside it the same of a null, and their gap.

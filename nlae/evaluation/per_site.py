@@ -7,6 +7,7 @@ frontier, matching and other costly measures are left out: they take minutes a s
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -75,7 +76,8 @@ def evaluate_sites(
                 record = evaluation.record(autoencoder.at(name), store, place, seed=seed, several=True)
                 _measure(evaluation, record, place)
             found = parse_json((place / "site.json").read_text(encoding="utf-8"))
-            by_site[name], samples[name] = found["metrics"], found["samples"]
+            by_site[name] = {key: math.nan if value is None else value for key, value in found["metrics"].items()}
+            samples[name] = found["samples"]
             for note in found["notes"]:
                 noted.setdefault(note, []).append(name)
             bar.advance(note=f"{name} fve {by_site[name]['fve']:.2f}")
@@ -114,12 +116,13 @@ def _measure(evaluation: Evaluation, record: EvaluationRecord, place: Path) -> N
         }
         for i in shown
     ]
-    content = {"metrics": board.metrics, "notes": board.notes, "samples": samples}
-    write_text(place / "site.json", json.dumps(content, ensure_ascii=False) + "\n")
+    figures = {key: value if math.isfinite(value) else None for key, value in board.metrics.items()}
+    content = {"metrics": figures, "notes": board.notes, "samples": samples}
+    write_text(place / "site.json", json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def _together(by_site: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """All figures under their sites' names, and means of those that are no interval's ends."""
+    """All figures under their sites' names, and means of those that are no interval's ends, where they are defined."""
     found = {f"{key}/{site}": value for site, figures in by_site.items() for key, value in figures.items()}
     kinds = dict.fromkeys(site.partition(".")[0] for site in by_site)
     for suffix, sites in (
@@ -128,5 +131,6 @@ def _together(by_site: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     ):
         keys = dict.fromkeys(key for site in sites for key in by_site[site] if not key.endswith(("_low", "_high")))
         for key in keys:
-            found[key + suffix] = float(np.mean([by_site[site][key] for site in sites if key in by_site[site]]))
+            known = [value for site in sites if math.isfinite(value := by_site[site].get(key, math.nan))]
+            found[key + suffix] = float(np.mean(known)) if known else math.nan
     return found | {"sites": float(len(by_site))}

@@ -21,6 +21,7 @@ from nlae.evaluation.fidelity import Scoreboard
 from nlae.evaluation.quotes import QuoteReader
 from nlae.evaluation.round_trip import Sampling
 from nlae.evaluation.sampling import derangement, stratified
+from nlae.functional.reconstruction import unit
 from nlae.functional.scaling import SiteStatistics
 from nlae.model.site_autoencoder import Explanation
 
@@ -178,6 +179,22 @@ class EvaluationRecord:
     def constant_D(self) -> Tensor:
         """μ/‖μ‖: what an empty explanation says."""
         return self.training.constant(1)[0]
+
+    @cached_property
+    def empty_D(self) -> Tensor | None:
+        """What the reconstructor itself makes of empty text, unit; None for one that does not show it."""
+        read = getattr(self.autoencoder, "read_empty", None)
+        return None if read is None else unit(read().float().cpu()[None])[0]
+
+    @cached_property
+    def wordless(self) -> list[Tensor]:
+        """‖ĥ−ĥ'‖² of what can be said of each measured row without a word: by the mean, and by the reader itself."""
+        constants = [self.constant_D, *([] if self.empty_D is None else [self.empty_D])]
+        return [self.board.error(constant_D.expand(len(self.rows), -1)) for constant_D in constants]
+
+    def baseline(self, keep_N: Tensor) -> Tensor:
+        """The errors of whichever wordless answer is better over the rows kept: what a gain is counted from."""
+        return min(self.wordless, key=lambda error_N: float(error_N[keep_N].sum()))
 
     def write(self, rows: ActivationRows, name: str, **how: Any) -> list[Explanation]:
         """Explanations of `rows`, one seed per row; kept under `name`."""

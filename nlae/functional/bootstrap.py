@@ -58,14 +58,18 @@ class ClusterBootstrap:
         self, error_a_N: Tensor, error_b_N: Tensor, spread_N: Tensor, keep_N: Tensor | None = None
     ) -> Interval | None:
         """Interval of FVE(a) − FVE(b) on the same rows and resamples."""
-        if not self._enough(keep_N):
-            return None
-        gap_R = self._drawn(error_b_N.double() - error_a_N.double(), keep_N) / self._drawn(spread_N, keep_N)
-        return self._percentiles(gap_R[gap_R.isfinite()])
+        return self.ratio(error_b_N.double() - error_a_N.double(), spread_N, keep_N)
+
+    def ratio(self, top_N: Tensor, bottom_N: Tensor, keep_N: Tensor | None = None) -> Interval | None:
+        """Interval of Σ top / Σ bottom; a resample whose denominator is zero is left out.
+
+        With differences of two predictions' errors above and below, this is a ratio of differences of FVEs.
+        """
+        return self.interval(self._drawn(top_N, keep_N) / self._drawn(bottom_N, keep_N), keep_N)
 
     def mean(self, value_N: Tensor, keep_N: Tensor | None = None) -> Interval | None:
         """Interval of the mean of `value_N`."""
-        return self.fve(-value_N.double() + 1, torch.ones(len(value_N)), keep_N)
+        return self.ratio(value_N, torch.ones(len(value_N)), keep_N)
 
     def resampled(self, error_N: Tensor, spread_N: Tensor, keep_N: Tensor | None = None) -> Tensor:
         """1 − Σ error / Σ spread in each resample [R], for figures that are made of several."""

@@ -147,6 +147,11 @@ class SiteAutoencoder:
             return self.reconstructor.rebuild([texts], progress=progress)[0][0]
         return self.reconstructor.rebuild(texts, batch_size=batch_size or 64, progress=progress)[0]
 
+    @torch.no_grad()
+    def read_empty(self) -> Tensor:
+        """What the reconstructor itself makes of its template around no text: unit, float32 (D,) on the CPU."""
+        return self.reconstructor([""])[0][0].float().cpu()
+
     def reconstruct_norm(self, texts: Sequence[str], *, batch_size: int | None = None) -> Tensor | None:
         """Predicted ‖h‖ per text, float32 (N,) on the CPU; None without a magnitude head."""
         return self.reconstructor.rebuild(texts, batch_size=batch_size or 64)[1]

@@ -75,9 +75,9 @@ class Artifact:
         return self.manifest() is not None
 
     def metrics(self) -> dict[str, float]:
-        """Numbers of a complete folder."""
-        found: dict[str, float] = parse_json((self.folder / "metrics.json").read_text(encoding="utf-8"))
-        return found
+        """Figures of a complete folder; NaN for one that is undefined, which `metrics.json` writes as null."""
+        found = parse_json((self.folder / "metrics.json").read_text(encoding="utf-8"))
+        return {name: math.nan if value is None else value for name, value in found.items()}
 
     def seal(self, metrics: Mapping[str, float], started: float, extra: Mapping[str, Any]) -> None:
         """Write metrics, then the manifest that makes the folder complete."""
@@ -140,20 +140,19 @@ def _read(path: Path) -> str:
         return ""
 
 
-def flat_numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Metrics as they may be stored: flat and finite; a figure that is not a number is left out and logged.
+def flat_numbers(metrics: Mapping[str, Any]) -> dict[str, float | None]:
+    """Metrics as they may be stored: flat and finite; an undefined figure keeps its key and is null.
 
     Raises:
         TypeError: a value that is no number at all, which is a mistake in the stage.
     """
-    result: dict[str, float] = {}
+    result: dict[str, float | None] = {}
     for name, value in metrics.items():
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise TypeError(f"metric {name} is a {type(value).__name__}, not a number")
-        if math.isfinite(value):
-            result[str(name)] = value
-        else:
-            log.warning("metric %s is %s and is left out of metrics.json", name, value)
+        if math.isinf(value):
+            log.warning("metric %s is %s: null in metrics.json", name, value)
+        result[str(name)] = value if math.isfinite(value) else None
     return result
 
 

@@ -6,6 +6,7 @@ Nothing here loads a model or a tokenizer, so a report is made in a second and f
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -88,10 +89,11 @@ def plain_path(text: str) -> str:
 
 
 def _stage(name: str, folder: Path) -> StageFiles:
+    metrics = read_json(folder / "metrics.json", {})
     return StageFiles(
         name,
         folder,
-        {key: float(value) for key, value in read_json(folder / "metrics.json", {}).items()},
+        {key: math.nan if value is None else float(value) for key, value in metrics.items()},
         read_json(folder / "manifest.json", {}),
         _config(folder / "config.yaml"),
         _history(folder / "history.jsonl"),

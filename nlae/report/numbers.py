@@ -6,6 +6,7 @@ is claimed.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ CONTROLS = (
     "pca_16",
     "pca_64",
     "mean",
+    "empty",
     "no_injection",
     "word_shuffle",
     "no_quotes",
@@ -76,7 +78,7 @@ def bars(metrics: dict[str, float]) -> list[Bar]:
         *(k.removeprefix(f"{folder}/") for k in metrics if _is_figure(k, metrics) and k.startswith(f"{folder}/")),
     ]
     others = [found for name in dict.fromkeys(names) if (found := figure(metrics, f"{folder}/{name}"))]
-    others = [found for found in others if not found.key.endswith(("_rows", "_seen"))]
+    others = [o for o in others if math.isfinite(o.value) and not o.key.endswith(("_rows", "_seen"))]
     others.sort(key=lambda found: -found.value)
     rows = [Bar(o.label, o.value, o.low, o.high, hint=o.meaning) for o in others]
     return ([Bar("The words, round trip", own.value, own.low, own.high, own=True)] if own else []) + rows
@@ -140,6 +142,7 @@ def name_of(control: str) -> str:
         "teacher": "the teacher's text",
         "last_token": "the last-token table",
         "mean": "the mean",
+        "empty": "what the reader makes of no text",
         "no_injection": "texts written without the activation",
         "shuffled": "the shuffled pairing",
         "word_shuffle": "the same words in random order",

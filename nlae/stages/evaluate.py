@@ -11,7 +11,7 @@ from nlae.pipeline.context import StageContext
 if TYPE_CHECKING:
     from nlae.corpus import Corpus
 
-VERSION = 6
+VERSION = 7
 TRAINING_DOCUMENTS = "training_documents.txt"
 log = logging.getLogger(__name__)
 

@@ -6,8 +6,9 @@ import copy
 import functools
 from typing import Any
 
+from nlae.config.build import locate
 from nlae.config.compose import compose_plain
-from nlae.evaluation import Evaluation, measures
+from nlae.evaluation import Evaluation
 
 
 @functools.cache
@@ -24,10 +25,14 @@ def evaluation(changes: dict[str, dict[str, Any] | None] | None = None, **settin
     assert left_out <= changed.keys()
     for name, given in (changes or {}).items():
         changed[name] |= given or {}
-    built = {
-        name: getattr(measures, given.pop("_target_").rpartition(".")[2])(**given)
-        for name, given in changed.items()
-        if name not in left_out
-    }
+    built = {name: _built(given) for name, given in changed.items() if name not in left_out}
     own = {key: value for key, value in node.items() if key not in ("_target_", "measures")}
     return Evaluation(built, **{**own, **settings})
+
+
+def _built(node: Any) -> Any:
+    """What a node's `_target_` names, its arguments built first."""
+    if not isinstance(node, dict):
+        return node
+    given = {key: _built(value) for key, value in node.items() if key != "_target_"}
+    return locate(node["_target_"], "evaluation")(**given) if "_target_" in node else given

@@ -6,16 +6,17 @@ from nlae.evaluation.measures.claims import Claims
 from nlae.evaluation.measures.consensus import Consensus
 from nlae.evaluation.measures.continuation import Continuation
 from nlae.evaluation.measures.copying import Copying
+from nlae.evaluation.measures.empty import Empty
 from nlae.evaluation.measures.frontier import Frontier
 from nlae.evaluation.measures.function import Function
 from nlae.evaluation.measures.greedy import Greedy
+from nlae.evaluation.measures.kept import Kept
 from nlae.evaluation.measures.last_token import LastToken
 from nlae.evaluation.measures.lengths import Lengths
 from nlae.evaluation.measures.matching import Matching
 from nlae.evaluation.measures.mean import Mean
 from nlae.evaluation.measures.neurons import Neurons
 from nlae.evaluation.measures.no_injection import NoInjection
-from nlae.evaluation.measures.no_quotes import NoQuotes
 from nlae.evaluation.measures.pca import PCA
 from nlae.evaluation.measures.quote_equivalent import QuoteEquivalent
 from nlae.evaluation.measures.rank import Rank
@@ -24,7 +25,6 @@ from nlae.evaluation.measures.retrieval import Retrieval
 from nlae.evaluation.measures.sentences import Sentences
 from nlae.evaluation.measures.shuffled import Shuffled
 from nlae.evaluation.measures.teacher import Teacher
-from nlae.evaluation.measures.word_shuffle import WordShuffle
 
 __all__ = [
     "PCA",
@@ -33,9 +33,11 @@ __all__ = [
     "Consensus",
     "Continuation",
     "Copying",
+    "Empty",
     "Frontier",
     "Function",
     "Greedy",
+    "Kept",
     "LastToken",
     "Lengths",
     "Matching",
@@ -43,7 +45,6 @@ __all__ = [
     "Measure",
     "Neurons",
     "NoInjection",
-    "NoQuotes",
     "QuoteEquivalent",
     "Rank",
     "RawSpace",
@@ -51,5 +52,4 @@ __all__ = [
     "Sentences",
     "Shuffled",
     "Teacher",
-    "WordShuffle",
 ]

@@ -7,6 +7,7 @@ that can be computed by hand.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -160,13 +161,16 @@ class FakeAutoencoder:
     ) -> Tensor:
         return torch.stack([self._one(text) for text in texts])
 
+    def read_empty(self) -> Tensor:
+        return self._one("")
+
     def _one(self, text: str) -> Tensor:
-        words = text.split()
-        if words[:1] != ["row"] or words[2:3] != ["noise"]:
+        said = re.match(r"row (\d+) noise (\d+)", text)
+        if said is None or int(said[1]) >= len(self.vectors):
             mean = self.statistics.mean_D if self.statistics is not None else self.vectors.mean(0)
             return unit(mean)
-        source = torch.Generator().manual_seed(int(words[3]))
-        return unit(self.vectors[int(words[1])] + self.noise * torch.randn(WIDTH, generator=source))
+        source = torch.Generator().manual_seed(int(said[2]))
+        return unit(self.vectors[int(said[1])] + self.noise * torch.randn(WIDTH, generator=source))
 
     def activations(self, input_ids: list[list[int]]) -> list[Tensor]:
         # a stand-in for the trunk: the vector of the row whose number the last ids spell is not known, so the mean

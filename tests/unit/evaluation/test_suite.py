@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -136,7 +137,7 @@ def test_all_the_names_that_scripts_rely_on(fakes: SimpleNamespace, store: Activ
     )
     names = ["fve", "fve_greedy", "fve_calibrated", "raw_r2", "frontier/fve", "early/fve"]
     plain = ["mean", "last_token", "pca_1", "pca_4", "pca_16", "pca_64", "shuffled", "no_injection", "teacher"]
-    plain += ["word_shuffle"]
+    plain += ["word_shuffle", "half", "empty"]
     names += [f"control/{name}" for name in plain] + [f"control/{name}_gap" for name in plain]
     names += [f"frontier/quote_{n}{kind}" for n in (1, 2, 4, 8, 16, 32) for kind in ("", "_frozen")]
     for name in names:
@@ -145,7 +146,10 @@ def test_all_the_names_that_scripts_rely_on(fakes: SimpleNamespace, store: Activ
     for name in ("tokens_mean", "closed_rate", "rank_median", "extraction_rate", "clusters", "massive/rows"):
         assert name in metrics
     assert metrics["extraction_rate"] == 123.0
-    assert all(isinstance(value, float) and value == value for value in metrics.values())
+    undefined = {key for key, value in metrics.items() if math.isnan(value)}
+    lacking = ("no_quotes", "fewer_tokens", "only_quotes", "sentence_shuffle", "synonyms", "paraphrase", "entity_swap")
+    assert undefined <= {f"{kind}/{name}" for name in lacking for kind in ("kept", "ratio")}
+    assert all(isinstance(value, float) for value in metrics.values())
     assert {"row", "explanation", "teacher", "rank", "error_teacher", "error_quote_4_frozen"} <= set(rows.columns)
 
 

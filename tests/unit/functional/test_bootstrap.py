@@ -92,3 +92,22 @@ def test_wilson_by_hand() -> None:
     assert wilson(0, 10)[0] == 0.0
     with pytest.raises(ValueError, match="successes"):
         wilson(3, 2)
+
+
+def test_a_ratio_of_sums_is_resampled_with_both_its_parts() -> None:
+    bottom = noise(60).abs() + 0.1
+    boot = ClusterBootstrap(range(60), seed=0)
+    assert boot.ratio(0.25 * bottom, bottom) == pytest.approx((0.25, 0.25))
+    # by hand: of two clusters, either both are drawn or one of them twice
+    two = ClusterBootstrap(["a", "b"], seed=0, resamples=500, minimum=2)
+    assert two.ratio(torch.tensor([1.0, 3.0]), torch.tensor([2.0, 4.0])) == pytest.approx((0.5, 0.75))
+    kept = torch.tensor([True, True, False])
+    whole = ClusterBootstrap(["a", "b", "b"], seed=0, resamples=500, minimum=2)
+    assert whole.ratio(torch.tensor([1.0, 3.0, 9.0]), torch.tensor([2.0, 4.0, 1.0]), kept) == (0.5, 0.75)
+
+
+def test_a_ratio_leaves_out_resamples_without_a_denominator() -> None:
+    two = ClusterBootstrap(["a", "b"], seed=0, resamples=500, minimum=2)
+    low, high = two.ratio(torch.tensor([1.0, 1.0]), torch.tensor([0.0, 2.0]))
+    assert (low, high) == pytest.approx((0.5, 1.0))
+    assert ClusterBootstrap(range(29), seed=0).ratio(torch.ones(29), torch.ones(29)) is None

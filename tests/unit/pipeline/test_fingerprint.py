@@ -74,7 +74,8 @@ def test_checkpoint_hash_follows_content_not_place(tmp_path):
 
 
 def test_metrics_are_flat_finite_numbers():
-    assert flat_numbers({"fve": 0.5, "n": 3, "bad": math.nan, "worse": math.inf}) == {"fve": 0.5, "n": 3}
+    found = flat_numbers({"fve": 0.5, "n": 3, "undefined": math.nan, "worse": math.inf})
+    assert found == {"fve": 0.5, "n": 3, "undefined": None, "worse": None}
     for value in ("text", True, [1.0], {"a": 1}):
         with pytest.raises(TypeError):
             flat_numbers({"x": value})

@@ -54,6 +54,8 @@ CHANGES = {
     "PlainRollout": "temperature",
     "VllmRollout": "temperature dtype model api",
     "Evaluation": "measures subject max_rows fit_rows resamples min_clusters sample_seed site_rows",
+    "Kept": "rewordings",
+    "Truncation": "share words",
     "NoInjection": "samples",
     "PCA": "components covariance_rows",
     "Rank": "others",
