@@ -11,10 +11,12 @@ VERSION = 3
 
 def check(config: dict[str, Any]) -> None:
     """Refuse, before anything is made, what the module would refuse after hours of its parents' work."""
+    from nlae.config.build import build
     from nlae.training.reinforce import check_control
 
     training.check(config)
     check_control(config["objective"].get("control"))
+    build(config["objective"].get("reading"), "objective.reading")
     temperature = config["rollout"].get("temperature", 1.0)
     if temperature != 1.0:
         raise NlaeError(f"rollout.temperature={temperature}: reinforcement samples at 1, or its gradient is biased")

@@ -8,12 +8,18 @@ from typing import TYPE_CHECKING
 from nlae.files.lazy import lazily
 
 if TYPE_CHECKING:
+    from nlae.training.reading import Reading
     from nlae.training.reinforce import Reinforce
     from nlae.training.validation import validation_set, zero_shot_gap
 
-__all__ = ["Reinforce", "validation_set", "zero_shot_gap"]
+__all__ = ["Reading", "Reinforce", "validation_set", "zero_shot_gap"]
 
 __getattr__ = lazily(
     __name__,
-    {"Reinforce": "reinforce", "validation_set": "validation", "zero_shot_gap": "validation"},
+    {
+        "Reading": "reading",
+        "Reinforce": "reinforce",
+        "validation_set": "validation",
+        "zero_shot_gap": "validation",
+    },
 )

@@ -29,6 +29,7 @@ from nlae.model.site_verbalizer import SiteVerbalizer
 from nlae.model.validation import validate
 from nlae.rollout import RolloutEngine, Rollouts
 from nlae.training.policy import GRPO, PolicyLoss, Sampled
+from nlae.training.reading import Reading
 from nlae.training.reward import Record, Reward
 
 CONTROLS = ("frozen", "supervised")
@@ -49,6 +50,7 @@ class Reinforce(Learner):
         reward: what they earn.
         policy_loss: how rewards move the policy; GRPO by default.
         control: `frozen` or `supervised` in place of reinforcement; None reinforces.
+        reading: what of a rollout is read and rewarded; None reads it whole.
         activations: per update.
         samples: explanations per activation.
         kl: weight of the k3 penalty to the warm-started policy.
@@ -69,6 +71,7 @@ class Reinforce(Learner):
         reward: Reward,
         policy_loss: PolicyLoss | None = None,
         control: str | None = None,
+        reading: Reading | None = None,
         activations: int = 8,
         samples: int = 8,
         kl: float = 0.02,
@@ -100,7 +103,7 @@ class Reinforce(Learner):
         )
         for half in (self.verbalizer, self.reconstructor):
             half.micro_tokens = micro_tokens
-        self.engine, self.reward, self.control = engine, reward, control
+        self.engine, self.reward, self.control, self.reading = engine, reward, control, reading
         self.policy_loss = GRPO() if policy_loss is None else policy_loss
         self.activations, self.samples, self.kl = activations, samples, kl
         self.verbalizer_lr, self.reconstructor_lr = verbalizer_lr, reconstructor_lr
@@ -147,7 +150,10 @@ class Reinforce(Learner):
         row_B = [row for row in batch.row_B.tolist() for _ in range(n)]
         seeds = [derive_seed(self.seed, self.name, self.update, row, i % n) for i, row in enumerate(row_B)]
         rollouts = self.engine(view.verbalizer, activation_BD, seeds)
-        error_B, reconstruction_BD = self._rebuilt(view, rollouts, activation_BD)
+        read = rollouts.text
+        if self.reading is not None:
+            read = self.reading(read, row_B, seed=self.seed, update=self.update)
+        error_B, reconstruction_BD = self._rebuilt(view, read, activation_BD)
         record = Record(
             text=rollouts.text,
             activation_BD=activation_BD,
@@ -183,20 +189,19 @@ class Reinforce(Learner):
             )
         return {**figures, **self._improve(view.verbalizer, rollouts, activation_GD, weight_GN)}
 
-    def _rebuilt(self, view: SiteAutoencoder, rollouts: Rollouts, activation_BD: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradient of the regression loss, and from the same forward every row's error (B,) and reading (B, D).
+    def _rebuilt(self, view: SiteAutoencoder, texts: list[str], activation_BD: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradient of the regression loss, and from the same forward every row's error (B,) and reconstruction (B, D).
 
-        Empty text carries nothing to regress on; its reading is the constant μ/‖μ‖.
+        Empty text carries nothing to regress on; what it gives is the constant μ/‖μ‖.
         """
         constant_D = view.statistics.constant_D.to(activation_BD.device)
         error_B = (constant_D - unit(activation_BD)).pow(2).sum(-1)
         reconstruction_BD = constant_D.expand(len(activation_BD), -1).clone()
-        filled = [i for i, text in enumerate(rollouts.text) if text.strip()]
+        filled = [i for i, text in enumerate(texts) if text.strip()]
         if filled:
             (filled_N,) = send(error_B.device, torch.tensor(filled))
-            texts = [rollouts.text[i] for i in filled]
             error_B[filled_N], reconstruction_BD[filled_N] = self.reconstructor.row_errors(
-                activation_BD[filled_N], texts, view.site.name
+                activation_BD[filled_N], [texts[i] for i in filled], view.site.name
             )
         return error_B, reconstruction_BD
 

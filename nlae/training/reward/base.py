@@ -18,9 +18,9 @@ class Record:
     Tensors lie on the training device, but for `closed_B`, which may lie on the host.
 
     Attributes:
-        text: the explanations, without tags.
+        text: the explanations as they were written, without tags.
         activation_BD: raw activations that were explained.
-        reconstruction_BD: unit vectors read from the text; μ/‖μ‖ for an empty one.
+        reconstruction_BD: unit vectors read from the text (as `objective.reading` rewords it); μ/‖μ‖ for an empty one.
         error_B: ‖ĥ − ĥ'‖² of the round trip, from 0 to 4.
         length_B: generated tokens, closing tag included.
         closed_B: whether the closing tag was written.
