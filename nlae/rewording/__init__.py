@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from nlae.rewording.fewer_tokens import FewerTokens
     from nlae.rewording.no_quotes import NoQuotes
     from nlae.rewording.only_quotes import OnlyQuotes
+    from nlae.rewording.openai import OpenAIParaphraser
+    from nlae.rewording.paraphrase import Paraphrase
     from nlae.rewording.sentence_shuffle import SentenceShuffle
+    from nlae.rewording.synonyms import Synonyms
     from nlae.rewording.truncation import RandomTruncation, Truncation
     from nlae.rewording.word_shuffle import WordShuffle
 
@@ -26,11 +29,14 @@ __all__ = [
     "FewerTokens",
     "NoQuotes",
     "OnlyQuotes",
+    "OpenAIParaphraser",
+    "Paraphrase",
     "PerText",
     "RandomTruncation",
     "Reworded",
     "Rewording",
     "SentenceShuffle",
+    "Synonyms",
     "Truncation",
     "WordShuffle",
 ]
@@ -43,11 +49,14 @@ __getattr__ = lazily(
         "FewerTokens": "fewer_tokens",
         "NoQuotes": "no_quotes",
         "OnlyQuotes": "only_quotes",
+        "OpenAIParaphraser": "openai",
+        "Paraphrase": "paraphrase",
         "PerText": "base",
         "RandomTruncation": "truncation",
         "Reworded": "base",
         "Rewording": "base",
         "SentenceShuffle": "sentence_shuffle",
+        "Synonyms": "synonyms",
         "Truncation": "truncation",
         "WordShuffle": "word_shuffle",
     },
