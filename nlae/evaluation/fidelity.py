@@ -147,7 +147,7 @@ class Scoreboard:
         if self.is_fve:
             return name
         head, _, tail = name.rpartition("/")
-        if head in ("control", "frontier"):
+        if head in ("control", "frontier", "cross", "refit"):
             return f"{head}_cosine/{tail.replace('fve', 'explanation')}"
         return name.replace("fve", "cosine")
 

@@ -26,26 +26,12 @@ from nlae.activations import ActivationRows
 from nlae.activations.order import batch_rows
 from nlae.errors import NlaeError
 from nlae.evaluation.base import FitReader, Reader
+from nlae.evaluation.budget import ReaderBudget
 from nlae.functional.randomness import derive_seed
 from nlae.functional.reconstruction import unit
 from nlae.terminal.progress import Bar, track
 
 Ints = npt.NDArray[np.int64]
-
-
-@dataclasses.dataclass(frozen=True)
-class ReaderBudget:
-    """How long the quote reader trains: as the reconstructor did.
-
-    Attributes:
-        updates: optimizer steps.
-        batch_size: texts a step.
-        lr: learning rate.
-    """
-
-    updates: int
-    batch_size: int
-    lr: float
 
 
 @dataclasses.dataclass(frozen=True)

@@ -194,7 +194,7 @@ class EvaluationRecord:
 
     def baseline(self, keep_N: Tensor) -> Tensor:
         """The errors of whichever wordless answer is better over the rows kept: what a gain is counted from."""
-        return min(self.wordless, key=lambda error_N: float(error_N[keep_N].sum()))
+        return better(self.wordless, keep_N)
 
     def write(self, rows: ActivationRows, name: str, **how: Any) -> list[Explanation]:
         """Explanations of `rows`, one seed per row; kept under `name`."""
@@ -262,3 +262,8 @@ class EvaluationRecord:
         keep_N = self.main_N if keep_N is None else keep_N
         self.errors[name] = torch.where(keep_N, error_N, torch.full_like(error_N, float("nan")))
         self.board.add_control(f"control/{name}", error_N, self.error_N, keep_N)
+
+
+def better(errors: Sequence[Tensor], keep_N: Tensor) -> Tensor:
+    """Those errors whose sum over the rows kept is least."""
+    return min(errors, key=lambda error_N: float(error_N[keep_N].sum()))

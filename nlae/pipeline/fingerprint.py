@@ -23,6 +23,7 @@ _KILL = "how much a kill costs"
 _LABEL = "a label"
 _PLACE = "a place; what lies there is hashed with what comes from outside"
 _DEVICE = "where it runs"
+_KEPT = "where texts are kept that it would write again"
 _REMOTE = {
     "key_env": "where the key is read",
     "concurrency": "how many are asked at once",
@@ -77,6 +78,10 @@ NEVER_HASHED: dict[str, dict[str, str]] = {
     "PlainRollout": {"batch_size": _MEMORY},
     "VllmRollout": {"batch_size": _MEMORY, "memory_share": _MEMORY, "devices": _DEVICE},
     "Evaluation": {"batch_size": _MEMORY},
+    "KeptRefit": {"cache": _KEPT},
+    "Cross": {"cache": _KEPT},
+    "Paraphrase": {"cache": _KEPT},
+    "OpenAIParaphraser": _REMOTE | _SERVER,
     "DictionaryBuilder": {"directions": _PLACE},
     "Scanner": {"window_tokens": _MEMORY, "checkpoint_every": _KILL},
     "LocalJudge": _JUDGE,

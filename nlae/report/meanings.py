@@ -42,6 +42,9 @@ def plain(name: str) -> str:
         name.replace("control_cosine/", "control/")
         .replace("frontier_cosine/explanation", "frontier/fve")
         .replace("frontier_cosine/", "frontier/")
+        .replace("cross_cosine/", "cross/")
+        .replace("refit_cosine/explanation", "refit/fve")
+        .replace("refit_cosine/", "refit/")
     )
 
 

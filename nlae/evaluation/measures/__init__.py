@@ -6,11 +6,13 @@ from nlae.evaluation.measures.claims import Claims
 from nlae.evaluation.measures.consensus import Consensus
 from nlae.evaluation.measures.continuation import Continuation
 from nlae.evaluation.measures.copying import Copying
+from nlae.evaluation.measures.cross import Cross
 from nlae.evaluation.measures.empty import Empty
 from nlae.evaluation.measures.frontier import Frontier
 from nlae.evaluation.measures.function import Function
 from nlae.evaluation.measures.greedy import Greedy
 from nlae.evaluation.measures.kept import Kept
+from nlae.evaluation.measures.kept_refit import KeptRefit
 from nlae.evaluation.measures.last_token import LastToken
 from nlae.evaluation.measures.lengths import Lengths
 from nlae.evaluation.measures.matching import Matching
@@ -33,11 +35,13 @@ __all__ = [
     "Consensus",
     "Continuation",
     "Copying",
+    "Cross",
     "Empty",
     "Frontier",
     "Function",
     "Greedy",
     "Kept",
+    "KeptRefit",
     "LastToken",
     "Lengths",
     "Matching",

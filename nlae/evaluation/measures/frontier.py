@@ -16,13 +16,13 @@ from nlae.activations.store import CONTEXT_TOKENS
 from nlae.errors import NlaeError
 from nlae.evaluation import round_trip
 from nlae.evaluation.base import FitReader, Reader, meta_of
-from nlae.evaluation.quotes import QuoteReader, ReaderBudget, fit_quote_reader, quote, read_frozen, start_token
+from nlae.evaluation.budget import ReaderBudget, reader_budget
+from nlae.evaluation.quotes import QuoteReader, fit_quote_reader, quote, read_frozen, start_token
 from nlae.evaluation.reader import fit_reader
 from nlae.evaluation.record import EvaluationRecord
 from nlae.files.arrow import write_text
 
 Point = dict[str, Any]
-DEFAULT_BATCH, DEFAULT_LR = 32, 5e-4
 
 
 class Frontier:
@@ -60,20 +60,6 @@ class Frontier:
         points = self._points(record)
         write_text(record.folder / "frontier.json", json.dumps(points, ensure_ascii=False, indent=1) + "\n")
 
-    def budget(self, record: EvaluationRecord) -> ReaderBudget | None:
-        """How long the quote reader trains: as is set, else as long as the checkpoint's reconstructor did.
-
-        None when neither gives a number of updates; a batch size or rate that is missing takes the package's default.
-        """
-        training = meta_of(record.autoencoder).get("training") or {}
-        stages = training.get("updates") or {}
-        # the reconstructor learns in every stage
-        updates = self.updates or sum(int(count) for count in stages.values())
-        if not updates:
-            return None
-        batch = self.batch_size or training.get("batch") or DEFAULT_BATCH
-        return ReaderBudget(updates, int(batch), float(self.lr or training.get("lr") or DEFAULT_LR))
-
     def _points(self, record: EvaluationRecord) -> dict[str, Any] | None:
         """Put the figures; return what `frontier.json` holds."""
         board = record.board
@@ -89,7 +75,7 @@ class Frontier:
         tokens = None if record.lengths is None else float(record.lengths[0][keep_N].mean())
         points = [_point(record, "explanation", "frontier/fve", tokens, tokens and tokens - _template(record))]
         points += _beside(record, keep_N)
-        budget = self.budget(record)
+        budget = reader_budget(meta_of(record.autoencoder), self.updates, self.batch_size, self.lr)
         if budget is None:
             board.note(
                 "no frontier/quote_n: the checkpoint does not say how long its reconstructor was trained; "

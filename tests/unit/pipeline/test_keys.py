@@ -42,8 +42,11 @@ CHANGES = {
     "ActivationDataModule": """store view seed stage max_updates sites start_update batch_size
         descriptions disjoint_documents validation_rows validation_sites
         reader_sites""",
-    "Reinforce": f"""{_TRAINING} {_GIVEN} autoencoder engine reward policy_loss control activations samples kl
+    "Reinforce": f"""{_TRAINING} {_GIVEN} autoencoder engine reward policy_loss control reading activations samples
+        kl
         verbalizer_lr reconstructor_lr""",
+    "Reading": "rewording share",
+    "RandomTruncation": "shortest longest",
     "GRPO": "clip",
     "RLOO": "clip",
     "trainer": "precision limit_train_batches fast_dev_run",
@@ -55,7 +58,12 @@ CHANGES = {
     "VllmRollout": "temperature dtype model api",
     "Evaluation": "measures subject max_rows fit_rows resamples min_clusters sample_seed site_rows",
     "Kept": "rewordings",
+    "KeptRefit": "rewordings rows updates batch_size lr fit_reader",
+    "Cross": "rows updates batch_size lr lens_words other_base other_depth fit_reader",
     "Truncation": "share words",
+    "Synonyms": "least",
+    "Paraphrase": "model embedding drafts copied least_cosine",
+    "OpenAIParaphraser": f"{_REMOTE} token_limit_name",
     "NoInjection": "samples",
     "PCA": "components covariance_rows",
     "Rank": "others",
