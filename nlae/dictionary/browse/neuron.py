@@ -32,12 +32,12 @@ _SETTING = re.compile(r"(after|near|within) (?!or )")  # a phrase that begins wi
 
 def side(dictionary: Dictionary, entry: Entry) -> dict[str, Any]:
     """Everything that the page shows of one entry."""
-    figures = [(COLUMNS[name].label, _figure(entry, name)) for name in FIGURES]
+    figures = [(COLUMNS[name].label, COLUMNS[name].about, _figure(entry, name)) for name in FIGURES]
     return {
         "entry": entry,
         "why": "" if entry.passes else WHY.get(entry.reason, entry.reason),
         "chart": score_chart(entry),
-        "figures": [(label, value) for label, value in figures if value],
+        "figures": [figure for figure in figures if figure[2]],
         "unseen": windows(dictionary, entry),
         "exemplars": exemplars(dictionary, entry),
         "words": [(COLUMNS[name].label, getattr(entry, name)) for name in ("tokens", "promoted", "suppressed")],
@@ -83,47 +83,35 @@ def score_chart(entry: Entry, width: float = 384.0) -> DotChart | None:
     def x(value: float) -> float:
         return round(left + (value - low) / (1.0 - low) * (right - left), 1)
 
-    ticks = [
-        Tick(x(value), number(value, 2 if value == 0.25 else 1), value == 0.5)
-        for value in (0.25, 0.5, 0.7, 0.9)
-        if value >= low
-    ]
+    ticks = [Tick(x(value), number(value, 1), value == 0.5) for value in (0.5, 0.7, 0.9)]
     placed = [PlacedBar(bar, top + step * (i + 0.5), x(bar.value), None, None) for i, bar in enumerate(bars)]
     return DotChart(width, top + step * len(bars) + 6, left, right, False, ticks, placed)
 
 
 def windows(dictionary: Dictionary, entry: Entry) -> list[dict[str, Any]]:
     """Unseen contexts: each token with its shade (0 to `LEVELS`) and value, the largest value, and the source."""
-    return [
-        {
-            "tokens": [
-                (text, round(LEVELS * level / 255), number(value))
-                for text, level, value in zip(item.tokens, item.levels, item.values, strict=True)
-            ],
-            "value": max(item.values, default=0.0),
-            "source": item.source,
-        }
-        for item in dictionary.unseen(entry)
-    ]
+    found = []
+    for item in dictionary.unseen(entry):
+        levels = [round(LEVELS * level / 255) for level in item.levels]
+        tokens = zip(map(_shaded, item.tokens, levels), levels, map(number, item.values), strict=True)
+        found.append({"tokens": list(tokens), "value": max(item.values, default=0.0), "source": item.source})
+    return found
 
 
 def exemplars(dictionary: Dictionary, entry: Entry) -> list[dict[str, Any]]:
-    """The strongest contexts, strongest first, in the form of `windows`: the text before, the peak, the text after."""
+    """The strongest contexts, strongest first, in the form of `windows`, the peak alone with a shade and a value."""
     found = []
     places = zip(entry.exemplar_value, entry.exemplar_document, entry.exemplar_position, strict=True)
     for value, document, position in places:
-        context = dictionary.context(document)
+        context, level = dictionary.context(document), max(1, math.ceil(LEVELS * value / max(entry.exemplar_value)))
         start, end = max(0, position - BEFORE), position + 1 + AFTER
         before, after = "".join(context.tokens[start:position]), "".join(context.tokens[position + 1 : end])
-        peak = context.tokens[position]
-        if peak.strip() and peak[0].isspace():  # a mark around a space says nothing
-            before, peak = before + peak[: len(peak) - len(peak.lstrip())], peak.lstrip()
-        parts = (
-            "…" + before if start else before.lstrip(),
-            peak if peak.strip() else peak.replace("\n", "↵\n").replace(" ", "␣"),
-            after + ("…" if end < len(context.tokens) else ""),
-        )
-        level = max(1, math.ceil(LEVELS * value / max(entry.exemplar_value)))
-        tokens = [(text, level * (part == 1), number(value) if part == 1 else "") for part, text in enumerate(parts)]
+        peak = (_shaded(context.tokens[position], level), level, number(value))
+        tokens = [(before.lstrip(), 0, ""), peak, (after, 0, "")]
         found.append({"tokens": tokens, "value": value, "source": context.source})
     return found
+
+
+def _shaded(text: str, level: int) -> str:
+    """A line break that is shaded can be seen."""
+    return text.replace("\n", "↵\n") if level else text

@@ -261,7 +261,7 @@ def test_exemplars_mark_their_token(made):
     found = exemplars(made, entry)
     assert len(found) == len(entry.exemplar_value)
     for item, document, position in zip(found, entry.exemplar_document, entry.exemplar_position, strict=True):
-        assert item["tokens"][1][0] == made.context(document).tokens[position].strip()
+        assert item["tokens"][1][0] == made.context(document).tokens[position]
     levels = [[level for _, level, _ in item["tokens"]] for item in found]
     assert all(row[0] == row[2] == 0 < row[1] <= LEVELS for row in levels)
     assert [row[1] for row in levels] == sorted((row[1] for row in levels), reverse=True)
