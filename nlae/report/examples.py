@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from nlae.errors import NlaeError
+from nlae.functional.copying import copied_spans
 from nlae.functional.randomness import derive_seed
 
 GROUPS = (
@@ -18,15 +19,16 @@ GROUPS = (
     ("worst", "From the worst tenth", 0.9),
 )
 SHOWN = 420
+COPY = 2  # words in a row that make a copy
 
 
 @dataclass(frozen=True)
 class Example:
-    """One row of `rows.parquet` for reading."""
+    """One row of `rows.parquet` for reading; `explanation` in pieces, each with whether it is copied."""
 
     before: str
     token: str
-    explanation: str
+    explanation: tuple[tuple[str, bool], ...]
     closed: bool
     fve: float | None
     rank: float | None
@@ -74,6 +76,15 @@ def examples(path: Path, count: int, seed: int) -> list[Group]:
     return out
 
 
+def marked(text: str, context: str) -> tuple[tuple[str, bool], ...]:
+    """`text` in pieces; those that stand in `context` too, in runs of two words or more, are True."""
+    pieces, end = [], 0
+    for start, stop in copied_spans(text, context, COPY):
+        pieces += [(text[end:start], False), (text[start:stop], True)]
+        end = stop
+    return tuple((piece, copied) for piece, copied in [*pieces, (text[end:], False)] if piece)
+
+
 def _example(row: dict[str, Any]) -> Example:
     context, token = str(row.get("context") or ""), str(row.get("token") or "")
     before = context[: -len(token)] if token and context.endswith(token) else context
@@ -81,7 +92,7 @@ def _example(row: dict[str, Any]) -> Example:
     return Example(
         before,
         token,
-        str(row.get("explanation") or ""),
+        marked(str(row.get("explanation") or ""), context),
         bool(row.get("closed", True)),
         row.get("fve"),
         row.get("rank"),

@@ -14,7 +14,7 @@ from nlae.page import Bar
 from nlae.page.environment import number
 from nlae.report.meanings import label, meaning, order
 
-SUFFIXES = ("_low", "_high", "_gap", "_gap_low", "_gap_high")
+SUFFIXES = ("_low", "_high", "_gap", "_gap_low", "_gap_high", "_null")
 CONTROLS = (
     "teacher",
     "last_token",
@@ -42,6 +42,7 @@ class Figure:
         low: end of the 95\N{NO-BREAK SPACE}% interval.
         high: end of the 95\N{NO-BREAK SPACE}% interval.
         meaning: one line.
+        null: the same where words and activation do not belong together, where that was measured.
     """
 
     key: str
@@ -50,6 +51,7 @@ class Figure:
     low: float | None
     high: float | None
     meaning: str
+    null: float | None = None
 
     @property
     def interval(self) -> str:
@@ -61,7 +63,8 @@ def figure(metrics: dict[str, float], key: str) -> Figure | None:
     """The figure of `key`, None when it was not measured."""
     if key not in metrics:
         return None
-    return Figure(key, label(key), metrics[key], metrics.get(f"{key}_low"), metrics.get(f"{key}_high"), meaning(key))
+    low, high, null = (metrics.get(f"{key}_{end}") for end in ("low", "high", "null"))
+    return Figure(key, label(key), metrics[key], low, high, meaning(key), null)
 
 
 def headline(metrics: dict[str, float]) -> Figure | None:

@@ -166,7 +166,7 @@ def test_every_figure_of_every_shipped_measure_has_a_meaning(
     made = evaluation({"frontier": {"updates": 1, "fit_reader": fit}}, max_rows=80, resamples=10)
     texts = Descriptions({int(row): f"row {row} noise 0" for row in store.split("test").row})
     metrics = made(pair, store, tmp_path, descriptions=texts)
-    ends = re.compile(r"_(low|high|gap|gap_low|gap_high)$")
+    ends = re.compile(r"_(low|high|gap|gap_low|gap_high|null)$")
     for key in metrics:
         if not ends.search(key):
             assert meaning(key), key

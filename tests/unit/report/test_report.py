@@ -9,7 +9,7 @@ import pytest
 from nlae.errors import NlaeError
 from nlae.pipeline.made import finished_dictionary
 from nlae.report import build_report, numbers
-from nlae.report.examples import examples
+from nlae.report.examples import examples, marked
 from nlae.report.figures import held_out
 from nlae.report.gather import gather, plain_path
 from nlae.report.meanings import label, meaning
@@ -141,6 +141,23 @@ def test_reinforcement_goes_on_where_the_warm_start_ended(stages) -> None:
     assert [x for x, _ in points] == sorted(x for x, _ in points)
     assert points[-1][0] > 298
     assert drawing.wide.marks
+
+
+def test_copied_words_are_marked() -> None:
+    assert marked("Notes: the words in a <b>string</b>.", "Return THE WORDS in a list") == (
+        ("Notes: ", False),
+        ("the words in a", True),
+        (" <b>string</b>.", False),
+    )
+    assert marked("words", "the words") == (("words", False),)
+    assert marked("", "x") == ()
+
+
+def test_a_null_stands_beside_its_figure_and_is_none_of_its_own() -> None:
+    metrics = {"claims/topics_recall": 0.4, "claims/topics_recall_null": 0.1, "claims/topics_recall_null_low": 0.05}
+    (shown,) = numbers.rows(metrics)
+    assert (shown.value, shown.null) == (0.4, 0.1)
+    assert "context teacher" in shown.meaning
 
 
 def test_examples_are_drawn_by_seed_from_three_tenths(stages) -> None:
