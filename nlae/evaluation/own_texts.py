@@ -29,16 +29,16 @@ from nlae.terminal.progress import Bar
 PASS = "own"
 
 
-def own_texts(record: EvaluationRecord, count: int, cache: str | None) -> tuple[ActivationRows, list[str]]:
+def own_texts(record: EvaluationRecord, count: int, cache_dir: str | None) -> tuple[ActivationRows, list[str]]:
     """Training rows, at most `count` in proportion to their works, and one sampled explanation of each.
 
     Args:
         record: of the evaluation.
         count: rows.
-        cache: folder that keeps the explanations; None is the evaluation's own, which forgets them at its end.
+        cache_dir: folder that keeps the explanations; None is the evaluation's own, which forgets them at its end.
     """
     rows = record.choose("train", count)
-    folder = record.folder if cache is None else Path(cache).expanduser() / _identity(record)
+    folder = record.folder if cache_dir is None else Path(cache_dir).expanduser() / _identity(record)
     said = round_trip.write(record.autoencoder, rows, Sampling(PASS, record.seed, batch_size=record.batch_size), folder)
     return rows, [one.text for one in said]
 

@@ -54,7 +54,7 @@ class Paraphrase:
         drafts: of a text at most.
         copied: share of word 4-grams of the text above which a draft is none.
         least_cosine: below it a draft has lost the meaning.
-        cache: folder that keeps the answers; None keeps them in the evaluation's own.
+        cache_dir: folder that keeps the answers; None keeps them in the evaluation's own.
     """
 
     headline = True
@@ -66,16 +66,16 @@ class Paraphrase:
         drafts: int = 2,
         copied: float = 0.5,
         least_cosine: float = 0.7,
-        cache: str | None = None,
+        cache_dir: str | None = None,
     ) -> None:
         if not 1 <= drafts <= len(AGAIN):
             raise NlaeError(f"a paraphrase's drafts={drafts} must be at least 1 and at most {len(AGAIN)}")
-        self.model, self.embedding, self.drafts, self.cache = model, embedding, drafts, cache
+        self.model, self.embedding, self.drafts, self.cache_dir = model, embedding, drafts, cache_dir
         self.copied, self.least_cosine = copied, least_cosine
 
     def __call__(self, texts: Sequence[str], seeds: Sequence[int], folder: Path) -> Reworded:
         """See `Rewording`; the seeds are not used, since a model's answers are kept by content."""
-        path = (folder if self.cache is None else Path(self.cache).expanduser()) / FILE
+        path = (folder if self.cache_dir is None else Path(self.cache_dir).expanduser()) / FILE
         open_texts = [text for text in dict.fromkeys(texts) if text.strip()]
         asked, said, why = len(open_texts), {}, dict.fromkeys(open_texts, "unanswered")
         overlaps, cosines = [], []

@@ -50,7 +50,7 @@ class Cross:
         lens_words: words of the logit lens that stand for an explanation; None leaves it out.
         other_base: source of another model; None leaves it out.
         other_depth: of the block of that model that is read, 0 to 1.
-        cache: folder that keeps the explanations; None keeps them for this evaluation alone.
+        cache_dir: folder that keeps the explanations; None keeps them for this evaluation alone.
         fit_reader: trains a reader; None takes the package's own.
     """
 
@@ -65,7 +65,7 @@ class Cross:
         lens_words: int | None = 12,
         other_base: Source | None = None,
         other_depth: float = 0.6,
-        cache: str | None = None,
+        cache_dir: str | None = None,
         fit_reader: FitReader | None = None,
     ) -> None:
         where = "evaluation.measures.cross"
@@ -75,7 +75,7 @@ class Cross:
             raise NlaeError(f"{where}.lens_words is {lens_words}; it must be at least 1, or null to leave the lens out")
         if not 0 <= other_depth <= 1:
             raise NlaeError(f"{where}.other_depth is {other_depth}; it must be between 0 and 1")
-        self.rows, self.cache, self.fit_reader, self.lens_words = rows, cache, fit_reader, lens_words
+        self.rows, self.cache_dir, self.fit_reader, self.lens_words = rows, cache_dir, fit_reader, lens_words
         self.updates, self.batch_size, self.lr = updates, batch_size, lr
         self.other_base, self.other_depth = other_base, other_depth
 
@@ -88,7 +88,7 @@ class Cross:
                 "evaluation.measures.cross.updates"
             )
             return
-        rows, texts = own_texts(record, self.rows, self.cache)
+        rows, texts = own_texts(record, self.rows, self.cache_dir)
         reader = fit_texts(record, rows, texts, budget, self.fit_reader, "another seed")
         found_ND = read(reader, record.texts, record.constant_D, record.batch_size, "another seed")
         reader_N = self._put(record, "reader", found_ND, record.error_N, own_words=True)

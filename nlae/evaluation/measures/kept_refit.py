@@ -32,7 +32,7 @@ class KeptRefit:
     """`kept_refit/x` for every rewording x; `refit/fve` and `refit/x`, the FVEs that it is made of.
 
     It writes `rows` explanations (as long as those that are measured take, at equal number) and fits one reader more
-    than there are rewordings. With a `cache` the explanations are written once, for all evaluations of a verbalizer.
+    than there are rewordings. With a `cache_dir` they are written once, for all evaluations of a verbalizer.
 
     Args:
         rewordings: by name; None leaves one's figure undefined.
@@ -40,7 +40,7 @@ class KeptRefit:
         updates: of each fit; None takes as many as the reconstructor had.
         batch_size: texts per update; None takes what the reconstructor had, if the checkpoint says so, else 32.
         lr: learning rate; None takes what the reconstructor had, else 5e-4.
-        cache: folder that keeps the explanations; None keeps them for this evaluation alone.
+        cache_dir: folder that keeps the explanations; None keeps them for this evaluation alone.
         fit_reader: trains a reader; None takes the package's own.
     """
 
@@ -53,12 +53,12 @@ class KeptRefit:
         updates: int | None = 300,
         batch_size: int | None = None,
         lr: float | None = None,
-        cache: str | None = None,
+        cache_dir: str | None = None,
         fit_reader: FitReader | None = None,
     ) -> None:
         if rows < 2:
             raise NlaeError(f"evaluation.measures.kept_refit.rows is {rows}; it must be at least 2")
-        self.rewordings, self.rows, self.cache, self.fit_reader = dict(rewordings), rows, cache, fit_reader
+        self.rewordings, self.rows, self.cache_dir, self.fit_reader = dict(rewordings), rows, cache_dir, fit_reader
         self.updates, self.batch_size, self.lr = updates, batch_size, lr
 
     def __call__(self, record: EvaluationRecord) -> None:
@@ -71,7 +71,7 @@ class KeptRefit:
                 "evaluation.measures.kept_refit.updates"
             )
             return
-        rows, texts = own_texts(record, self.rows, self.cache)
+        rows, texts = own_texts(record, self.rows, self.cache_dir)
         reader = fit_texts(record, rows, texts, budget, self.fit_reader, "plain")
         plain_N = read_with(record, reader, record.texts, "refitted reader")
         empty_N = board.error(unit(reader([""]).detach().float().cpu()).expand(len(record.rows), -1))

@@ -119,12 +119,12 @@ def test_explanations_are_written_once_where_a_folder_keeps_them(
     calls = []
     for name in ("first", "second"):
         pair = public(fakes.truth(), store.statistics)
-        cross = Cross(lens_words=None, fit_reader=fit_table, cache=str(tmp_path / "kept"), **BUDGET)  # type: ignore[arg-type]
+        cross = Cross(lens_words=None, fit_reader=fit_table, cache_dir=str(tmp_path / "kept"), **BUDGET)  # type: ignore[arg-type]
         measure(pair, store, tmp_path / name, cross=cross)
         calls.append(pair.calls)
     assert calls[1] < calls[0]
     other = fakes.Autoencoder(fakes.truth(), store.statistics)
-    cross = Cross(lens_words=None, fit_reader=fit_table, cache=str(tmp_path / "kept"), **BUDGET)  # type: ignore[arg-type]
+    cross = Cross(lens_words=None, fit_reader=fit_table, cache_dir=str(tmp_path / "kept"), **BUDGET)  # type: ignore[arg-type]
     found = measure(other, store, tmp_path / "third", cross=cross)
     assert found["cross/reader"] < 0.05, "another verbalizer's explanations are not taken for its own"
     assert len(list((tmp_path / "kept").iterdir())) == 2

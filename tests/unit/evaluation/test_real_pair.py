@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -13,10 +14,13 @@ import torch
 
 from measured import evaluation
 from nlae.activations import ActivationStore, Descriptions, Rows, ShardList, fit_statistics, write_shard
+from nlae.evaluation import Evaluation
+from nlae.evaluation.measures import Cross, KeptRefit
 from nlae.evaluation.quotes import QuoteBatches, quote, read_frozen, start_token
 from nlae.functional.scaling import unit
 from nlae.model.prompt import Prompt
 from nlae.model.site_autoencoder import SiteAutoencoder
+from nlae.rewording import Truncation, WordShuffle
 from nlae.target import Site, Target, Trunk
 from nlae.target.tiny import TinyTarget
 from pairs import autoencoder
@@ -94,6 +98,33 @@ def test_the_whole_suite(pair: SiteAutoencoder, store: ActivationStore, tmp_path
     points = json.loads((tmp_path / "frontier.json").read_text())["points"]
     lengths = [point["tokens"] for point in points if point["name"] == "quote"]
     assert lengths == sorted(lengths)
+
+
+def test_readers_that_are_fitted_anew(pair: SiteAutoencoder, store: ActivationStore, tmp_path: Path) -> None:
+    """Real fits, a few updates each: every figure is there, and the pair's own reader is what it was."""
+    budget: dict[str, Any] = {"rows": 40, "updates": 3, "batch_size": 8, "lr": 1e-3}
+    other = TinyTarget(family="gpt2", layers=2, width=16, heads=2, vocabulary=300)
+    measures = {
+        "kept_refit": KeptRefit({"word_shuffle": WordShuffle(), "half": Truncation(share=0.5)}, **budget),
+        "cross": Cross(lens_words=4, other_base=other, **budget),
+    }
+    before = pair.reconstruct(["a river town"])
+    metrics = Evaluation(measures, max_rows=60, fit_rows=8, resamples=50)(pair, store, tmp_path)
+    names = ["refit/fve", "refit/word_shuffle", "cross/reader", "cross/reader_null", "cross/lens", "cross/other_base"]
+    names += ["cross/reader_gap", "cross/lens_gap", "cross/other_base_gap"]
+    for name in names:
+        assert metrics[f"{name}_low"] <= metrics[name] <= metrics[f"{name}_high"], name
+    # an untrained pair says nothing that is worth keeping
+    assert {"kept_refit/word_shuffle", "kept_refit/half", "cross/reader_kept"} <= metrics.keys()
+    assert torch.equal(pair.reconstruct(["a river town"]), before)
+    words = pl.read_parquet(tmp_path / "rows.parquet")["lens"].to_list()
+    assert all(1 <= len(text.split(", ")) <= 4 for text in words)
+    assert len(set(words)) > 10
+    # what the reader makes of no text is read, not looked up
+    constant_D = pair.statistics.constant_D
+    assert torch.allclose(pair.read_empty().norm(), torch.tensor(1.0), atol=1e-5)
+    assert not torch.allclose(pair.read_empty(), constant_D, atol=1e-2)
+    assert torch.allclose(pair.reconstruct([""])[0], constant_D, atol=1e-5)
 
 
 def test_the_frozen_reader_reads_a_start_token_and_the_quote(pair: SiteAutoencoder, store: ActivationStore) -> None:

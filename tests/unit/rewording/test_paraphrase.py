@@ -81,7 +81,7 @@ def test_answers_are_kept_where_it_is_said(tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     for folder in ("one", "two"):
         writer = Writer({CLOSE: FREE})
-        made = Paraphrase(writer, cache=str(shared))([CLOSE], [0], tmp_path / folder)
+        made = Paraphrase(writer, cache_dir=str(shared))([CLOSE], [0], tmp_path / folder)
         assert made.texts == [FREE]
     assert writer.asked == [], "the second evaluation asks nothing"
     assert (shared / FILE).is_file()
