@@ -28,7 +28,6 @@ from nlae.config.build import build
 from nlae.config.compose import compose_plain
 from nlae.corpus import Corpus, build_corpus
 from nlae.dictionary.scan import scanning
-from nlae.dictionary.scan.reading import forward, token_ids
 from nlae.dictionary.scan.windows import Window
 
 
@@ -56,15 +55,15 @@ class Beside(scanning.Reader):
     scanned: ClassVar[list[tuple[float, float]]] = []
     peaks: ClassVar[list[float]] = []
 
-    def read(self, number: int, window: Window) -> list[tuple[Tensor, Tensor]]:
+    def read(self, window: Window) -> list[tuple[Tensor, Tensor]]:
         """Both, the plain one first."""
-        ids_BT = token_ids(self._corpus, window, self._target.pad_id)
+        ids_BT = window.token_ids(self._corpus, self._target.pad_id)
         clock = Clock()
-        forward(self._target, ids_BT)
+        scanning.run_blocks(self._target, ids_BT, [], lambda *_: None)
         self._wait()
         self.plain.append(clock.spent())
         clock = Clock()
-        kept = super().read(number, window)
+        kept = super().read(window)
         self._wait()
         self.scanned.append(clock.spent())
         self.peaks.append(peak_gigabytes())
@@ -96,7 +95,7 @@ def measure(overrides: list[str], folder: Path, threads: int | None) -> dict[str
         "target": target.source_name,
         "threads": torch.get_num_threads(),
         "training_tokens": metrics["tokens"],
-        "windows": metrics["windows"],
+        "windows": len(ratios),
         "ratio_wall": (total[0] - plain[0]) / plain[0],
         "ratio_processor": (total[1] - plain[1]) / plain[1],
         "ratio_wall_median_window": statistics.median(ratios),

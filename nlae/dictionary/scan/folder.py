@@ -12,16 +12,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import torch
 from safetensors import safe_open
 from torch import Tensor
 
 from nlae.errors import NlaeError
-from nlae.files.arrow import read_table
-from nlae.files.foreign import parse_json
+from nlae.files.arrow import read_table, strings
+from nlae.files.foreign import read_json
 
 FACTS = "scan.json"
 ROLES = ("train", "select", "bar", "test")
+PLACES = ("document", "position", "token_id", "run")
 _REBUILD = "delete its folder and run the same command again to rebuild it"
 
 Ints = npt.NDArray[np.int64]
@@ -69,16 +71,12 @@ class Panel:
     """Token positions of one role's documents at which the MLP input of every layer is kept.
 
     Attributes:
-        folder: of the scan.
-        role: `train`, `select`, `bar` or `test`.
         document, position, token_id: int64 [M], ascending by document and position; the token is the one *at* the
             position, the last of the context.
         run: number of the run of consecutive positions that a row belongs to, ascending, int64 [M].
         source: source work, object [M].
     """
 
-    folder: Path
-    role: str
     document: Ints
     position: Ints
     token_id: Ints
@@ -88,11 +86,15 @@ class Panel:
     def __len__(self) -> int:
         return len(self.document)
 
-    def inputs(self, layer: int) -> Tensor:
-        """Input of the block's MLP, raw, float32 [M, d_model]."""
-        with _open(self.folder / panel_file(self.role, layer)) as file:
-            values_MD: Tensor = file.get_tensor("inputs").float()
-            return values_MD.mul_(file.get_tensor("scale"))
+    @classmethod
+    def of(cls, table: pa.Table) -> Panel:
+        """What `table` was made of."""
+        return cls(*(table[name].to_numpy().astype(np.int64) for name in PLACES), strings(table["source"]))
+
+    def table(self) -> pa.Table:
+        """As an Arrow table."""
+        columns = {name: pa.array(getattr(self, name)) for name in PLACES}
+        return pa.table({**columns, "source": pa.array(self.source, pa.string())})
 
 
 class Scan:
@@ -101,21 +103,12 @@ class Scan:
     Args:
         folder: what `scan` wrote.
         facts: content of its `scan.json`.
-
-    Attributes:
-        signed: whether negative activations exist, so that both signs are entries.
     """
 
-    signed = True
-
     def __init__(self, folder: Path, facts: dict[str, Any]) -> None:
-        self.folder = folder
-        self.facts = facts
+        self.folder, self.facts = folder, facts
         self.layers: tuple[int, ...] = tuple(facts["layers"])
-        self.width = int(facts["width"])
-        self.d_model = int(facts["d_model"])
-        self.n_tokens = int(facts["n_tokens"])
-        self.min_position = int(facts["min_position"])
+        self.width, self.d_model, self.n_tokens = (int(facts[name]) for name in ("width", "d_model", "n_tokens"))
         self._panels: dict[str, Panel] = {}
 
     @classmethod
@@ -127,24 +120,23 @@ class Scan:
         """
         path = Path(folder) / FACTS
         try:
-            return cls(Path(folder), parse_json(path.read_text(encoding="utf-8")))
+            return cls(Path(folder), read_json(path))
         except (OSError, ValueError) as problem:
             raise NlaeError(f"{path} is missing or damaged: {_REBUILD}") from problem
 
     def panel(self, role: str) -> Panel:
         """The panel of `train`, `select`, `bar` or `test`; kept."""
-        if role not in self._panels:
-            self._panels[role] = self._panel(role)
-        return self._panels[role]
-
-    def _panel(self, role: str) -> Panel:
         if role not in ROLES:
             raise NlaeError(f"panel {role!r}: unknown; choose one of {', '.join(ROLES)}")
-        table = read_table(self.folder / f"panel-{role}.arrow", _REBUILD)
-        names = ("document", "position", "token_id", "run")
-        columns = {name: table[name].to_numpy().astype(np.int64) for name in names}
-        source = np.asarray(table["source"].to_pylist(), dtype=object)
-        return Panel(self.folder, role, **columns, source=source)
+        if role not in self._panels:
+            self._panels[role] = Panel.of(read_table(self.folder / f"panel-{role}.arrow", _REBUILD))
+        return self._panels[role]
+
+    def inputs(self, layer: int, role: str) -> Tensor:
+        """Input of the block's MLP at a panel's positions, raw, float32 [M, d_model]."""
+        with _open(self.folder / panel_file(role, layer)) as file:
+            values_MD: Tensor = file.get_tensor("inputs").float()
+            return values_MD.mul_(file.get_tensor("scale"))
 
     def exemplars(self, layer: int) -> Exemplars:
         """Strongest passages of each neuron."""

@@ -6,45 +6,14 @@ out: strata by token or activation; whoever scores draws those from the panel.
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from nlae.corpus import Corpus
 from nlae.corpus.base import stable_hash
-from nlae.dictionary.scan.folder import ROLES
+from nlae.dictionary.scan.folder import ROLES, Ints, Panel, Strings
 from nlae.dictionary.scan.scanner import Scanner
 from nlae.errors import NlaeError
-
-Ints = npt.NDArray[np.int64]
-Strings = npt.NDArray[np.object_]
-
-
-@dataclasses.dataclass(frozen=True)
-class PanelRows:
-    """Positions of one panel, ascending by document and position.
-
-    Attributes:
-        document, position, token_id: int64 [M].
-        run: number of the run that a row belongs to, ascending, int64 [M].
-    """
-
-    document: Ints
-    position: Ints
-    token_id: Ints
-    run: Ints
-
-    def __len__(self) -> int:
-        return len(self.document)
-
-    def table(self, corpus: Corpus) -> pa.Table:
-        """As an Arrow table, with the source work of each row."""
-        columns = {name: pa.array(getattr(self, name)) for name in ("document", "position", "token_id", "run")}
-        source = pa.array(corpus.sources_of(self.document), pa.string())
-        return pa.table({**columns, "source": source})
 
 
 def roles(corpus: Corpus) -> Strings:
@@ -77,7 +46,7 @@ def token_lengths(corpus: Corpus) -> Ints:
     return lengths
 
 
-def draw_panels(corpus: Corpus, scanner: Scanner, seed: int) -> dict[str, PanelRows]:
+def draw_panels(corpus: Corpus, scanner: Scanner, seed: int) -> dict[str, Panel]:
     """The positions of all four panels.
 
     Raises:
@@ -94,7 +63,7 @@ def draw_panels(corpus: Corpus, scanner: Scanner, seed: int) -> dict[str, PanelR
             )
         rng = np.random.default_rng([seed, stable_hash("panel", name)])
         runs = _draw(corpus, documents, length[documents], scanner, name, rng)
-        drawn[name] = _rows(corpus, runs)
+        drawn[name] = _panel(corpus, runs)
     return drawn
 
 
@@ -130,11 +99,12 @@ def _runs(room: int, size: int, times: int, rng: np.random.Generator) -> list[tu
     return [(offset + int(place) * size, size) for place in rng.permutation(fit)[:times]]
 
 
-def _rows(corpus: Corpus, runs_R3: Ints) -> PanelRows:
+def _panel(corpus: Corpus, runs_R3: Ints) -> Panel:
     document_R, start_R, length_R = runs_R3.T
     run_M = np.repeat(np.arange(len(runs_R3)), length_R)
     first_R = np.cumsum(length_R) - length_R
-    position_M = start_R[run_M] + np.arange(len(run_M)) - first_R[run_M]
-    ids = {int(document): corpus.token_ids(int(document)) for document in np.unique(document_R)}
+    document_M, position_M = document_R[run_M], start_R[run_M] + np.arange(len(run_M)) - first_R[run_M]
+    ids = {document: corpus.token_ids(document) for document in set(document_R.tolist())}
     token_M = np.concatenate([ids[d][start : start + n] for d, start, n in runs_R3.tolist()]).astype(np.int64)
-    return PanelRows(document_R[run_M], position_M, token_M, run_M)
+    source_R = np.asarray(corpus.sources_of(document_R), dtype=object)
+    return Panel(document_M, position_M, token_M, run_M, source_R[run_M])

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -31,15 +30,10 @@ _STATE = "state.safetensors"
 _LEAST_EXPONENT = -100  # powers of two below are no normal float32
 
 
-def power_scale(values: Tensor) -> Tensor:
-    """Power of two, float32 (), that brings |values| / scale below 2¹⁵."""
-    _, exponent = torch.frexp(values.abs().amax().float())
-    return torch.ldexp(torch.ones((), device=values.device), exponent.clamp_min(_LEAST_EXPONENT) - 15)
-
-
 def shrunk(values: Tensor) -> tuple[Tensor, Tensor]:
-    """`values` as float16, and the scale they were divided by."""
-    scale = power_scale(values)
+    """`values` as float16, divided by a power of two that brings them below 2¹⁵, and this power, float32 ()."""
+    _, exponent = torch.frexp(values.abs().amax().float())
+    scale = torch.ldexp(torch.ones((), device=values.device), exponent.clamp_min(_LEAST_EXPONENT) - 15)
     return (values.float() / scale).half(), scale
 
 
@@ -60,12 +54,9 @@ def write_part(folder: Path, number: int, layers: Sequence[tuple[Tensor, Tensor]
         NlaeError: a value is not finite.
     """
     inputs_LmD = torch.stack([rows_mD for rows_mD, _ in layers]).cpu()
-    finite_L = torch.isfinite(inputs_LmD).all(-1).all(-1)
-    if not finite_L.all():
-        raise _not_finite(int((~finite_L).nonzero()[0]))
-    scale_L = torch.stack([scale for _, scale in layers]).cpu()
+    _check_finite(inputs_LmD)
     with replacing(part_path(folder, number)) as temporary:
-        save_file({"inputs": inputs_LmD, "scale": scale_L}, temporary)
+        save_file({"inputs": inputs_LmD, "scale": torch.stack([scale for _, scale in layers]).cpu()}, temporary)
 
 
 def write_state(folder: Path, streams: Mapping[str, Tensor], facts: Mapping[str, object]) -> None:
@@ -74,9 +65,7 @@ def write_state(folder: Path, streams: Mapping[str, Tensor], facts: Mapping[str,
     Raises:
         NlaeError: an activation was not finite.
     """
-    finite_L = torch.isfinite(streams["power"]).all(-1).all(-1)
-    if not finite_L.all():
-        raise _not_finite(int((~finite_L).nonzero()[0]))
+    _check_finite(streams["power"])
     with replacing(folder / RESUME / _STATE) as temporary:
         save_file(dict(streams), temporary, metadata={"facts": json.dumps(facts, sort_keys=True)})
 
@@ -102,42 +91,39 @@ def read_state(folder: Path, digest: str, windows: Sequence[Window], streams: St
     return done
 
 
-def finish(folder: Path, windows: Sequence[Window], rows: Mapping[str, int], streams: Streams) -> None:
+def finish(folder: Path, windows: Sequence[Window], streams: Streams) -> None:
     """Write the files of all layers from the streams and the parts."""
     kept = {name: tensor.cpu() for name, tensor in streams.tensors.items()}
     for layer in range(len(kept["threshold"])):
-        _write_layer(folder, layer, kept, streams.n)
+        of_layer = {name: tensor[layer].clone() for name, tensor in kept.items()}
+        with replacing(folder / layer_file(layer)) as temporary:
+            save_file({"n": torch.tensor(streams.n), **of_layer}, temporary)
         for role in ROLES:
-            _write_panel(folder, role, layer, windows, rows[role])
+            _write_panel(folder, role, layer, windows)
 
 
-def _write_layer(folder: Path, layer: int, kept: Mapping[str, Tensor], n: int) -> None:
-    tensors = {"n": torch.tensor(n), "threshold": kept["threshold"][layer].clone()}
-    names = ("count", "power", "value", "document", "position")
-    tensors |= {name: kept[name][layer].clone() for name in names}
-    with replacing(folder / layer_file(layer)) as temporary:
-        save_file(tensors, temporary)
-
-
-def _write_panel(folder: Path, role: str, layer: int, windows: Sequence[Window], rows: int) -> None:
-    order: list[npt.NDArray[np.int64]] = []
+def _write_panel(folder: Path, role: str, layer: int, windows: Sequence[Window]) -> None:
     pieces: list[tuple[Tensor, Tensor]] = []
-    for number, window in enumerate(windows):
-        if window.role == role and len(window.rows):
-            order.append(window.rows)
-            with safe_open(part_path(folder, number), framework="pt") as file:
-                pieces.append((file.get_slice("inputs")[layer], file.get_tensor("scale")[layer]))
-    index_M = torch.from_numpy(np.concatenate(order))
-    assert len(index_M) == rows
+    numbers = [number for number, window in enumerate(windows) if window.role == role and len(window.rows)]
+    for number in numbers:
+        with safe_open(part_path(folder, number), framework="pt") as file:
+            pieces.append((file.get_slice("inputs")[layer], file.get_tensor("scale")[layer]))
     scale = torch.stack([own for _, own in pieces]).amax()
-    inputs_MD = torch.empty(rows, pieces[0][0].shape[-1], dtype=torch.float16)
-    inputs_MD[index_M] = torch.cat([(rows_mD.float() * (own / scale)).half() for rows_mD, own in pieces])
+    inputs_MD = torch.cat([(rows_mD.float() * (own / scale)).half() for rows_mD, own in pieces])
+    row_M = torch.from_numpy(np.concatenate([windows[number].rows for number in numbers]))
     with replacing(folder / panel_file(role, layer)) as temporary:
-        save_file({"inputs": inputs_MD, "scale": scale}, temporary)
+        save_file({"inputs": torch.empty_like(inputs_MD).index_copy_(0, row_M, inputs_MD), "scale": scale}, temporary)
 
 
-def _not_finite(layer: int) -> NlaeError:
-    return NlaeError(
-        f"an activation of the MLP of layer {layer} is not finite: the target overflows in this type; "
-        "set trainer.precision=fp32"
-    )
+def _check_finite(value_LXX: Tensor) -> None:
+    """Refuse values of several layers that are not finite.
+
+    Raises:
+        NlaeError: some are not; it names the first such layer.
+    """
+    finite_L = torch.isfinite(value_LXX).all(-1).all(-1)
+    if not finite_L.all():
+        raise NlaeError(
+            f"an activation of the MLP of layer {int((~finite_L).nonzero()[0])} is not finite: the target overflows in "
+            "this type; set trainer.precision=fp32"
+        )

@@ -1,8 +1,8 @@
 """The scan: one pass of all blocks over the corpus, from which every neuron gets its exemplars, moments and panels.
 
 What is read and in which order follows from corpus, settings and seed alone. Left out on purpose: the output head,
-which no neuron's input needs, and the training passages' early positions, whose massive activations would be every
-neuron's exemplars.
+which no neuron's input needs, an attention mask, since padding stands on the right, where a causal model's real tokens
+never see it, and the training passages' early positions, whose massive activations would be every neuron's exemplars.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -23,39 +23,38 @@ from nlae.dictionary.scan.exemplars import Streams
 from nlae.dictionary.scan.folder import FACTS, ROLES, Scan
 from nlae.dictionary.scan.panels import draw_panels
 from nlae.dictionary.scan.parts import RESUME, finish, read_state, shrunk, write_part, write_state
-from nlae.dictionary.scan.reading import forward, make_reading, token_ids, watching
-from nlae.dictionary.scan.scanner import Logs, Scanner
+from nlae.dictionary.scan.scanner import Scanner
 from nlae.dictionary.scan.windows import Window, calibration_windows, digest, make_windows
 from nlae.errors import NlaeError
 from nlae.files.arrow import write_table, write_text
-from nlae.files.foreign import parse_json
+from nlae.files.foreign import read_json
 from nlae.target import Site, Target
 from nlae.target.trunk import site_width
 from nlae.terminal.progress import Bar
+from nlae.tracking import Run
 
 VERSION = 2
+Seen = Callable[[int, str, Tensor], None]
 
 
 def scan(
-    scanner: Scanner, target: Target, corpus: Corpus, folder: Path, seed: int = 0, run: Logs | None = None
+    scanner: Scanner, target: Target, corpus: Corpus, folder: Path, seed: int = 0, run: Run | None = None
 ) -> dict[str, float]:
     """See `Scanner.scan`."""
     panels = draw_panels(corpus, scanner, seed)
     windows = make_windows(corpus, panels, scanner)
     facts = _facts(target, scanner, seed, digest(windows, panels))
-    if _finished(folder, facts):
-        shutil.rmtree(folder / RESUME, ignore_errors=True)
-        return _metrics(Scan.open(folder))
-    (folder / FACTS).unlink(missing_ok=True)
-    streams = Streams(target.n_layers, facts["width"], scanner.top, target.device)
-    # a state stands between two windows, so it is of one size of windows
-    identity = f"{facts['digest']} {scanner.window_tokens}"
-    _read_all(Reader(target, corpus, scanner, streams), folder, windows, identity, scanner.checkpoint_every, run)
-    for role, rows in panels.items():
-        write_table(folder / f"panel-{role}.arrow", rows.table(corpus))
-    finish(folder, windows, {role: len(rows) for role, rows in panels.items()}, streams)
-    facts |= {"n_tokens": streams.n, "panels": {role: len(rows) for role, rows in panels.items()}}
-    write_text(folder / FACTS, json.dumps(facts, indent=1) + "\n")
+    if not _finished(folder, facts):
+        (folder / FACTS).unlink(missing_ok=True)
+        reader = Reader(target, corpus, scanner, facts["width"])
+        # a state stands between two windows, so it is of one size of windows
+        identity = f"{facts['digest']} {scanner.window_tokens}"
+        _read_all(reader, folder, windows, identity, scanner.checkpoint_every, run)
+        for role, panel in panels.items():
+            write_table(folder / f"panel-{role}.arrow", panel.table())
+        finish(folder, windows, reader.streams)
+        facts |= {"n_tokens": reader.streams.n, "panels": {role: len(panel) for role, panel in panels.items()}}
+        write_text(folder / FACTS, json.dumps(facts, indent=1) + "\n")
     shutil.rmtree(folder / RESUME, ignore_errors=True)
     return _metrics(Scan.open(folder))
 
@@ -67,11 +66,15 @@ class Reader:
         target: the model.
         corpus: where the tokens are.
         scanner: what is kept.
+        width: neurons per layer.
+
+    Attributes:
         streams: what the training windows are added to.
     """
 
-    def __init__(self, target: Target, corpus: Corpus, scanner: Scanner, streams: Streams) -> None:
-        self._target, self._corpus, self._scanner, self._streams = target, corpus, scanner, streams
+    def __init__(self, target: Target, corpus: Corpus, scanner: Scanner, width: int) -> None:
+        self._target, self._corpus, self._scanner = target, corpus, scanner
+        self.streams = Streams(target.n_layers, width, scanner.top, target.device)
 
     def calibrate(self) -> None:
         """Set each layer's threshold: the root mean square of its neurons over some training passages."""
@@ -79,7 +82,7 @@ class Reader:
         square_L = torch.zeros(self._target.n_layers, dtype=torch.float64, device=device)
         count = 0
         for window in calibration_windows(self._corpus, self._scanner):
-            reading = make_reading(window, first, device)
+            reading = window.reading(first, device)
             count += reading.tokens
 
             def seen(layer: int, _kind: str, values_BTN: Tensor, padding_BT: Tensor = reading.padding_BT) -> None:
@@ -87,15 +90,14 @@ class Reader:
                 square_BT = square_BTN.mean(-1, dtype=torch.float64)
                 square_L[layer] += square_BT.masked_fill(padding_BT, 0.0).sum()
 
-            with watching(self._target, ("mlp_neurons",), seen):
-                forward(self._target, token_ids(self._corpus, window, self._target.pad_id))
-        self._streams.tensors["threshold"].copy_((square_L / count).sqrt())
+            run_blocks(self._target, window.token_ids(self._corpus, self._target.pad_id), ["mlp_neurons"], seen)
+        self.streams.tensors["threshold"].copy_((square_L / count).sqrt())
 
-    def read(self, number: int, window: Window) -> list[tuple[Tensor, Tensor]]:
-        """Read one window, the `number`-th; returns its panel rows, layer by layer, as `write_part` takes them."""
+    def read(self, window: Window) -> list[tuple[Tensor, Tensor]]:
+        """Read one window; returns its panel rows, layer by layer, as `write_part` takes them."""
         device = self._target.device
-        ids_BT = token_ids(self._corpus, window, self._target.pad_id)
-        reading = make_reading(window, self._scanner.min_position, device) if window.role == "train" else None
+        ids_BT = window.token_ids(self._corpus, self._target.pad_id)
+        reading = window.reading(self._scanner.min_position, device) if window.role == "train" else None
         panel_m = torch.from_numpy(window.places[:, 0] * ids_BT.shape[1] + window.places[:, 1]).to(device)
         kept: list[tuple[Tensor, Tensor]] = []
 
@@ -104,45 +106,68 @@ class Reader:
             if kind == "mlp_in":
                 kept.append(shrunk(values_BTW.flatten(0, -2).index_select(0, panel_m)))
             elif reading is not None:
-                self._streams.update(layer, values_BTW, reading)
+                self.streams.update(layer, values_BTW, reading)
 
         wanted = {"mlp_in": len(panel_m) > 0, "mlp_neurons": reading is not None}
-        with watching(self._target, [kind for kind, is_wanted in wanted.items() if is_wanted], seen):
-            forward(self._target, ids_BT)
+        run_blocks(self._target, ids_BT, [kind for kind, is_wanted in wanted.items() if is_wanted], seen)
         if reading is not None:
-            self._streams.n += reading.tokens
+            self.streams.n += reading.tokens
         return kept
 
-    @property
-    def streams(self) -> Streams:
-        """What has been accumulated."""
-        return self._streams
+
+@torch.no_grad()
+def run_blocks(target: Target, ids_BT: Tensor, kinds: Sequence[str], seen: Seen) -> None:
+    """Run all blocks without the output head.
+
+    Args:
+        target: the model.
+        ids_BT: tokens, padded on the right.
+        kinds: `mlp_in`, `mlp_neurons`, both or none.
+        seen: called as `seen(layer, kind, values_BTW)` for each of them in every block.
+    """
+    handles = []
+    for layer in range(target.n_layers):
+        for kind in kinds:
+            module, side = target.architecture.hooked(target.model, kind, layer)
+            assert side == "input"
+
+            def hook(module: Any, args: Any, layer: int = layer, kind: str = kind) -> None:
+                seen(layer, kind, args[0])
+
+            handles.append(module.register_forward_pre_hook(hook))
+    try:
+        target.architecture.decoder(target.model)(input_ids=ids_BT.to(target.device), use_cache=False)
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @torch.no_grad()
 def _read_all(
-    reader: Reader, folder: Path, windows: Sequence[Window], digest: str, every: int, run: Logs | None
+    reader: Reader, folder: Path, windows: Sequence[Window], identity: str, every: int, run: Run | None
 ) -> None:
+    """Read all windows from the last state on; a single writer is never more than one file behind the reader."""
     streams = reader.streams
-    done = read_state(folder, digest, windows, streams)
+    done = read_state(folder, identity, windows, streams)
     pending: Future[None] | None = None
     with Bar("scan", len(windows)) as bar, ThreadPoolExecutor(1) as writer:
+
+        def write(how: Callable[..., None], *what: object) -> None:
+            nonlocal pending
+            if pending is not None:  # a state follows the parts that it counts on
+                pending.result()
+            pending = writer.submit(how, folder, *what)
+
         bar.advance(done)
         if not done:
             reader.calibrate()
-        for number in range(done, len(windows)):
-            kept = reader.read(number, windows[number])
-            # a single writer, never more than one window behind: a state follows the parts that it counts on
-            if pending is not None:
-                pending.result()
-            if len(windows[number].rows):
-                pending = writer.submit(write_part, folder, number, kept)
+        for number, window in enumerate(windows[done:], done):
+            kept = reader.read(window)
+            if len(window.rows):
+                write(write_part, number, kept)
             if (number + 1) % every == 0 or number + 1 == len(windows):
                 state = {name: tensor.to("cpu", copy=True) for name, tensor in streams.tensors.items()}
-                facts = {"digest": digest, "done": number + 1, "n": streams.n}
-                if pending is not None:
-                    pending.result()
-                pending = writer.submit(write_state, folder, state, facts)
+                write(write_state, state, {"digest": identity, "done": number + 1, "n": streams.n})
                 if run is not None:
                     run.log({"scan/window": number + 1, "scan/tokens": streams.n}, number + 1)
             bar.advance(note=f"{streams.n} training tokens")
@@ -176,10 +201,9 @@ def _facts(target: Target, scanner: Scanner, seed: int, read: str) -> dict[str, 
 
 def _finished(folder: Path, facts: dict[str, Any]) -> bool:
     try:
-        found = parse_json((folder / FACTS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return bool(read_json(folder / FACTS)["digest"] == facts["digest"])
+    except (OSError, ValueError, KeyError, TypeError):
         return False
-    return bool(found.get("digest") == facts["digest"])
 
 
 def _metrics(finished: Scan) -> dict[str, float]:

@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from nlae.corpus import Corpus
 from nlae.corpus.base import stable_hash
-from nlae.dictionary.scan.folder import ROLES
-from nlae.dictionary.scan.panels import PanelRows, roles, token_lengths
+from nlae.dictionary.scan.exemplars import Reading
+from nlae.dictionary.scan.folder import PLACES, ROLES, Ints, Panel
+from nlae.dictionary.scan.panels import roles, token_lengths
 from nlae.dictionary.scan.scanner import Scanner
 from nlae.functional.batching import token_batches
+from nlae.target.model import pad_right
 
-Ints = npt.NDArray[np.int64]
 _CALIBRATION = 4096  # tokens
+_NOWHERE = np.zeros(0, dtype=np.int64)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,8 +46,25 @@ class Window:
     rows: Ints
     places: Ints
 
+    def token_ids(self, corpus: Corpus, pad: int) -> Tensor:
+        """Its tokens, padded on the right, int64 [B, T]."""
+        passages = zip(self.documents, self.lengths, strict=True)
+        return pad_right([corpus.input_ids(document)[:length] for document, length in passages], pad)[0]
 
-def make_windows(corpus: Corpus, panels: Mapping[str, PanelRows], scanner: Scanner) -> tuple[Window, ...]:
+    def reading(self, first: int, device: torch.device | str = "cpu") -> Reading:
+        """Which of its tokens count: those from `first` on that are no padding."""
+        length_B = torch.tensor(self.lengths)
+        padding_BT = torch.arange(first, int(length_B.max())) >= length_B[:, None]
+        return Reading(
+            padding_BT=padding_BT.to(device),
+            padded=tuple(padding_BT.any(1).tolist()),
+            document_B=torch.tensor(self.documents, dtype=torch.int32).to(device),
+            first=first,
+            tokens=int((~padding_BT).sum()),
+        )
+
+
+def make_windows(corpus: Corpus, panels: Mapping[str, Panel], scanner: Scanner) -> list[Window]:
     """All windows: the training split first, then the panels of the others."""
     windows: list[Window] = []
     for role in ROLES:
@@ -53,11 +73,11 @@ def make_windows(corpus: Corpus, panels: Mapping[str, PanelRows], scanner: Scann
             lengths = _training_lengths(corpus, scanner)
         else:  # positions ascend, so the last of a passage stays
             lengths = dict(zip(panel.document.tolist(), (panel.position + 1).tolist(), strict=True))
-        windows += [_window(role, batch, lengths, panel) for batch in _batches(lengths, scanner.window_tokens)]
-    return tuple(windows)
+        windows += _windows(role, lengths, panel.document, panel.position, scanner.window_tokens)
+    return windows
 
 
-def calibration_windows(corpus: Corpus, scanner: Scanner) -> tuple[Window, ...]:
+def calibration_windows(corpus: Corpus, scanner: Scanner) -> list[Window]:
     """Some training passages, drawn by hash, over which thresholds are set; without panel rows."""
     lengths = _training_lengths(corpus, scanner)
     chosen: dict[int, int] = {}
@@ -65,20 +85,17 @@ def calibration_windows(corpus: Corpus, scanner: Scanner) -> tuple[Window, ...]:
         chosen[document] = lengths[document]
         if sum(chosen.values()) >= _CALIBRATION:
             break
-    nothing = np.zeros(0, dtype=np.int64)
-    empty = PanelRows(nothing, nothing, nothing, nothing)
-    return tuple(_window("train", batch, chosen, empty) for batch in _batches(chosen, scanner.window_tokens))
+    return _windows("train", chosen, _NOWHERE, _NOWHERE, scanner.window_tokens)
 
 
-def digest(windows: tuple[Window, ...], panels: Mapping[str, PanelRows]) -> str:
+def digest(windows: list[Window], panels: Mapping[str, Panel]) -> str:
     """Identifies passages, their order and panel rows, however many passages are read together."""
     state = hashlib.sha256()
     for window in windows:
         for passage in zip(window.documents, window.lengths, strict=True):
             state.update(repr((window.role, *passage)).encode())
     for role, panel in panels.items():
-        columns = (panel.document, panel.position, panel.token_id, panel.run)
-        state.update(role.encode() + b"".join(column.tobytes() for column in columns))
+        state.update(role.encode() + b"".join(getattr(panel, name).tobytes() for name in PLACES))
     return state.hexdigest()[:32]
 
 
@@ -93,24 +110,14 @@ def _hashed(documents: Mapping[int, int]) -> list[int]:
     return sorted(documents, key=lambda document: stable_hash("window", document))
 
 
-def _batches(lengths: Mapping[int, int], window_tokens: int) -> Iterator[list[int]]:
-    """Passages in windows of at most `window_tokens` tokens, padding counted; one always fits."""
-    order = _hashed(lengths)
-    for batch in token_batches([lengths[document] for document in order], window_tokens):
-        yield [order[place] for place in batch]
-
-
-def _window(role: str, batch: list[int], lengths: Mapping[int, int], panel: PanelRows) -> Window:
-    rows: list[int] = []
-    places: list[tuple[int, int]] = []
-    for index, document in enumerate(batch):
-        first, last = np.searchsorted(panel.document, [document, document + 1])
-        rows += range(int(first), int(last))
-        places += [(index, int(position)) for position in panel.position[first:last]]
-    return Window(
-        role,
-        tuple(batch),
-        tuple(lengths[document] for document in batch),
-        np.asarray(rows, dtype=np.int64),
-        np.asarray(places, dtype=np.int64).reshape(-1, 2),
-    )
+def _windows(role: str, lengths: Mapping[int, int], document_M: Ints, position_M: Ints, most: int) -> list[Window]:
+    """Passages in windows of at most `most` tokens, padding counted (one always fits), with the panel rows in them."""
+    order, windows = _hashed(lengths), []
+    for batch in token_batches([lengths[document] for document in order], most):
+        documents = tuple(order[place] for place in batch)
+        ends = [np.searchsorted(document_M, [document, document + 1]) for document in documents]
+        rows = np.concatenate([np.arange(*pair) for pair in ends])
+        passage_m = np.repeat(np.arange(len(documents)), np.diff(ends).ravel())
+        places = np.stack([passage_m, position_M[rows]], 1)
+        windows.append(Window(role, documents, tuple(lengths[document] for document in documents), rows, places))
+    return windows

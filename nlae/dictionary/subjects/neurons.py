@@ -61,11 +61,7 @@ class Neurons:
     def __init__(self, scan: Scan, target: Target) -> None:
         self._target = target
         self.layers, self.width, self.d_model = list(scan.layers), scan.width, scan.d_model
-        self.panel, self.exemplars, self.moments = scan.panel, scan.exemplars, scan.moments
-
-    def inputs(self, layer: int, role: str) -> Tensor:
-        """Raw inputs of the MLP, as the scan kept them."""
-        return self.panel(role).inputs(layer)
+        self.panel, self.inputs, self.exemplars, self.moments = scan.panel, scan.inputs, scan.exemplars, scan.moments
 
     def activations(self, layer: int, inputs_MD: Tensor) -> Tensor:
         """Of every neuron, float32 [M, N]."""

@@ -15,14 +15,14 @@ RUNS, LENGTH, N = 9, 6, 3
 
 
 @pytest.fixture(scope="module")
-def panel(tmp_path_factory):
+def panel():
     """Nine windows of six tokens, the last cut short, two from one passage."""
     run = np.repeat(np.arange(RUNS), LENGTH)[:-2]
     start = np.array([8, 8, 20, 8, 8, 8, 8, 8, 8])
     place = np.tile(np.arange(LENGTH), RUNS)[:-2]
     document = np.array([0, 1, 1, 2, 3, 4, 5, 6, 7])[run]
     none = np.zeros(len(run), dtype=np.int64)
-    return Panel(tmp_path_factory.mktemp("panel"), "test", document, start[run] + place, none, run, none.astype(object))
+    return Panel(document, start[run] + place, none, run, none.astype(object))
 
 
 @pytest.fixture(scope="module")

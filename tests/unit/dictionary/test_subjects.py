@@ -13,7 +13,7 @@ def test_neurons_are_those_of_the_scan(scanned):
     panel = subjects.panel("test")
     inputs_MD = subjects.inputs(1, "test")
     assert inputs_MD.shape == (len(panel), 64)
-    assert torch.equal(inputs_MD, scanned.scan.panel("test").inputs(1))
+    assert torch.equal(inputs_MD, scanned.scan.inputs(1, "test"))
     assert torch.equal(subjects.activations(1, inputs_MD), neurons_of(scanned.target, 1, inputs_MD))
     assert torch.equal(subjects.exemplars(1).value, scanned.scan.exemplars(1).value)
     assert torch.equal(subjects.moments(1).mean, scanned.scan.moments(1).mean)

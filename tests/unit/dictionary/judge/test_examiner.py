@@ -27,11 +27,11 @@ OTHERS = {
 }
 
 
-def panel(role, runs, length):
+def panel(runs, length):
     run = np.repeat(np.arange(runs), length)
     position = np.tile(np.arange(8, 8 + length), runs)
     token = (np.arange(len(run)) * 7) % 50
-    return Panel(None, role, run.copy(), position, token, run, np.asarray([f"work {r}" for r in run], dtype=object))
+    return Panel(run.copy(), position, token, run, np.asarray([f"work {r}" for r in run], dtype=object))
 
 
 class Columns:
@@ -40,7 +40,7 @@ class Columns:
     layers, width, signed = LAYERS, N, True
 
     def __init__(self):
-        self.panels = {"test": panel("test", RUNS, LENGTH), "train": panel("train", TRAIN, 1)}
+        self.panels = {"test": panel(RUNS, LENGTH), "train": panel(TRAIN, 1)}
         source = torch.Generator().manual_seed(0)
         self.values = {(L, r): torch.randn(len(p), N, generator=source) for L in LAYERS for r, p in self.panels.items()}
 

@@ -11,23 +11,28 @@ import pyarrow as pa
 import pytest
 
 from nlae.corpus.corpus import DOCUMENTS, ROWS
-from nlae.dictionary.scan import parts
+from nlae.dictionary.scan import parts, scanning
 from nlae.dictionary.scan.scanning import Reader
 from nlae.errors import NlaeError
 from nlae.files.arrow import write_table
 
 CHILD = """
-    import sys
+    import itertools, sys
     from pathlib import Path
     from nlae.corpus import Corpus
     from nlae.dictionary.scan import Scanner, scanning
     from nlae.target import TinyTarget
-    read = scanning.Reader.read
-    def in_step(self, number, window):
-        print(number, flush=True)
+    read, state = scanning.Reader.read, scanning.read_state
+    def resumed(*given):
+        global numbers
+        done = state(*given)
+        numbers = itertools.count(done)
+        return done
+    def in_step(self, window):
+        print(next(numbers), flush=True)
         sys.stdin.readline()  # until the parent has decided that this one is read
-        return read(self, number, window)
-    scanning.Reader.read = in_step
+        return read(self, window)
+    scanning.Reader.read, scanning.read_state = in_step, resumed
     settings = Scanner(**SETTINGS)
     settings.scan(TinyTarget(layers=3).load(), Corpus.open(sys.argv[1]), Path(sys.argv[2]), seed=1)
 """
@@ -63,17 +68,23 @@ def corpus_folder(tmp_path_factory, scanned):
 
 
 def stopped_after_seven(monkeypatch):
-    """Stop every scan when it reads its eighth window; returns the numbers of the windows that were asked for."""
-    read, calls = Reader.read, []
+    """Stop every scan when it reads its eighth window; returns the numbers of the windows that they began with."""
+    read, state, began, seen = Reader.read, scanning.read_state, [], []
 
-    def counted(self, number, window):
-        calls.append(number)
-        if len(calls) > 7:
+    def resumed(*given):
+        began.append(state(*given))
+        seen.clear()
+        return began[-1]
+
+    def counted(self, window):
+        seen.append(window)
+        if len(seen) > 7:
             raise NlaeError("stopped")
-        return read(self, number, window)
+        return read(self, window)
 
     monkeypatch.setattr(Reader, "read", counted)
-    return calls
+    monkeypatch.setattr(scanning, "read_state", resumed)
+    return began
 
 
 def test_killed_at_several_windows_and_resumed_it_is_the_same(tmp_path, corpus_folder, scanned):
@@ -119,18 +130,16 @@ def test_stopped_while_the_files_are_written(tmp_path, scanned, monkeypatch, whe
 
 
 def test_a_state_of_other_settings_or_without_its_parts_is_not_used(tmp_path, scanned, monkeypatch):
-    calls = stopped_after_seven(monkeypatch)
+    began = stopped_after_seven(monkeypatch)
     with pytest.raises(NlaeError, match="stopped"):
         scanned.settings.scan(scanned.target, scanned.corpus, tmp_path, seed=2)
-    calls.clear()
     with pytest.raises(NlaeError, match="stopped"):  # another seed: from the start
         scanned.settings.scan(scanned.target, scanned.corpus, tmp_path, seed=1)
-    assert calls[0] == 0
+    assert began[-1] == 0
     parts.part_path(tmp_path, 2).unlink()
-    calls.clear()
     with pytest.raises(NlaeError, match="stopped"):
         scanned.settings.scan(scanned.target, scanned.corpus, tmp_path, seed=1)
-    assert calls[0] == 0
+    assert began[-1] == 0
     monkeypatch.undo()
     scanned.settings.scan(scanned.target, scanned.corpus, tmp_path, seed=1)
     assert content(tmp_path) == content(scanned.scan.folder)
@@ -144,11 +153,10 @@ def test_another_seed_in_the_same_folder_replaces_what_was_there(tmp_path, scann
 
 
 def test_a_state_of_another_size_of_windows_is_begun_anew(tmp_path, scanned, monkeypatch):
-    calls = stopped_after_seven(monkeypatch)
+    began = stopped_after_seven(monkeypatch)
     with pytest.raises(NlaeError, match="stopped"):
         scanned.settings.scan(scanned.target, scanned.corpus, tmp_path, seed=1)
-    calls.clear()
     other = dataclasses.replace(scanned.settings, window_tokens=256)
     with pytest.raises(NlaeError, match="stopped"):
         other.scan(scanned.target, scanned.corpus, tmp_path, seed=1)
-    assert calls[0] == 0
+    assert began[-1] == 0

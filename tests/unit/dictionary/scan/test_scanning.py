@@ -9,7 +9,6 @@ import torch
 from nlae.dictionary.scan import Scan, Scanner
 from nlae.dictionary.scan.exemplars import Streams, peaks
 from nlae.dictionary.scan.panels import draw_panels, roles
-from nlae.dictionary.scan.reading import make_reading
 from nlae.dictionary.scan.scanning import Reader
 from nlae.dictionary.scan.windows import Window, calibration_windows, digest, make_windows
 from nlae.dictionary.subjects.neurons import neurons_of
@@ -77,7 +76,7 @@ def test_panels_hold_what_the_model_computes_there(scanned, role):
     assert (np.diff(panel.document) >= 0).all()
     assert set(roles(scanned.corpus)[panel.document]) == {role}
     for layer in (0, 2):
-        inputs = panel.inputs(layer)
+        inputs = scanned.scan.inputs(layer, role)
         neurons = neurons_of(scanned.target, layer, inputs)
         assert neurons.dtype == inputs.dtype == torch.float32
         assert neurons.shape == (len(panel), scanned.scan.width)
@@ -133,7 +132,7 @@ def test_the_size_of_windows_changes_nothing_but_rounding(tmp_path, scanned):
     assert found.facts == whole.facts
     for layer in whole.layers:
         for role in ("train", "test"):
-            left, right = found.panel(role).inputs(layer), whole.panel(role).inputs(layer)
+            left, right = found.inputs(layer, role), whole.inputs(layer, role)
             torch.testing.assert_close(left, right, rtol=1e-3, atol=1e-4)
         mine, theirs = found.moments(layer), whole.moments(layer)
         assert mine.threshold == pytest.approx(theirs.threshold, rel=1e-5)
@@ -154,7 +153,7 @@ def test_among_equals_the_passage_that_is_read_first_stays():
             documents = tuple(range(100 + start, min(100 + start + size, 124)))
             nothing = np.zeros(0, dtype=np.int64)
             window = Window("train", documents, (6,) * len(documents), nothing, nothing.reshape(0, 2))
-            streams.update(0, x_BTN[start : start + size], make_reading(window, 2))
+            streams.update(0, x_BTN[start : start + size], window.reading(2))
         kept.append(streams.tensors)
     for tensors in kept[1:]:
         for name in ("value", "document", "position", "count"):
@@ -166,7 +165,7 @@ def test_among_equals_the_passage_that_is_read_first_stays():
 def test_padding_counts_nowhere(invented):
     streams, lengths = Streams(1, 3, 2), (9, 6, 5)
     nothing = np.zeros(0, dtype=np.int64)
-    reading = make_reading(Window("train", (1, 2, 3), lengths, nothing, nothing.reshape(0, 2)), 4)
+    reading = Window("train", (1, 2, 3), lengths, nothing, nothing.reshape(0, 2)).reading(4)
     x_BTN = torch.full((3, 9, 3), 50.0)
     for index, length in enumerate(lengths):
         x_BTN[index, 4:length] = -1.0
@@ -210,7 +209,7 @@ def test_panels_neither_overflow_nor_vanish_in_float16(tmp_path, invented, scale
     settings = Scanner(min_position=4, window_tokens=256, panels={"train": 60})
     settings.scan(target, invented, tmp_path)
     panel = Scan.open(tmp_path).panel("train")
-    inputs = panel.inputs(1)
+    inputs = Scan.open(tmp_path).inputs(1, "train")
     assert torch.isfinite(inputs).all()
     for row in range(0, len(panel), 9):
         expected = plainly(target, invented.input_ids(int(panel.document[row])), 1)[0][panel.position[row]]
@@ -234,7 +233,7 @@ def test_every_family_is_read_where_the_sites_say(tmp_path, invented, family):
     found = Scan.open(tmp_path)
     panel = found.panel("train")
     for layer in found.layers:
-        into = panel.inputs(layer)
+        into = found.inputs(layer, "train")
         out = neurons_of(target, layer, into, batch=17)
         for row in range(0, len(panel), 13):
             ids = invented.input_ids(int(panel.document[row]))
