@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from nlae.errors import NlaeError
 
@@ -16,15 +16,9 @@ if TYPE_CHECKING:
     from nlae.corpus import Corpus
     from nlae.dictionary.subjects.neurons import Subjects
     from nlae.target import Target
+    from nlae.tracking import Run
 
 READERS = ("bag",)
-
-
-class Logs(Protocol):
-    """What the dictionary needs of a run."""
-
-    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Record a table."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,25 +80,12 @@ class DictionaryBuilder:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse arguments that no dictionary can satisfy."""
-        for name in ("exemplars", "window", "tokens", "min_contexts", "group_top", "resamples"):
-            if getattr(self, name) < 1:
-                raise NlaeError(f"dictionary.{name}={getattr(self, name)} must be at least 1")
-        for name in ("promoted", "judged", "steered", "taught"):
-            if getattr(self, name) < 0:
-                raise NlaeError(f"dictionary.{name}={getattr(self, name)} must not be negative")
-        for name in ("active_quantile", "group_quantile", "min_auroc", "max_false"):
-            if not 0 <= getattr(self, name) < 1:
-                raise NlaeError(f"dictionary.{name}={getattr(self, name)} must lie in [0, 1)")
+        """Refuse arguments that do not go together; the range of each number is the config's (`config.ranges`)."""
         if self.reader not in READERS:
             raise NlaeError(f"dictionary.reader={self.reader}: unknown; choose among {', '.join(READERS)}")
         for name in ("shrinkage", "penalty", "weights"):
             if not len(getattr(self, name)):
                 raise NlaeError(f"dictionary.{name} is empty: name one value at least to try")
-        if not all(0 < value <= 1 for value in self.shrinkage):
-            raise NlaeError(f"dictionary.shrinkage={list(self.shrinkage)}: each must lie in (0, 1]")
-        if not all(value > 0 for value in self.penalty):
-            raise NlaeError(f"dictionary.penalty={list(self.penalty)}: each must be above 0")
         if not all(len(row) == 3 and min(row) >= 0 and max(row) > 0 for row in self.weights):
             raise NlaeError("dictionary.weights: each is three numbers, of words fired on, before and near, not all 0")
         if self.directions is not None and self.layers is not None:
@@ -126,7 +107,7 @@ class DictionaryBuilder:
         target: Target,
         folder: Path,
         facts: Mapping[str, Any] | None = None,
-        run: Logs | None = None,
+        run: Run | None = None,
     ) -> dict[str, float]:
         """Describe and score every entry of the layers into `folder`, going on where a killed build stopped.
 
@@ -149,7 +130,7 @@ class DictionaryBuilder:
         parts = Parts(self, subjects, view, folder, pick_layers(self.layers, subjects.layers))
         examiner = Examiner(self, subjects, view, target, folder)
         parts.make(target, examiner)
-        return parts.finish(examiner, dict(facts or {}), run)
+        return parts.finish(examiner, facts or {}, run)
 
 
 def pick_layers(named: Sequence[int] | None, known: Sequence[int]) -> list[int]:

@@ -19,7 +19,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nlae.dictionary.schema import SCHEMA, SIGNS, VERSION, Entry
+from nlae.dictionary.schema import ARROW, COMPAT, SCHEMA, SIGNS, VERSION, Entry
 from nlae.errors import NlaeError
 from nlae.files.arrow import read_table, replacing, write_table, write_text
 from nlae.files.foreign import parse_json, read_json
@@ -29,6 +29,7 @@ __all__ = ["CONTEXTS", "FACTS", "FILE", "LAYERS", "Context", "Dictionary", "Entr
 FILE, CONTEXTS, LAYERS, FACTS = "dictionary.parquet", "contexts.arrow", "layers.json", "dictionary.json"
 METRICS, OVERVIEW = "metrics.json", "dictionary.html"
 ROW_GROUP = 512
+_PASSAGES = pa.schema({"document": pa.int32(), "source": pa.string(), "tokens": pa.list_(pa.string())})
 _REBUILD = "run `nlae dictionary` again with the same overrides"
 
 
@@ -87,36 +88,21 @@ def write_dictionary(
     Raises:
         ValueError: parts that are out of order or lack a column.
     """
-    count = _write_parts(folder / FILE, parts)
-    found = list(contexts)
-    table = pa.table(
-        {
-            "document": pa.array([item.document for item in found], pa.int32()),
-            "source": pa.array([item.source for item in found], pa.string()),
-            "tokens": pa.array([item.tokens for item in found], pa.list_(pa.string())),
-        }
-    )
-    write_table(folder / CONTEXTS, table)
-    write_text(folder / LAYERS, json.dumps(list(layers), indent=1, ensure_ascii=False, allow_nan=False))
-    write_text(folder / FACTS, json.dumps({"version": VERSION, **facts}, indent=1, ensure_ascii=False, allow_nan=False))
-    return count
-
-
-def _write_parts(path: Path, parts: Iterable[pl.DataFrame]) -> int:
     last, count = -1, 0
-    empty = pl.DataFrame(schema=SCHEMA).to_arrow(compat_level=pl.CompatLevel.oldest())
     with (
-        replacing(path) as temporary,
-        pq.ParquetWriter(temporary, empty.schema, compression="zstd", use_dictionary=True) as out,
+        replacing(folder / FILE) as temporary,
+        pq.ParquetWriter(temporary, ARROW, compression="zstd", use_dictionary=True) as out,
     ):
         for part in parts:
-            frame = part.select([pl.col(name).cast(kind) for name, kind in SCHEMA.items()])
+            frame = part.select(pl.col(name).cast(kind) for name, kind in SCHEMA.items())
             keys = _keys(frame)
             if len(keys) and (keys[0] <= last or (np.diff(keys) <= 0).any()):
                 raise ValueError("entries must come sorted by layer, neuron and sign, each of them once")
             last, count = int(keys[-1]) if len(keys) else last, count + len(keys)
-            table = frame.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(empty.schema)
-            out.write_table(table, row_group_size=ROW_GROUP)
+            out.write_table(frame.to_arrow(compat_level=COMPAT).cast(ARROW), row_group_size=ROW_GROUP)
+    write_table(folder / CONTEXTS, pa.Table.from_pylist([vars(item) for item in contexts], schema=_PASSAGES))
+    for name, content in ((LAYERS, list(layers)), (FACTS, {"version": VERSION, **facts})):
+        write_text(folder / name, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False))
     return count
 
 

@@ -10,23 +10,20 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import polars as pl
 import torch
 from torch import Tensor
 
-from nlae.dictionary.schema import LABELS, SPLITS
+from nlae.dictionary.schema import GRADES, LABELS, SPLITS
 from nlae.functional.bootstrap import MIN_CLUSTERS
 
-Pair = tuple[Tensor, Tensor]
+Figure = Callable[[Mapping[str, Tensor]], Tensor]  # AUROC by name -> a figure
 log = logging.getLogger(__name__)
 BASELINES = ("skyline", "last_token", "token_list", "lens", "nearest")
-MEDIANS = (
-    "skyline", "last_token", "token_list", "lens", "nearest", "permuted", "mismatched", "spearman", "r2", "r2_linear",
-    "kurtosis", "frequency",
-)  # fmt: skip
+STRENGTHS = ("spearman", "r2", "r2_linear")
+MEDIANS = (*BASELINES, "permuted", "mismatched", *STRENGTHS, "kurtosis", "frequency")
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ class Reported:
                 found[kind][name] = torch.cat([part[key].float() for part in parts])
         return cls(found["measured"], found["resampled"], works)
 
-    def figure(self, of: Callable[[Mapping[str, Tensor]], Tensor], name: str) -> dict[str, float]:
+    def figure(self, of: Figure, name: str) -> dict[str, float]:
         """A figure with its interval; nothing where it cannot be told.
 
         The interval is as wide as the resamples spread, around the figure: a resample adds its own noise to the AUROC
@@ -84,19 +81,17 @@ def figures(reported: Reported, bar: float, reader: str) -> dict[str, float]:
         bar: lowest AUROC that passes.
         reader: name that the figures of the words begin with.
     """
-    rotated = "rotated" in reported.measured
-    flat = reported.figure(lambda of: share(of["auroc"], bar), f"{reader}/pass_share")
-    if rotated:
-        flat |= reported.figure(lambda of: share(of["rotated"], bar), f"{reader}/rotated_share")
-        flat |= reported.figure(lambda of: share(of["auroc"], bar) - share(of["rotated"], bar), f"{reader}/headline")
-        flat |= reported.figure(lambda of: middle(of["rotated"]), "rotated/median_auroc")
-    flat |= reported.figure(lambda of: share(of["mismatched"], bar) / share(of["auroc"], bar), f"{reader}/false_share")
-    flat |= reported.figure(lambda of: beats(of["auroc"], of["nearest"]), f"{reader}/beats_nearest")
-    flat |= reported.figure(lambda of: middle(of["auroc"]), f"{reader}/median_auroc")
-    flat |= reported.figure(lambda of: middle(of["mismatched"]), "mismatched/median_auroc")
-    for name in BASELINES:
-        flat |= reported.figure(partial(_middle_of, name), f"{name}/median_auroc")
-    return flat
+    named: dict[str, Figure] = {f"{reader}/pass_share": lambda of: share(of["auroc"], bar)}
+    if "rotated" in reported.measured:
+        named[f"{reader}/rotated_share"] = lambda of: share(of["rotated"], bar)
+        named[f"{reader}/headline"] = lambda of: share(of["auroc"], bar) - share(of["rotated"], bar)
+        named["rotated/median_auroc"] = lambda of: middle(of["rotated"])
+    named[f"{reader}/false_share"] = lambda of: share(of["mismatched"], bar) / share(of["auroc"], bar)
+    named[f"{reader}/beats_nearest"] = lambda of: beats(of["auroc"], of["nearest"])
+    named[f"{reader}/median_auroc"] = lambda of: middle(of["auroc"])
+    for name in ("mismatched", *BASELINES):
+        named[f"{name}/median_auroc"] = lambda of, name=name: middle(of[name])
+    return {key: value for name, of in named.items() for key, value in reported.figure(of, name).items()}
 
 
 def share(area: Tensor, bar: float) -> Tensor:
@@ -115,32 +110,19 @@ def middle(area: Tensor) -> Tensor:
     return area.double().nanmedian(0).values
 
 
-def _middle_of(name: str, of: Mapping[str, Tensor]) -> Tensor:
-    return middle(of[name])
-
-
 def totals(table: pl.DataFrame, bar: float) -> dict[str, float]:
-    """Numbers of all entries, whatever their split."""
-    found: dict[str, Any] = {
+    """Numbers of all entries, whatever their split; beside them those of neurons that the reader was fitted on."""
+    whole, trained = _over(table, STRENGTHS), _over(table.filter(pl.col("split") == SPLITS[0]), ())
+    found = {
         "entries": len(table),
-        "scored": table["auroc"].is_not_null().sum(),
-        "passing": table["passes"].sum(),
-        "passing_share": table["passes"].mean(),
+        "passing_share": whole["pass_share"],
         "bar": None if bar == float("inf") else bar,
-        "token_share": (table["label"] == LABELS[0]).mean(),
-        "context_share": (table["label"] == LABELS[1]).mean(),
-        "specialised": table["specialised"].mean(),
-        **{f"grade/{grade}": (table["grade"] == grade).mean() for grade in ("fair", "good", "strong")},
-        **{name: table[name].median() for name in ("spearman", "r2", "r2_linear")},
-        **{f"trained/{name}": value for name, value in _by_split(table).items()},
+        **{name: whole[name] for name in ("scored", "passing", "token_share", "context_share", "specialised")},
+        **{f"grade/{grade}": (table["grade"] == grade).mean() for grade in GRADES},
+        **{name: whole[name] for name in STRENGTHS},
+        **{f"trained/{name}": trained[name] for name in ("pass_share", "median_auroc")},
     }
     return {name: float(value) for name, value in found.items() if value is not None}
-
-
-def _by_split(table: pl.DataFrame) -> dict[str, float | None]:
-    """The same shares of neurons that the reader was fitted on: what fitting alone gives."""
-    trained = table.filter(pl.col("split") == SPLITS[0])
-    return {"pass_share": _mean(trained, pl.col("passes")), "median_auroc": _median(trained, "auroc")}
 
 
 def block_row(
@@ -148,29 +130,33 @@ def block_row(
 ) -> dict[str, Any]:
     """A block's row of `layers.json`: shares of all of its entries, intervals and nulls of neurons B."""
     found = figures(reported, bar, reader)
-    named = {"pass_share": "b_pass_share", "rotated_share": "rotated_share", "false_share": "false_share"}
-    row: dict[str, Any] = {
-        "layer": made["layer"],
-        "neurons": made["neurons"],
+    row = {
+        **{name: made[name] for name in ("layer", "neurons", "specialised_rotated", "chosen")},
         "entries": len(entries),
-        "scored": int(entries["auroc"].is_not_null().sum()),
-        "passing": int(entries["passes"].sum()),
-        "pass_share": _mean(entries, pl.col("passes")),
-        "token_share": _mean(entries, pl.col("label") == LABELS[0]),
-        "context_share": _mean(entries, pl.col("label") == LABELS[1]),
-        "specialised": _mean(entries, pl.col("specialised")),
-        "specialised_rotated": made["specialised_rotated"],
+        **_over(entries, MEDIANS),
         "beats_nearest": found.get(f"{reader}/beats_nearest"),
-        "median_auroc": _median(entries, "auroc"),
         "rotated": found.get("rotated/median_auroc"),
-        "chosen": made["chosen"],
-        **{name: _median(entries, name) for name in MEDIANS},
+        "b_pass_share": found.get(f"{reader}/pass_share"),
+        **{name: found.get(f"{reader}/{name}") for name in ("rotated_share", "false_share")},
     }
-    for name, key in named.items():
-        row[key] = found.get(f"{reader}/{name}")
+    for name in ("pass_share", "rotated_share", "false_share", "median_auroc"):
         row |= {f"{name}_{end}": found.get(f"{reader}/{name}_{end}") for end in ("low", "high")}
-    row |= {f"median_auroc_{end}": found.get(f"{reader}/median_auroc_{end}") for end in ("low", "high")}
     return row
+
+
+def _over(entries: pl.DataFrame, medians: Sequence[str]) -> dict[str, Any]:
+    """Counts, shares and medians of some entries; None where there is nothing to take one of."""
+    token, context = LABELS
+    return entries.select(
+        scored=pl.col("auroc").is_not_null().sum(),
+        passing=pl.col("passes").sum(),
+        pass_share=pl.col("passes").mean(),
+        token_share=(pl.col("label") == token).mean(),
+        context_share=(pl.col("label") == context).mean(),
+        specialised=pl.col("specialised").mean(),
+        median_auroc=pl.col("auroc").median(),
+        **{name: pl.col(name).median() for name in medians},
+    ).row(0, named=True)
 
 
 def say(flat: Mapping[str, float], reader: str) -> None:
@@ -189,13 +175,3 @@ def say(flat: Mapping[str, float], reader: str) -> None:
         "held-out neurons: %s pass; rotated neurons %s; mismatched words %s of passes; headline %s",
         *(within(f"{reader}/{name}") for name in ("pass_share", "rotated_share", "false_share", "headline")),
     )
-
-
-def _mean(table: pl.DataFrame, of: pl.Expr) -> float | None:
-    value: Any = table.select(of.cast(pl.Float64).mean()).item()
-    return None if value is None else float(value)
-
-
-def _median(table: pl.DataFrame, name: str) -> float | None:
-    value: Any = table[name].median()
-    return None if value is None else float(value)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ import polars as pl
 import torch
 from safetensors.torch import load_file, save_file
 
-from nlae.dictionary.builder import DictionaryBuilder, Logs
+from nlae.dictionary.builder import DictionaryBuilder
 from nlae.dictionary.entries import write_dictionary
-from nlae.dictionary.figures import Reported, block_row, figures, say, totals
+from nlae.dictionary.figures import STRENGTHS, Reported, block_row, figures, say, totals
 from nlae.dictionary.judge.examiner import Examiner
+from nlae.dictionary.scan.parts import RESUME
 from nlae.dictionary.schema import SPLITS
 from nlae.dictionary.score.block import Scores, score_block
 from nlae.dictionary.score.frame import decided, frame
@@ -35,15 +37,13 @@ from nlae.functional.bootstrap import ClusterBootstrap
 from nlae.functional.randomness import derive_seed
 from nlae.target import Target
 from nlae.terminal.progress import Bar
+from nlae.tracking import Run
 
 log = logging.getLogger(__name__)
-RESUME = "resume"  # a folder of this name is no part of a finished artifact
 KEYS = ["layer", "neuron", "sign"]
 TABLE_ROWS = 64
-_TABLE = (
-    "layer", "neuron", "sign", "split", "description", "label", "grade", "passes", "auroc", "nearest", "last_token",
-    "specialised", "spearman", "r2", "r2_linear",
-)  # fmt: skip
+_SHOWN = ("layer", "neuron", "sign", "description", "grade", "label", "passes", "auroc", "nearest", "last_token")
+_COUNTED = ("split", "specialised", *STRENGTHS)
 
 
 class Parts:
@@ -86,30 +86,31 @@ class Parts:
         words = Words(vocabulary, Bags(view.corpus, train, vocabulary, asked.window), asked)
         with Bar("blocks described", len(left)) as shown:
             for layer in left:
-                teach = None if asked.teacher is None else (lambda found, layer=layer: examiner.taught(layer, found))
+                teach = None if asked.teacher is None else partial(examiner.taught, layer)
                 scores = score_block(words, subjects, layer, self._bootstrap, teach)
                 found = frame(scores, subjects, layer, view, vocabulary, asked)
                 with replacing(self.path(layer, "parquet")) as temporary:
                     found.write_parquet(temporary)
                 with replacing(self.path(layer, "safetensors")) as temporary:
-                    save_file(scores.tensors(), temporary)
+                    save_file(dict(scores.tensors), temporary)
                 write_text(self.path(layer, "json"), json.dumps(self._line(layer, scores), allow_nan=False))
                 middle = found["auroc"].median()
                 shown.advance(note=f"block {layer}: median AUROC {middle:.2f}" if isinstance(middle, float) else "")
 
     def _line(self, layer: int, scores: Scores) -> dict[str, Any]:
         """What is known of a block before the bar is."""
-        donors = {int(e): int(d) for e, d in enumerate(scores.mismatched_E.tolist()) if d >= 0}
+        donors = {entry: donor for entry, donor in enumerate(scores.mismatched_E.tolist()) if donor >= 0}
+        texts = scores.described.texts
         return {
             "layer": layer,
             "neurons": scores.population.n,
             "specialised_rotated": scores.specialised_rotated,
             "chosen": dict(scores.described.chosen),
-            "mismatched": {str(e): scores.texts[d] for e, d in donors.items()},
-            "token_lists": {str(e): scores.token_lists[e] for e in donors},
+            "mismatched": {str(entry): texts[donor] for entry, donor in donors.items()},
+            "token_lists": {str(entry): scores.token_lists[entry] for entry in donors},
         }
 
-    def finish(self, examiner: Examiner, facts: dict[str, Any], run: Logs | None) -> dict[str, float]:
+    def finish(self, examiner: Examiner, facts: Mapping[str, Any], run: Run | None) -> dict[str, float]:
         """Set the bar and write the dictionary; returns its flat metrics.
 
         Args:
@@ -128,16 +129,7 @@ class Parts:
         def part(layer: int) -> pl.DataFrame:
             return decided(pl.read_parquet(self.path(layer, "parquet")), level, asked.min_auroc)
 
-        extra, numbers = None, dict[str, float]()
-        if examiner.wanted:
-            of_b = pl.concat([part(layer).filter(pl.col("split") == SPLITS[B]) for layer in layers])
-            others = {
-                (line["layer"], int(entry), name): text
-                for line in made
-                for name in ("mismatched", "token_lists")
-                for entry, text in line[name].items()
-            }
-            extra, numbers = examiner.examine(of_b, others)
+        extra, numbers = _examined(examiner, made, (part(layer) for layer in layers))
 
         def frames() -> Iterator[pl.DataFrame]:
             for layer in layers:
@@ -150,12 +142,15 @@ class Parts:
         ]
         places = ("exemplar_document", "unseen_document")
         documents = {int(d) for found in frames() for name in places for d in found[name].explode().drop_nulls()}
-        facts = facts | self._facts(level)
         contexts = self._view.contexts(sorted(documents))
-        write_dictionary(self._folder, frames(), contexts=contexts, layers=rows, facts=facts)
-        table = pl.concat([found.select(_TABLE) for found in frames()])
+        write_dictionary(self._folder, frames(), contexts=contexts, layers=rows, facts={**facts, **self._facts(level)})
+        table = pl.concat([found.select(*_SHOWN, *_COUNTED) for found in frames()])
         if run is not None:
-            _show(table, run, asked.seed)
+            few = [
+                rows.sample(min(TABLE_ROWS // 2, len(rows)), seed=asked.seed)
+                for rows in (table.filter("passes"), table)
+            ]
+            run.table("dictionary", _SHOWN, pl.concat(few).unique(maintain_order=True).select(_SHOWN).rows())
         flat = totals(table, level) | figures(Reported.of(tensors, works), level, reader)
         say(flat, reader)
         return flat | numbers
@@ -172,9 +167,16 @@ class Parts:
         }
 
 
-def _show(table: pl.DataFrame, run: Logs, seed: int) -> None:
-    """A table of entries, some that pass and some of all."""
-    columns = ["layer", "neuron", "sign", "description", "grade", "label", "passes", "auroc", "nearest", "last_token"]
-    passing = table.filter("passes")
-    few = [rows.sample(min(TABLE_ROWS // 2, len(rows)), seed=seed) for rows in (passing, table)]
-    run.table("dictionary", columns, pl.concat(few).unique(maintain_order=True).select(columns).rows())
+def _examined(
+    examiner: Examiner, made: Sequence[Mapping[str, Any]], parts: Iterable[pl.DataFrame]
+) -> tuple[pl.DataFrame | None, dict[str, float]]:
+    """Columns and flat numbers of those who are asked about finished words of neurons B, if anybody is."""
+    if not examiner.wanted:
+        return None, {}
+    others = {
+        (line["layer"], int(entry), name): text
+        for line in made
+        for name in ("mismatched", "token_lists")
+        for entry, text in line[name].items()
+    }
+    return examiner.examine(pl.concat([part.filter(pl.col("split") == SPLITS[B]) for part in parts]), others)

@@ -123,3 +123,5 @@ def _column(hint: Any) -> Column:
 
 COLUMNS = {name: _column(hint) for name, hint in get_type_hints(Entry, include_extras=True).items()}
 SCHEMA = {name: column.kind for name, column in COLUMNS.items()}
+COMPAT = pl.CompatLevel.oldest()
+ARROW = pl.DataFrame(schema=SCHEMA).to_arrow(compat_level=COMPAT).schema

@@ -47,8 +47,7 @@ def count_groups(first_EK: Tensor) -> tuple[Tensor, Tensor]:
     Args:
         first_EK: what `components` returns.
     """
-    kinds = first_EK.shape[1]
-    size_EK = torch.zeros(len(first_EK), kinds + 1).scatter_add_(1, first_EK, torch.ones(first_EK.shape))[:, :kinds]
+    size_EK = _sizes(first_EK)
     count_E = (size_EK >= 2).sum(-1)
     share_E = size_EK.amax(-1) / size_EK.sum(-1).clamp_min(1)
     return count_E, (count_E == 1) & (share_E >= MAIN_GROUP)
@@ -57,9 +56,14 @@ def count_groups(first_EK: Tensor) -> tuple[Tensor, Tensor]:
 def group_rows(unit_MD: Tensor, row_EK: Tensor, threshold: float) -> Tensor:
     """Contexts of the two largest groups of two or more, int64 (E, 2, K), −1 elsewhere."""
     first_EK = components(unit_MD[row_EK.clamp_min(0)], row_EK >= 0, threshold)
-    kinds = first_EK.shape[1]
-    size_EK = torch.zeros(len(first_EK), kinds + 1).scatter_add_(1, first_EK, torch.ones(first_EK.shape))[:, :kinds]
-    size_E2, leader_E2 = size_EK.topk(min(2, kinds), dim=-1)
+    size_EK = _sizes(first_EK)
+    size_E2, leader_E2 = size_EK.topk(min(2, size_EK.shape[1]), dim=-1)
     member_E2K = (first_EK[:, None] == leader_E2[..., None]) & (size_E2 >= 2)[..., None]
     found_E2K = torch.where(member_E2K, row_EK[:, None], -1)
     return torch.nn.functional.pad(found_E2K, (0, 0, 0, 2 - found_E2K.shape[1]), value=-1)
+
+
+def _sizes(first_EK: Tensor) -> Tensor:
+    """Contexts of the group that begins at each place, float32 (E, K)."""
+    entries, kinds = first_EK.shape
+    return torch.zeros(entries, kinds + 1).scatter_add_(1, first_EK, torch.ones(first_EK.shape))[:, :kinds]

@@ -9,11 +9,12 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import torch
+from polars import selectors
 from torch import Tensor
 
 from nlae.dictionary.builder import DictionaryBuilder
 from nlae.dictionary.scan.folder import Panel
-from nlae.dictionary.schema import GRADES, LABELS, MARGIN, REASONS, SCHEMA, SIGNS, SPLITS
+from nlae.dictionary.schema import ARROW, GRADES, LABELS, MARGIN, REASONS, SCHEMA, SIGNS, SPLITS
 from nlae.dictionary.score.block import Scores
 from nlae.dictionary.score.population import Population, blocks
 from nlae.dictionary.subjects.neurons import Subjects
@@ -23,8 +24,8 @@ from nlae.dictionary.words.vocabulary import Vocabulary
 
 UNSEEN = 3  # windows of test works that are shown
 WRITTEN = 4  # words of what an entry writes
-_ARROW = pl.DataFrame(schema=SCHEMA).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
-_TEST = ("auroc", "mismatched", "nearest", "permuted", "last_token", "token_list", "lens", "skyline")
+_LATER = {"label": "", "grade": "", "passes": False, "reason": ""}  # what the bar decides,
+_LATER |= dict.fromkeys(("embedding", "detection", "output_score"))  # and what judges may say
 
 
 def frame(
@@ -46,69 +47,61 @@ def frame(
         settings: of the dictionary.
     """
     population, n = scores.population, scores.population.n
-    names = [f"{layer}.{entry % n}{SIGNS[entry // n]}" for entry in range(2 * n)]
+    neuron_E, sign_E = np.tile(np.arange(n), 2), np.repeat(list(SIGNS), n)
     moments, exemplars = subjects.moments(layer), subjects.exemplars(layer)
     ids, _ = subjects.promoted(layer, max(1, settings.promoted))
-    promoted, suppressed = (_words(view, side.flatten(0, 1)) for side in (ids[:, 0], ids[:, 1]))
+    promoted, suppressed = (ids[:, side].flatten(0, 1).tolist() for side in (0, 1))
+    places = {name: getattr(exemplars, name).flatten(0, 1).tolist() for name in ("value", "document", "position")}
+    there = [sum(document >= 0 for document in row) for row in places["document"]]  # fewer exemplars: −1 behind them
+    kept = {name: [row[:count] for row, count in zip(rows, there, strict=True)] for name, rows in places.items()}
+    peaks = [
+        dict.fromkeys(view.ids(document)[position] for document, position in zip(*row, strict=True))
+        for row in zip(kept["document"], kept["position"], strict=True)
+    ]
     columns: dict[str, Any] = {
-        "layer": [layer] * (2 * n),
-        "neuron": np.tile(np.arange(n), 2),
-        "sign": np.repeat(list(SIGNS), n),
+        "neuron": neuron_E,
+        "sign": sign_E,
         "split": [SPLITS[split] for split in scores.split_E.tolist()],
-        "description": scores.texts,
-        "writes": [_written(vocabulary, row) for row in ids[:, 0].flatten(0, 1).tolist()],
-        "label": [""] * (2 * n),
-        "grade": [""] * (2 * n),
-        "passes": [False] * (2 * n),
-        "reason": [""] * (2 * n),
-        "reader": [settings.reader] * (2 * n),
-        "nearest_entry": [names[place] for place in scores.nearest_E.tolist()],
-        "groups": scores.groups_E.numpy(),
-        "specialised": scores.specialised_E.numpy(),
-        "tokens": view.peaks(exemplars.document, exemplars.position, settings.promoted),
-        "promoted": promoted,
-        "suppressed": suppressed,
-        "exemplar_value": _kept(exemplars.value, exemplars.document),
-        "exemplar_document": _kept(exemplars.document, exemplars.document),
-        "exemplar_position": _kept(exemplars.position, exemplars.document),
+        "description": scores.described.texts,
+        "writes": [_written(vocabulary, tokens) for tokens in promoted],
+        "nearest_entry": [f"{layer}.{neuron_E[place]}{sign_E[place]}" for place in scores.nearest_E.tolist()],
+        "tokens": [[view.word(token) for token in tokens][: settings.promoted] for tokens in peaks],
+        "promoted": [[view.word(token) for token in tokens] for tokens in promoted],
+        "suppressed": [[view.word(token) for token in tokens] for tokens in suppressed],
+        **{f"exemplar_{name}": rows for name, rows in kept.items()},
         **unseen(population, subjects.panel("test"), exemplars.value[..., 0].flatten()),
     }
-    bar_E = torch.full((2 * n,), torch.nan)
-    bar_E[torch.nonzero(scores.split_E == SPLITS.index("A"))[:, 0]] = scores.own_bar
     numbers = {
-        **{name: scores.test[name] for name in _TEST},
-        "auroc_bar": bar_E,
-        **{name: getattr(scores, name) for name in ("spearman", "r2", "r2_linear")},
-        **dict.fromkeys(("embedding", "detection", "output_score"), torch.full((2 * n,), torch.nan)),
+        **scores.columns,
         "frequency": moments.frequency.flatten(),
         **{name: getattr(moments, name).repeat(2) for name in ("kurtosis", "mean")},
         "std": moments.variance.sqrt().repeat(2),
     }
-    series = {name: pl.Series(name, value.float().numpy()).fill_nan(None) for name, value in numbers.items()}
-    series |= {name: pl.Series(name, pa.array(value, _ARROW.field(name).type)) for name, value in columns.items()}
-    whole = pl.DataFrame([series[name].cast(SCHEMA[name]) for name in SCHEMA])
+    series = [pl.Series(name, value.numpy()) for name, value in numbers.items()]
+    series += [pl.Series(name, pa.array(value, ARROW.field(name).type)) for name, value in columns.items()]
+    same = {"layer": layer, "reader": settings.reader, **_LATER}
+    whole = pl.DataFrame(series).with_columns(pl.lit(value).alias(name) for name, value in same.items())
+    whole = whole.with_columns(selectors.float().fill_nan(None))
     signs = SIGNS if subjects.signed else SIGNS[:1]
-    return whole.filter(pl.col("sign").is_in(signs)).sort("neuron", pl.col("sign") == SIGNS[1], maintain_order=True)
+    whole = whole.select(pl.col(name).cast(kind) for name, kind in SCHEMA.items()).filter(pl.col("sign").is_in(signs))
+    return whole.sort("neuron", pl.col("sign") == SIGNS[1], maintain_order=True)
 
 
 def decided(entries: pl.DataFrame, bar: float, min_auroc: float) -> pl.DataFrame:
     """Entries with what the bar of all blocks decides: who passes, with which grade and label, and why not."""
     auroc, passes = pl.col("auroc"), (pl.col("auroc") >= max(bar, min_auroc)).fill_null(False)
     more = [(auroc > pl.col(name) + MARGIN).fill_null(True) for name in ("permuted", "last_token")]
+    (token, context), (few, low, under) = LABELS, REASONS
     grade = pl.lit("")
     for name, least in GRADES.items():
         grade = pl.when(auroc >= least).then(pl.lit(name)).otherwise(grade)
-    few, low, under = REASONS
     why = pl.when(auroc.is_null()).then(pl.lit(few)).when(auroc < min_auroc).then(pl.lit(low)).otherwise(pl.lit(under))
+    nothing = pl.lit("")
     return entries.with_columns(
         passes=passes,
-        grade=pl.when(passes).then(grade).otherwise(pl.lit("")),
-        label=pl.when(passes & more[0] & more[1])
-        .then(pl.lit(LABELS[1]))
-        .when(passes)
-        .then(pl.lit(LABELS[0]))
-        .otherwise(pl.lit("")),
-        reason=pl.when(passes).then(pl.lit("")).otherwise(why),
+        grade=pl.when(passes).then(grade).otherwise(nothing),
+        label=pl.when(~passes).then(nothing).when(more[0] & more[1]).then(pl.lit(context)).otherwise(pl.lit(token)),
+        reason=pl.when(passes).then(nothing).otherwise(why),
     )
 
 
@@ -128,11 +121,8 @@ def unseen(population: Population, panel: Panel, largest_E: Tensor) -> dict[str,
         scale_e1 = largest_E[entries].clamp_min(1e-12)[:, None]
         level_eM = (value_eM / scale_e1 * 255).round().clamp(0, 255).byte()
         for row, count in enumerate(fires_eR.sum(-1).tolist()):
-            runs = (
-                [int(order_eR[row, place]) for place in sorted({i * count // UNSEEN for i in range(UNSEEN)})]
-                if count
-                else []
-            )
+            chosen = sorted({i * count // UNSEEN for i in range(UNSEEN)}) if count else []
+            runs = order_eR[row, chosen].tolist()
             spans = [(int(starts[run]), int(ends[run])) for run in runs]
             found["unseen_document"].append([int(panel.document[low]) for low, _ in spans])
             found["unseen_start"].append([int(panel.position[low]) for low, _ in spans])
@@ -141,18 +131,6 @@ def unseen(population: Population, panel: Panel, largest_E: Tensor) -> dict[str,
     return found
 
 
-def _words(view: CorpusView, ids_Ek: Tensor) -> list[list[str]]:
-    return [[view.word(token) for token in ids] for ids in ids_Ek.tolist()]
-
-
 def _written(vocabulary: Vocabulary, ids: Sequence[int]) -> str:
-    words = [
-        vocabulary.words[w] for w in (int(vocabulary.word_V[i]) for i in ids if i < len(vocabulary.word_V)) if w >= 0
-    ]
-    return listed(list(dict.fromkeys(words))[:WRITTEN], "and")
-
-
-def _kept(value_2nk: Tensor, document_2nk: Tensor) -> list[list[Any]]:
-    """Lists without the places where an entry has fewer exemplars."""
-    rows = zip(value_2nk.flatten(0, 1).tolist(), document_2nk.flatten(0, 1).tolist(), strict=True)
-    return [[v for v, d in zip(values, documents, strict=True) if d >= 0] for values, documents in rows]
+    words = [int(vocabulary.word_V[token]) for token in ids if token < len(vocabulary.word_V)]
+    return listed(list(dict.fromkeys(vocabulary.words[word] for word in words if word >= 0))[:WRITTEN], "and")

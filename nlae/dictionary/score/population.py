@@ -58,7 +58,7 @@ class Population:
             document_M: passage of each training context, so that one passage cannot fill an entry's list.
             count: contexts wanted of each entry.
             quantile: of the entry's own training activations.
-            mix_nn: rotates the columns.
+            mix_nn: `rotation` of the columns, for the null.
         """
         n, rows = values["train"].shape
         above = min(rows - 1, round((1 - quantile) * rows))
@@ -88,16 +88,16 @@ class Population:
         """Where some entries fire on one panel, bool (e, M)."""
         return self.entries(role, entry_e) > self.threshold_E[entry_e][:, None]
 
-    def rotated(self, seed: int, layer: int, document_M: Tensor, count: int, quantile: float) -> Population:
-        """A random orthogonal mix of all columns, as many of them."""
-        drawn_nn = torch.randn(self.n, self.n, generator=generator(seed, "rotation", layer))
-        return Population.of(self.values, document_M, count, quantile, torch.linalg.qr(drawn_nn).Q)
+
+def rotation(n: int, seed: int, layer: int) -> Tensor:
+    """A random orthogonal mix of n columns, float32 (n, n)."""
+    return torch.linalg.qr(torch.randn(n, n, generator=generator(seed, "rotation", layer))).Q
 
 
-def blocks(n: int, size: int = BLOCK) -> Iterator[slice]:
-    """Slices of at most `size` columns."""
-    for start in range(0, n, size):
-        yield slice(start, min(start + size, n))
+def blocks(n: int) -> Iterator[slice]:
+    """Slices of at most `BLOCK` columns or entries."""
+    for start in range(0, n, BLOCK):
+        yield slice(start, min(start + BLOCK, n))
 
 
 def splits(layer: int, n: int) -> Tensor:
@@ -110,7 +110,10 @@ def _one_per_passage(row_eW: Tensor, document_M: Tensor, count: int) -> Tensor:
     """The first `count` rows of different passages, in order, −1 behind them; int64 (e, count)."""
     document_eW = document_M[row_eW.clamp_min(0)]
     again_eW = (document_eW[:, :, None] == document_eW[:, None, :]).tril(-1).any(-1)
-    keep_eW = ~again_eW & (row_eW >= 0)
-    order_eW = (~keep_eW).long().argsort(dim=-1, stable=True)
-    kept_eW = torch.where(keep_eW, row_eW, -1).gather(-1, order_eW)[:, :count]
+    kept_eW = packed(torch.where(again_eW, -1, row_eW))[:, :count]
     return torch.nn.functional.pad(kept_eW, (0, count - kept_eW.shape[1]), value=-1)
+
+
+def packed(value_EK: Tensor) -> Tensor:
+    """What is not −1 of each row moved to its front, in order."""
+    return value_EK.gather(-1, (value_EK < 0).long().argsort(dim=-1, stable=True))

@@ -7,7 +7,7 @@ E entries, M contexts of a panel, F firing, O others, K of either, R resamples, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,19 +81,14 @@ class Trials:
             most: firing contexts and others of each entry at most.
         """
         order_M = torch.randperm(rows, generator=generator(seed, "trials", rows))
-        fires_EF = torch.full((len(entries), most[0]), -1)
-        other_EO = torch.full((len(entries), most[1]), -1)
-        for part in (slice(start, start + _BLOCK) for start in range(0, len(entries), _BLOCK)):
-            active_eM = fires(entries[part])[:, order_M]
-            _first(active_eM, order_M, fires_EF[part])
-            soon_eM = ~active_eM[:, : 2 * most[1]]  # enough, but for entries that fire half of the time
-            _first(soon_eM, order_M, other_EO[part])
-            short_e = torch.nonzero(other_EO[part][:, -1] < 0)[:, 0]
-            if len(short_e) and soon_eM.shape[1] < rows:
-                again_sO = torch.full((len(short_e), most[1]), -1)
-                _first(~active_eM[short_e], order_M, again_sO)
-                other_EO[part.start + short_e] = again_sO
-        return cls(fires_EF[:, : _used(fires_EF)], other_EO[:, : _used(other_EO)], least)
+        parts = []
+        for entry_e in entries.split(_BLOCK):
+            active_eM = fires(entry_e)[:, order_M]
+            wanted = zip((active_eM, ~active_eM), most, strict=True)
+            parts.append([_first(wanted_eM, order_M, count) for wanted_eM, count in wanted])
+        found = (torch.cat(side) for side in zip(*parts, strict=True))
+        # columns that hold anything, one at least
+        return cls(*(row_EK[:, : max(1, int((row_EK >= 0).any(0).sum()))] for row_EK in found), least)
 
     def __len__(self) -> int:
         return len(self.fires_EF)
@@ -103,15 +98,14 @@ class Trials:
 
     def spread(self, entries: Tensor, total: int) -> Trials:
         """The same among more entries, of which the others have no contexts and so no score."""
-        fires_EF, other_EO = (
-            torch.full((total, row.shape[1]), -1).index_copy(0, entries, row) for row in (self.fires_EF, self.other_EO)
-        )
-        return Trials(fires_EF, other_EO, self.least)
+        rows = (self.fires_EF, self.other_EO)
+        return Trials(*(torch.full((total, r.shape[1]), -1).index_copy(0, entries, r) for r in rows), self.least)
 
     @property
-    def scored_E(self) -> Tensor:
-        """Which entries have enough firing contexts, bool (E,)."""
-        return ((self.fires_EF >= 0).sum(-1) >= self.least) & (self.other_EO >= 0).any(-1)
+    def scored(self) -> Tensor:
+        """Places of the entries that have enough firing contexts, int64 ascending."""
+        enough_E = (self.fires_EF >= 0).sum(-1) >= self.least
+        return torch.nonzero(enough_E & (self.other_EO >= 0).any(-1))[:, 0]
 
     def auroc(self, predict: Predict) -> Tensor:
         """Of each prediction, float32 (…, E); NaN where an entry is not scored.
@@ -119,14 +113,11 @@ class Trials:
         Args:
             predict: places of entries e and contexts (e, K) -> predictions (…, e, K).
         """
-        parts = []
-        scored = torch.nonzero(self.scored_E)[:, 0]
-        for places in scored.split(_BLOCK):
-            fires_eF, other_eO = self.fires_EF[places], self.other_EO[places]
-            won_XeF = _placements(predict(places, fires_eF), predict(places, other_eO), other_eO >= 0)
-            parts.append(_mean(won_XeF, fires_eF >= 0))
-        area_Xe = torch.cat(parts, -1)
-        return torch.full((*area_Xe.shape[:-1], len(self)), torch.nan).index_copy(-1, scored, area_Xe)
+        parts = [
+            _mean(_placements(said_XeF, said_XeO, other_eO >= 0), fires_eF >= 0)
+            for fires_eF, other_eO, said_XeF, said_XeO in self._predicted(predict)
+        ]
+        return self._among_all(torch.cat(parts, -1), torch.nan)
 
     def influence(self, predict: Predict, work_M: Tensor, works: int) -> tuple[Tensor, Tensor]:
         """AUROC, and what each work adds to it when it is counted once more: float32 (…, E) and (…, E, S).
@@ -140,10 +131,7 @@ class Trials:
             works: how many there are, S.
         """
         areas, shares = [], []
-        scored = torch.nonzero(self.scored_E)[:, 0]
-        for places in scored.split(_BLOCK):
-            fires_eF, other_eO = self.fires_EF[places], self.other_EO[places]
-            said_XeF, said_XeO = predict(places, fires_eF), predict(places, other_eO)
+        for fires_eF, other_eO, said_XeF, said_XeO in self._predicted(predict):
             won_XeF = _placements(said_XeF, said_XeO, other_eO >= 0)
             lost_XeO = 1 - _placements(said_XeO, said_XeF, fires_eF >= 0)
             areas.append(_mean(won_XeF, fires_eF >= 0))
@@ -153,12 +141,7 @@ class Trials:
                 moved = torch.where(there, won - areas[-1][..., None], 0.0) / there.sum(-1, keepdim=True).clamp_min(1)
                 share_XeS.scatter_add_(-1, work_M[row.clamp_min(0)].expand(moved.shape), moved)
             shares.append(share_XeS)
-        area_Xe, share_XeS = torch.cat(areas, -1), torch.cat(shares, -2)
-        shape = (*area_Xe.shape[:-1], len(self))
-        return (
-            torch.full(shape, torch.nan).index_copy(-1, scored, area_Xe),
-            torch.zeros(*shape, works).index_copy(-2, scored, share_XeS),
-        )
+        return self._among_all(torch.cat(areas, -1), torch.nan), self._among_all(torch.cat(shares, -2), 0.0, -2)
 
     def resampled(self, predict: Predict, weight_RS: Tensor, work_M: Tensor) -> Tensor:
         """AUROC of each prediction with every work counted as often as it was drawn, float32 (…, E, R).
@@ -170,6 +153,18 @@ class Trials:
         """
         area_XE, share_XES = self.influence(predict, work_M, weight_RS.shape[1])
         return (area_XE[..., None] + share_XES @ (weight_RS.float() - 1).T).clamp(0, 1)
+
+    def _predicted(self, predict: Predict) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """Contexts of blocks of scored entries, (e, F) and (e, O), and what is said of them, (…, e, F) and (…, e, O)."""
+        for places in self.scored.split(_BLOCK):
+            fires_eF, other_eO = self.fires_EF[places], self.other_EO[places]
+            yield fires_eF, other_eO, predict(places, fires_eF), predict(places, other_eO)
+
+    def _among_all(self, value: Tensor, missing: float, dim: int = -1) -> Tensor:
+        """Values of scored entries in their places among all, which stand in one dimension."""
+        shape = list(value.shape)
+        shape[dim] = len(self)
+        return torch.full(shape, missing).index_copy(dim, self.scored, value)
 
 
 def _mean(value_XeK: Tensor, there_eK: Tensor) -> Tensor:
@@ -188,15 +183,10 @@ def _placements(said_Xex: Tensor, said_Xey: Tensor, there_ey: Tensor) -> Tensor:
     return (below_Xex + upto_Xex).float() / 2 / count_e1.clamp_min(1)
 
 
-def _first(wanted_eM: Tensor, order_M: Tensor, out_eK: Tensor) -> None:
-    """Fill `out_eK` with the first contexts that are wanted, in the order of the columns."""
-    entry, column = torch.nonzero(wanted_eM, as_tuple=True)
-    start_e = torch.searchsorted(entry, torch.arange(len(wanted_eM)))
-    rank = torch.arange(len(entry)) - start_e[entry]
-    kept = rank < out_eK.shape[1]
-    out_eK[entry[kept], rank[kept]] = order_M[column[kept]]
-
-
-def _used(out_EK: Tensor) -> int:
-    """Columns that hold anything, one at least."""
-    return max(1, int((out_EK >= 0).any(0).sum()))
+def _first(wanted_eM: Tensor, order_M: Tensor, most: int) -> Tensor:
+    """The first contexts that are wanted, in the order of the columns, −1 behind them; int64 (e, most)."""
+    rank_eM = wanted_eM.cumsum(-1)
+    entry, column = torch.nonzero(wanted_eM & (rank_eM <= most), as_tuple=True)
+    out_eK = torch.full((len(wanted_eM), most), -1)
+    out_eK[entry, rank_eM[entry, column] - 1] = order_M[column]
+    return out_eK

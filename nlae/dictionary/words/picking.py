@@ -3,7 +3,7 @@
 The plainly commonest are function words, which stand at the peaks of most entries and describe few.
 
 A phrase has a budget of tokens; words are taken in turn from the three lists until it is spent. Shape suffixes:
-E entries, K words of a list, W words of the vocabulary.
+E entries, K words of a list, C words of all lists, W words of the vocabulary.
 """
 
 from __future__ import annotations
@@ -35,20 +35,23 @@ class Picked:
 
     word: Mapping[str, Tensor]
 
-    def __len__(self) -> int:
-        return len(self.word["peaks"])
-
-    def __getitem__(self, entries: Tensor | slice) -> Picked:
-        return Picked({slot: word_EK[entries] for slot, word_EK in self.word.items()})
-
-    def phrase(self, entry: int, vocabulary: Vocabulary) -> Phrase:
-        """The words of one entry."""
-        return Phrase(*(tuple(vocabulary.words[w] for w in self.word[s][entry].tolist() if w >= 0) for s in SLOTS))
+    @classmethod
+    def fired_on(cls, word_EK: Tensor) -> Picked:
+        """Words of one slot alone, the peaks."""
+        none_E1 = torch.full((len(word_EK), 1), -1)
+        return cls(dict.fromkeys(SLOTS, none_E1) | {"peaks": word_EK})
 
     @property
     def empty_E(self) -> Tensor:
-        """Which entries have no words at all."""
+        """Which entries have no words at all, bool (E,)."""
         return torch.stack([(word_EK < 0).all(-1) for word_EK in self.word.values()]).all(0)
+
+    def phrases(self, vocabulary: Vocabulary) -> list[Phrase]:
+        """The words of every entry."""
+        said = [
+            [tuple(vocabulary.words[w] for w in row if w >= 0) for row in self.word[slot].tolist()] for slot in SLOTS
+        ]
+        return [Phrase(*words) for words in zip(*said, strict=True)]
 
 
 def leading(bags: Bags, row_EK: Tensor, most: Mapping[str, int]) -> Picked:
@@ -60,51 +63,40 @@ def leading(bags: Bags, row_EK: Tensor, most: Mapping[str, int]) -> Picked:
         most: words wanted of each slot.
     """
     found = {}
-    for slot in SLOTS:
-        count, rarity_W = bags.counts(row_EK, slot), bags.rarity[slot]
+    for slot, count in most.items():
         # by chance a single context holds any word nearby; two that share one say something
-        found[slot] = _top(count, most[slot], rarity_W, *(NEARBY if slot == "near" else AT))
+        least, off = NEARBY if slot == "near" else AT
+        found[slot] = _top(bags.counts(row_EK, slot), count, bags.rarity[slot], least, off)
     return Picked(found)
 
 
 def within(picked: Picked, vocabulary: Vocabulary, budget: int) -> Picked:
     """As many of the leading words as a phrase of `budget` tokens holds, taken in turn from the slots."""
-    order: list[int] = []
-    words, costs = [], []
-    for slot, turns in TURNS.items():
-        word_EK = picked.word[slot][:, : len(turns)]
-        words.append(word_EK)
-        order += turns[: word_EK.shape[1]]
-        costs.append(torch.where(word_EK >= 0, vocabulary.cost_W[word_EK.clamp_min(0)], 0))
-    turn = torch.tensor(order).argsort()
-    cost_ET = torch.cat(costs, 1)[:, turn]
-    kept_ET = cost_ET.cumsum(1) <= budget - vocabulary.overhead
-    kept = torch.empty_like(kept_ET)
-    kept[:, turn] = kept_ET
-    parts = kept.split([word_EK.shape[1] for word_EK in words], 1)
-    return Picked({s: torch.where(k, w, -1) for s, w, k in zip(TURNS, words, parts, strict=True)})
+    parts = [picked.word[slot][:, : len(turns)] for slot, turns in TURNS.items()]
+    sizes = [part_EK.shape[1] for part_EK in parts]
+    turn_C = torch.tensor([turn for turns, size in zip(TURNS.values(), sizes, strict=True) for turn in turns[:size]])
+    order_C, word_EC = turn_C.argsort(), torch.cat(parts, 1)
+    cost_EC = torch.where(word_EC >= 0, vocabulary.cost_W[word_EC.clamp_min(0)], 0)
+    kept_EC = torch.empty_like(word_EC, dtype=torch.bool)
+    kept_EC[:, order_C] = cost_EC[:, order_C].cumsum(1) <= budget - vocabulary.overhead
+    return Picked(dict(zip(TURNS, torch.where(kept_EC, word_EC, -1).split(sizes, 1), strict=True)))
+
+
+def as_words(ids_Ek: Tensor, vocabulary: Vocabulary) -> Tensor:
+    """Tokens as words, int64 (E, K), one column at least; −1 for those that the corpus does not have."""
+    table = torch.from_numpy(vocabulary.word_V)
+    return table[ids_Ek.clamp_max(len(table) - 1)] if ids_Ek.shape[1] else torch.full((len(ids_Ek), 1), -1)
 
 
 def _top(count: sparse.csr_matrix, most: int, weight_W: np.ndarray, least: int, off: float) -> Tensor:
     """Places of the largest weight · (count − off) of each row, −1 behind them; ties to the lower place."""
     rows = np.repeat(np.arange(count.shape[0]), np.diff(count.indptr))
-    column, value = count.indices.astype(np.int64), count.data
-    keep = value >= least
-    rows, column, value = rows[keep], column[keep], value[keep]
-    value = (value - off) * weight_W[column]
+    keep = count.data >= least
+    rows, column = rows[keep], count.indices.astype(np.int64)[keep]
+    value = (count.data[keep] - off) * weight_W[column]
     order = np.lexsort((column, -value, rows))
     rows, column = rows[order], column[order]
-    start = np.searchsorted(rows, np.arange(count.shape[0]))
-    rank = np.arange(len(rows)) - start[rows]
+    rank = np.arange(len(rows)) - np.searchsorted(rows, rows)
     out = np.full((count.shape[0], most), -1, dtype=np.int64)
-    first = rank < most
-    out[rows[first], rank[first]] = column[first]
+    out[rows[rank < most], rank[rank < most]] = column[rank < most]
     return torch.from_numpy(out)
-
-
-def as_words(ids_Ek: Tensor, vocabulary: Vocabulary) -> Picked:
-    """Tokens as words fired on; those that the corpus does not have are left out."""
-    table = torch.from_numpy(vocabulary.word_V)
-    word_Ek = table[ids_Ek.clamp_max(len(table) - 1)] if ids_Ek.shape[1] else torch.full((len(ids_Ek), 1), -1)
-    none = torch.full((len(ids_Ek), 1), -1)
-    return Picked({"peaks": word_Ek, "before": none, "near": none})

@@ -9,8 +9,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-BLOCK = 512  # entries whose candidates' readings are held at once
-
 
 def pursue(
     reading_ECD: Tensor,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from nlae.dictionary.words.bags import SLOTS
 from nlae.dictionary.words.phrase import parse
@@ -21,24 +22,18 @@ from nlae.dictionary.words.vocabulary import Vocabulary
 
 def features(picked: Picked, vocabulary: Vocabulary) -> Tensor:
     """Sums of embeddings by slot, one behind the other, float32 (E, F)."""
-    parts = []
-    padded_WD = torch.cat([vocabulary.embedding_WD, torch.zeros(1, vocabulary.width)])
-    for slot in SLOTS:
-        word_EK = picked.word[slot]
-        place_EK = torch.where(word_EK >= 0, word_EK, len(vocabulary))
-        parts.append(torch.nn.functional.embedding_bag(place_EK, padded_WD, mode="sum"))
-    return torch.cat(parts, 1)
+    padded_WD = F.pad(vocabulary.embedding_WD, (0, 0, 0, 1))  # −1 is the row of zeros behind all words
+    words = (torch.where(picked.word[slot] >= 0, picked.word[slot], len(vocabulary)) for slot in SLOTS)
+    return torch.cat([F.embedding_bag(word_EK, padded_WD, mode="sum") for word_EK in words], 1)
 
 
 def text_features(texts: Sequence[str], vocabulary: Vocabulary) -> Tensor:
     """As `features`, of any texts: what is shown is what is read; several phrases in one text are added up."""
-    rows = []
-    for text in texts:
-        row_F = torch.zeros(len(SLOTS) * vocabulary.width)
+    feature_EF = torch.zeros(len(texts), len(SLOTS) * vocabulary.width)
+    for row_F, text in zip(feature_EF, texts, strict=True):
         for phrase in parse(text):
             row_F += torch.cat([vocabulary.embed(words) for words in phrase])
-        rows.append(row_F)
-    return torch.stack(rows) if rows else torch.zeros(0, len(SLOTS) * vocabulary.width)
+    return feature_EF
 
 
 @dataclass(frozen=True)

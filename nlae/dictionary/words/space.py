@@ -11,11 +11,12 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
 from nlae.functional.scaling import unit
 
 _LEAST = 1e-6  # of the largest eigenvalue: what no context varies along is not blown up
-_BLOCK = 512
+_BLOCK = 512  # entries
 
 
 class Space:
@@ -53,14 +54,12 @@ class Space:
 
     def sums(self, row_EK: Tensor) -> Tensor:
         """Sum of each entry's training contexts before whitening, float32 (E, D); −1 counts for nothing."""
-        out_ED = torch.zeros(len(row_EK), len(self.mean_D))
-        for start in range(0, len(row_EK), _BLOCK):
-            row_eK = row_EK[start : start + _BLOCK]
-            weight_eK = (row_eK >= 0).float()
-            out_ED[start : start + _BLOCK] = torch.nn.functional.embedding_bag(
-                row_eK.clamp_min(0), self._centred["train"], mode="sum", per_sample_weights=weight_eK
-            )
-        return out_ED
+        train_MD = self._centred["train"]
+        parts = [
+            embedding_bag(row_eK.clamp_min(0), train_MD, mode="sum", per_sample_weights=(row_eK >= 0).float())
+            for row_eK in row_EK.split(_BLOCK)
+        ]
+        return torch.cat(parts)
 
     def vectors(self, sum_ED: Tensor, shrinkage: float) -> Tensor:
         """Unit mean of each entry's contexts in the whitened space, float32 (E, D); zeros where it has none."""

@@ -43,13 +43,7 @@ class Exemplar(NamedTuple):
 
 
 def taught(
-    teacher: Teacher,
-    exemplars: Sequence[Sequence[Exemplar]],
-    cache: Path,
-    max_tokens: int,
-    *,
-    count: Callable[[str], int] | None = None,
-    ask: Callable[[str], bool] | None = None,
+    teacher: Teacher, exemplars: Sequence[Sequence[Exemplar]], cache: Path, max_tokens: int, count: Callable[[str], int]
 ) -> list[str | None]:
     """A description of each entry by a teacher; None where it has no exemplars or the teacher gave up on it.
 
@@ -58,8 +52,7 @@ def taught(
         exemplars: of each entry, strongest first; equal lists are asked about once.
         cache: file of the answer cache: what it knows is not asked again.
         max_tokens: length at which an answer is cut, after a whole word.
-        count: number of tokens of a text; None counts words and signs.
-        ask: how to confirm a paid run; None asks on the terminal.
+        count: number of tokens of a text.
 
     Raises:
         NlaeError: the teacher is no language model, nobody agreed to pay, access refused, or too many failures.
@@ -68,18 +61,11 @@ def taught(
         raise NlaeError(
             "dictionary.teacher: the context teacher cannot read exemplars; set teacher=openai, anthropic or local"
         )
-    teacher.prepare(
-        Material(
-            prompt=Prompt("dictionary", "{slot}", "{explanation}.", INSTRUCTIONS),
-            load_target=_no_target,
-            frequencies=lambda: DocumentFrequencies(0, {}, {}),
-            min_letters=1,
-        )
-    )
+    prompt = Prompt("dictionary", "{slot}", "{explanation}.", INSTRUCTIONS)
+    teacher.prepare(Material(prompt, _no_target, lambda: DocumentFrequencies(0, {}, {}), min_letters=1))
     contexts = [TeacherContext(row, row, excerpts(own), input_ids=[]) for row, own in enumerate(exemplars) if len(own)]
-    answers = ask_cached(teacher, contexts, INSTRUCTIONS, cache, ask=ask, label="entries described")
-    found = [phrase(answers.get(row, ""), max_tokens, count) for row in range(len(exemplars))]
-    return [text or None for text in found]
+    answers = ask_cached(teacher, contexts, INSTRUCTIONS, cache, label="entries described")
+    return [phrase(answers.get(row, ""), max_tokens, count) or None for row in range(len(exemplars))]
 
 
 def excerpts(exemplars: Sequence[Exemplar]) -> str:
@@ -94,9 +80,8 @@ def excerpts(exemplars: Sequence[Exemplar]) -> str:
     return "\n".join(lines)
 
 
-def phrase(answer: str, max_tokens: int, count: Callable[[str], int] | None = None) -> str:
+def phrase(answer: str, max_tokens: int, count: Callable[[str], int]) -> str:
     """An answer as one line without frame, quotation marks around it and full stop, cut after a whole word."""
-    count = count or (lambda text: len(re.findall(r"\w+|[^\w\s]", text)))
     text = " ".join(answer.split())
     frame = _FRAME.match(text)
     text = _unquoted(text[frame.end() if frame else 0 :].rstrip(" .;,:"))

@@ -17,7 +17,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-Ints = npt.NDArray[np.int64]
 SIGNS = {
     ",": "comma", ".": "full stop", ";": "semicolon", ":": "colon", "?": "question mark", "!": "exclamation mark",
     "-": "hyphen", "–": "dash", "—": "long dash", "(": "opening bracket", ")": "closing bracket",
@@ -59,33 +58,32 @@ class Vocabulary:
         tokenizer: of the target.
         embedding_VD: input embeddings of all tokens.
         count_V: occurrences of each token in the corpus; words that do not occur are left out.
+
+    Attributes:
+        words: as they are shown; place: of each of them.
+        word_V: word of each token, int64; −1 where it is none.
+        embedding_WD: mean of the centred unit embeddings of a word's tokens, float32.
     """
 
-    def __init__(self, tokenizer: Any, embedding_VD: Tensor, count_V: Ints) -> None:
+    def __init__(self, tokenizer: Any, embedding_VD: Tensor, count_V: npt.NDArray[np.int64]) -> None:
         self._tokenizer = tokenizer
         size = min(len(embedding_VD), len(tokenizer), len(count_V))
-        unit_VD = torch.nn.functional.normalize(embedding_VD[:size].float(), dim=-1)
         used_V = torch.from_numpy(np.asarray(count_V[:size], dtype=np.float32))
-        unit_VD = unit_VD - unit_VD[used_V > 0].mean(0)
+        unit_VD = torch.nn.functional.normalize(embedding_VD[:size].float(), dim=-1)
+        self._unit_VD = unit_VD - unit_VD[used_V > 0].mean(0)
         special = set(tokenizer.all_special_ids)
-        place: dict[str, int] = {}
-        token: list[int] = []
-        word: list[int] = []
-        for number in np.flatnonzero(count_V[:size]).tolist():
-            text = "" if number in special else self._shown(number)
-            if text:
-                token.append(number)
-                word.append(place.setdefault(text, len(place)))
-        self.words: list[str] = list(place)
-        self.place = place
+        texts = {number: self._shown(number) for number in np.flatnonzero(count_V[:size]).tolist()}
+        texts = {number: text for number, text in texts.items() if text and number not in special}
+        self.words: list[str] = list(dict.fromkeys(texts.values()))
+        self.place = {text: place for place, text in enumerate(self.words)}
+        token_T, word_T = list(texts), torch.tensor([self.place[text] for text in texts.values()], dtype=torch.long)
         self.word_V = np.full(max(len(count_V), len(tokenizer)), -1, dtype=np.int64)
-        self.word_V[token] = word
-        weight_T = used_V[token]
-        sum_WD = torch.zeros(len(place), unit_VD.shape[1])
-        sum_WD.index_add_(0, torch.tensor(word, dtype=torch.long), unit_VD[token] * weight_T[:, None])
-        total_W = torch.zeros(len(place)).index_add_(0, torch.tensor(word, dtype=torch.long), weight_T)
-        self.embedding_WD = sum_WD / total_W.clamp_min(1)[:, None]
-        self._total_W, self._unit_VD = total_W, unit_VD
+        self.word_V[token_T] = word_T.numpy()
+        weight_T = used_V[token_T]
+        self._total_W = torch.zeros(len(self)).index_add_(0, word_T, weight_T)
+        sum_WD = torch.zeros(len(self), self._unit_VD.shape[1])
+        sum_WD.index_add_(0, word_T, self._unit_VD[token_T] * weight_T[:, None])
+        self.embedding_WD = sum_WD / self._total_W.clamp_min(1)[:, None]
 
     def __len__(self) -> int:
         return len(self.words)

@@ -66,13 +66,14 @@ def drawn(vocabulary, seed):
 
 def test_the_text_that_is_shown_is_the_text_that_is_read(vocabulary):
     picked = drawn(vocabulary, 0)
-    texts = [render(picked.phrase(entry, vocabulary)) for entry in range(len(picked))]
+    texts = [render(phrase) for phrase in picked.phrases(vocabulary)]
     torch.testing.assert_close(text_features(texts, vocabulary), features(picked, vocabulary), atol=1e-5, rtol=1e-5)
 
 
 def test_several_phrases_are_added_up(vocabulary):
     one, two = drawn(vocabulary, 1), drawn(vocabulary, 2)
-    texts = ["; ".join(render(part.phrase(entry, vocabulary)) for part in (one, two)) for entry in range(len(one))]
+    phrases = zip(one.phrases(vocabulary), two.phrases(vocabulary), strict=True)
+    texts = ["; ".join(map(render, pair)) for pair in phrases]
     together_EF = features(one, vocabulary) + features(two, vocabulary)
     torch.testing.assert_close(text_features(texts, vocabulary), together_EF, atol=1e-5, rtol=1e-5)
 
@@ -80,7 +81,7 @@ def test_several_phrases_are_added_up(vocabulary):
 def test_what_a_word_adds_is_the_same_in_and_out_of_a_sum(vocabulary):
     picked = drawn(vocabulary, 3)
     feature_EF = features(picked, vocabulary)
-    vector_ED = torch.nn.functional.normalize(torch.randn(len(picked), D), dim=-1)
+    vector_ED = torch.nn.functional.normalize(torch.randn(len(feature_EF), D), dim=-1)
     (reader,) = Ridge(feature_EF, vector_ED).fit(WEIGHT, 1.0)
     sum_D = -reader.mean_D
     for slot in SLOTS:

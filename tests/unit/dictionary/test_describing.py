@@ -31,10 +31,10 @@ def test_candidates_are_read_as_their_text():
     ]
     joined = Candidate.of(vocabulary, *parts)
     assert joined.known_E.tolist() == [True, False]  # the second has one phrase only
-    text = joined.text(0, vocabulary)
+    text = joined.texts[0]
     assert text.count("; ") == 1
     torch.testing.assert_close(text_features([text], vocabulary)[0], joined.feature_EF[0])
     written = Candidate.written(vocabulary, {1: "law, courts and judges"}, 2)
     assert written.known_E.tolist() == [False, True]
-    assert [written.text(entry, vocabulary) for entry in (0, 1)] == ["", "law, courts and judges"]
+    assert written.texts == ["", "law, courts and judges"]
     torch.testing.assert_close(written.feature_EF[1:], text_features(["law, courts and judges"], vocabulary))

@@ -80,11 +80,11 @@ def test_a_phrase_keeps_to_its_tokens():
         size = len(tokenizer)
         vocabulary = Vocabulary(tokenizer, torch.randn(size, 2), np.ones(size, dtype=np.int64))
         chosen = within(picked(vocabulary, 1500, 0), vocabulary, BUDGET)
-        texts = [render(chosen.phrase(entry, vocabulary)) for entry in range(len(chosen))]
+        phrases = chosen.phrases(vocabulary)
+        texts = [render(phrase) for phrase in phrases]
         lengths = [vocabulary.tokens(text) for text in texts]
         longest = max(range(len(texts)), key=lengths.__getitem__)
         assert lengths[longest] <= BUDGET, texts[longest]
         assert np.mean(lengths) > BUDGET / 2
-        for entry in range(0, len(chosen), 50):
-            phrase = chosen.phrase(entry, vocabulary)
+        for phrase in phrases[::50]:
             assert parse(render(phrase)) == ([phrase] if any(phrase) else [])

@@ -57,4 +57,4 @@ def test_slots_take_turns_until_the_budget_is_spent():
 def test_words_of_an_entry_make_a_phrase():
     word = {"peaks": torch.tensor([[0, NONE]]), "before": torch.tensor([[NONE]]), "near": torch.tensor([[2, 1]])}
     vocabulary = SimpleNamespace(words=["of", "law", "court"])
-    assert Picked(word).phrase(0, vocabulary) == Phrase(("of",), (), ("court", "law"))
+    assert Picked(word).phrases(vocabulary) == [Phrase(("of",), (), ("court", "law"))]

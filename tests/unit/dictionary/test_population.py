@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nlae.dictionary.score.population import TRAINED, A, B, Population, splits
+from nlae.dictionary.score.population import TRAINED, A, B, Population, rotation, splits
 
 M, N, COUNT = 200, 7, 6
 
@@ -59,7 +59,10 @@ def test_both_signs_stand_one_behind_the_other(population):
 
 
 def test_a_rotation_keeps_what_stands_in_a_row(population):
-    turned = population.rotated(0, 5, DOCUMENT_M, COUNT, QUANTILE)
+    def rotated(layer):
+        return Population.of(population.values, DOCUMENT_M, COUNT, QUANTILE, rotation(N, 0, layer))
+
+    turned = rotated(5)
     mixed_nM = {role: turned.columns(role, torch.arange(N)) for role in population.values}
     for role, value_nM in population.values.items():
         torch.testing.assert_close(mixed_nM[role].square().sum(0), value_nM.square().sum(0))
@@ -67,7 +70,7 @@ def test_a_rotation_keeps_what_stands_in_a_row(population):
     # the same mix on all panels: inner products of rows are kept across them
     mixed = mixed_nM["train"].T @ mixed_nM["test"]
     torch.testing.assert_close(mixed, population.values["train"].T @ population.values["test"], atol=1e-4, rtol=1e-4)
-    again, other = (population.rotated(0, layer, DOCUMENT_M, COUNT, QUANTILE) for layer in (5, 6))
+    again, other = (rotated(layer) for layer in (5, 6))
     assert torch.equal(again.columns("test", torch.arange(N)), mixed_nM["test"])
     assert not torch.allclose(other.columns("test", torch.arange(N)), mixed_nM["test"], atol=0.1)
     some = torch.tensor([N + 2, 3])

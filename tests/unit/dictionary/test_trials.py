@@ -42,7 +42,7 @@ def test_few_contexts_are_all_taken(fires_EM):
         firing, others = kept(trials.fires_EF[entry]), kept(trials.other_EO[entry])
         assert sorted(firing) == torch.nonzero(fires_EM[entry])[:, 0].tolist()
         assert sorted(others) == torch.nonzero(~fires_EM[entry])[:, 0].tolist()
-    assert trials.scored_E.tolist() == [True] * 5 + [False] * 3
+    assert trials.scored.tolist() == list(range(5))
 
 
 def test_many_contexts_are_drawn_at_random_up_to_a_limit():

@@ -120,4 +120,4 @@ def test_entries_of_a_dictionary_are_described_here_too(folder, tmp_path, monkey
         LocalTeacher, "_generate", lambda self, batch: ["war." if "«war»" in c.text else "" for c in batch]
     )
     own = [[Exemplar("the long ", "war", " went on")], [Exemplar("then the ", "rain", " came")], []]
-    assert taught(LocalTeacher(model=str(folder)), own, tmp_path / "taught.jsonl", 20) == ["war", None, None]
+    assert taught(LocalTeacher(model=str(folder)), own, tmp_path / "taught.jsonl", 20, len) == ["war", None, None]

@@ -16,6 +16,10 @@ WAR = [Exemplar("the long ", "war", " went on"), Exemplar("a fierce", " battle",
 RAIN = [Exemplar("and then the", " rain", "\n\ncame down «hard»")]
 
 
+def count(text: str) -> int:
+    return len(re.findall(r"\w+|[^\w\s]", text))
+
+
 def knows(helpers: Any, wrap: str = "chat") -> Any:
     def script(number: int, body: dict[str, Any]) -> Any:
         marked = re.findall("^[0-9]+.*«(.*?)»", body["messages"][0]["content"], re.M)
@@ -26,33 +30,27 @@ def knows(helpers: Any, wrap: str = "chat") -> Any:
 
 def test_entries_are_described_once_each_and_never_again(server, helpers, tmp_path):
     server.script = knows(helpers)
-    found = taught(openai(server), [WAR, [], RAIN, WAR], tmp_path / "taught.jsonl", 20)
+    found = taught(openai(server), [WAR, [], RAIN, WAR], tmp_path / "taught.jsonl", 20, count)
     assert found == ["battle", None, "rain", "battle"]
     assert len(server.requests) == 2
     asked = {body["messages"][0]["content"] for body in server.requests}
     (rain,) = [text for text in asked if "rain" in text]
     assert "1. and then the «rain» came down hard\n" in rain
     assert "at most 20 tokens" in rain
-    assert taught(openai(server), [RAIN], tmp_path / "taught.jsonl", 20) == ["rain"]
+    assert taught(openai(server), [RAIN], tmp_path / "taught.jsonl", 20, count) == ["rain"]
     assert len(server.requests) == 2
 
 
 def test_the_messages_protocol_too(server, helpers, tmp_path):
     server.script = knows(helpers, "messages")
     teacher = AnthropicTeacher(model="m", base_url=server.url, key_env="TEST_TEACHER_KEY", **FAST)
-    assert taught(teacher, [RAIN], tmp_path / "taught.jsonl", 20) == ["rain"]
+    assert taught(teacher, [RAIN], tmp_path / "taught.jsonl", 20, count) == ["rain"]
 
 
 def test_nobody_pays_unasked(server, tmp_path, monkeypatch):
     monkeypatch.setattr("sys.stdin.isatty", lambda: False)
     with pytest.raises(NlaeError, match=r"teacher openai: 2 requests.*nobody is there to confirm"):
-        taught(openai(server, yes=False), [WAR, RAIN], tmp_path / "taught.jsonl", 20)
-    said: list[str] = []
-    with pytest.raises(NlaeError, match="not confirmed"):
-        taught(
-            openai(server, yes=False), [WAR], tmp_path / "taught.jsonl", 20, ask=lambda line: bool(said.append(line))
-        )
-    assert "1 requests" in said[0]
+        taught(openai(server, yes=False), [WAR, RAIN], tmp_path / "taught.jsonl", 20, count)
     assert server.requests == []
 
 
@@ -60,12 +58,12 @@ def test_where_the_teacher_gives_up_there_is_no_description(server, helpers, tmp
     right = knows(helpers)
     server.script = lambda n, body: helpers.Reply(body={}) if "rain" in str(body) else right(n, body)
     teacher = openai(server, attempts=2, max_failed_share=0.9)
-    assert taught(teacher, [WAR, RAIN], tmp_path / "taught.jsonl", 20) == ["battle", None]
+    assert taught(teacher, [WAR, RAIN], tmp_path / "taught.jsonl", 20, count) == ["battle", None]
 
 
 def test_a_teacher_that_reads_no_exemplars_is_refused(tmp_path):
     with pytest.raises(NlaeError, match="the context teacher"):
-        taught(ContextTeacher(), [WAR], tmp_path / "taught.jsonl", 20)
+        taught(ContextTeacher(), [WAR], tmp_path / "taught.jsonl", 20, count)
 
 
 def test_excerpts_are_short_and_few():
@@ -91,7 +89,7 @@ def test_excerpts_are_short_and_few():
     ],
 )
 def test_an_answer_becomes_a_plain_phrase(answer, said):
-    assert phrase(answer, 9) == said
+    assert phrase(answer, 9, count) == said
 
 
 def test_length_is_counted_by_the_tokenizer_that_is_given():
