@@ -3,8 +3,6 @@
 A killed build goes on with the first block that is not finished. Memory is that of one block.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -5,8 +5,6 @@ passages are float32, sums across blocks float64. Left out: quantile samples per
 and anything that needs to know a neuron's distribution before the pass.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 import torch

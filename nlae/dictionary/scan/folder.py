@@ -51,19 +51,16 @@ class Moments:
     """How the neurons of a layer are distributed over the training tokens from `min_position` on.
 
     Attributes:
-        n: tokens.
         mean, variance, kurtosis: float32 [N]; kurtosis is the excess over a normal distribution's 3, and 0 for
             neurons that never vary.
-        frequency: share of tokens at which sign·a exceeds `threshold`, float32 [2, N].
-        threshold: root mean square of all neurons of the layer over the calibration tokens.
+        frequency: share of tokens at which sign·a exceeds the root mean square of all neurons of the layer over the
+            calibration tokens, float32 [2, N].
     """
 
-    n: int
     mean: Tensor
     variance: Tensor
     kurtosis: Tensor
     frequency: Tensor
-    threshold: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,25 +143,23 @@ class Scan:
     def moments(self, layer: int) -> Moments:
         """Moments and activation frequency of each neuron."""
         with _open(self.folder / layer_file(layer)) as file:
-            power_4N, count_2N = file.get_tensor("power"), file.get_tensor("count")
-            return moments(power_4N, count_2N, int(file.get_tensor("n")), float(file.get_tensor("threshold")))
+            return moments(*(file.get_tensor(name) for name in ("power", "count", "n")))
 
 
-def moments(power_4N: Tensor, count_2N: Tensor, n: int, threshold: float) -> Moments:
+def moments(power_4N: Tensor, count_2N: Tensor, n: Tensor | int) -> Moments:
     """Moments from the float64 sums of the first four powers over `n` tokens."""
-    m1, m2, m3, m4 = power_4N.double() / max(n, 1)
+    n = max(int(n), 1)
+    m1, m2, m3, m4 = power_4N.double() / n
     variance = (m2 - m1**2).clamp_min(0)
     fourth = m4 - 4 * m1 * m3 + 6 * m1**2 * m2 - 3 * m1**4
     # what is left of a constant is rounding, not variance
     varies = variance > 1e-10 * m2
     safe = torch.where(varies, variance, torch.ones_like(variance))
     return Moments(
-        n=n,
         mean=m1.float(),
         variance=variance.float(),
         kurtosis=torch.where(varies, fourth / safe**2 - 3, 0.0).float(),
-        frequency=(count_2N.double() / max(n, 1)).float(),
-        threshold=threshold,
+        frequency=(count_2N.double() / n).float(),
     )
 
 

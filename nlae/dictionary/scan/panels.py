@@ -4,8 +4,6 @@ A panel takes *runs* of consecutive positions from every source work in turn, so
 out: strata by token or activation; whoever scores draws those from the panel.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pyarrow.compute as pc
 

@@ -6,8 +6,6 @@ with the same bytes. Float16 never overflows: every part has a power of two per 
 below 2¹⁵, and so has every finished file, so that rescaling loses nothing but what float16 cannot tell from 0.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -5,8 +5,6 @@ which no neuron's input needs, an attention mask, since padding stands on the ri
 never see it, and the training passages' early positions, whose massive activations would be every neuron's exemplars.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

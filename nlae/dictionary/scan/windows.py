@@ -5,8 +5,6 @@ come in the same order however many are read together. Training passages are rea
 panel rows, and only up to the last of these.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 from collections.abc import Mapping

@@ -5,8 +5,6 @@ Everything a block needs is made here and freed with it. Shape suffixes: E entri
 candidates, X predictions of each entry.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -17,7 +15,7 @@ from nlae.dictionary.scan.folder import ROLES
 from nlae.dictionary.score.clusters import components, count_groups, pair_threshold
 from nlae.dictionary.score.correlation import linear_r2, r2, spearman
 from nlae.dictionary.score.nulls import LastToken, nearest, same_token
-from nlae.dictionary.score.population import TRAINED, A, B, Population, blocks, rotation, splits
+from nlae.dictionary.score.population import BLOCK, TRAINED, A, B, Population, rotation, splits
 from nlae.dictionary.score.trials import FIRING, OTHERS, Readings, Trials
 from nlae.dictionary.subjects.neurons import Subjects
 from nlae.dictionary.words.describing import COUNTED, PURSUED, Candidate, Described, Words, best, choose, describe, pick
@@ -115,8 +113,7 @@ class _Block:
         """Groups among each entry's strongest contexts, and whether one alone holds most of them; both (E,)."""
         unit_MD, settings, parts = self._space.directions, self._settings, []
         threshold = pair_threshold(unit_MD, settings.group_quantile, settings.seed)
-        for part in blocks(len(population.row_EK)):
-            row_eK = population.row_EK[part, : settings.group_top]
+        for row_eK in population.row_EK[:, : settings.group_top].split(BLOCK):
             parts.append(count_groups(components(unit_MD[row_eK.clamp_min(0)], row_eK >= 0, threshold)))
         found = (torch.cat(side) for side in zip(*parts, strict=True))
         return dict(zip(("groups", "specialised"), found, strict=True))
@@ -240,11 +237,10 @@ class _Block:
         contexts = {role: self._contexts(described, role) for role in ("select", "test")}
         rows = {role: torch.linspace(0, len(x) - 1, min(SAMPLE, len(x))).long() for role, x in contexts.items()}
         sampled = {role: x[rows[role]] for role, x in contexts.items()}
-        for part in blocks(len(own_ED)):
-            entries = torch.arange(part.start, part.stop)
-            said = {role: own_ED[part] @ x_mD.T for role, x_mD in sampled.items()}
-            true = {role: population.entries(role, entries)[:, rows[role]] for role in contexts}
-            found_2E[0, part] = spearman(said["test"], true["test"])
-            found_2E[1, part] = r2(said["test"], true["test"], said["select"], true["select"])
+        for entry_e in torch.arange(len(own_ED)).split(BLOCK):
+            said = {role: own_ED[entry_e] @ x_mD.T for role, x_mD in sampled.items()}
+            true = {role: population.entries(role, entry_e)[:, rows[role]] for role in contexts}
+            found_2E[0, entry_e] = spearman(said["test"], true["test"])
+            found_2E[1, entry_e] = r2(said["test"], true["test"], said["select"], true["select"])
         known_2E = torch.where(described.kind_E < 0, torch.nan, found_2E)
         return dict(zip(("spearman", "r2"), known_2E, strict=True))

@@ -5,8 +5,6 @@ what hangs together. Left out on purpose: a clustering with a chosen number of g
 Shape suffixes: E entries, K contexts of an entry, M contexts, D width.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

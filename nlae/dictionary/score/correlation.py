@@ -3,8 +3,6 @@
 Shape suffixes: E entries, M contexts, n columns, D width.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

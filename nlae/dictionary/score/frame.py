@@ -1,7 +1,5 @@
 """From the scores of a block to its rows of `dictionary.parquet`; what needs the bar of all blocks comes later."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +14,7 @@ from nlae.dictionary.builder import DictionaryBuilder
 from nlae.dictionary.scan.folder import Panel
 from nlae.dictionary.schema import ARROW, GRADES, LABELS, MARGIN, REASONS, SCHEMA, SIGNS, SPLITS
 from nlae.dictionary.score.block import Scores
-from nlae.dictionary.score.population import Population, blocks
+from nlae.dictionary.score.population import BLOCK, Population
 from nlae.dictionary.subjects.neurons import Subjects
 from nlae.dictionary.words.corpus_view import CorpusView
 from nlae.dictionary.words.phrase import listed
@@ -111,14 +109,13 @@ def unseen(population: Population, panel: Panel, largest_E: Tensor) -> dict[str,
     starts, ends = torch.from_numpy(first), torch.from_numpy(np.append(first[1:], len(panel)))
     run_M = torch.repeat_interleave(torch.arange(len(starts)), ends - starts)
     found: dict[str, list[list[int]]] = {f"unseen_{name}": [] for name in ("document", "start", "peak", "level")}
-    for part in blocks(2 * population.n):
-        entries = torch.arange(part.start, part.stop)
-        value_eM = population.entries("test", entries)
-        peak_eR = torch.full((len(entries), len(starts)), -torch.inf)
-        peak_eR.scatter_reduce_(1, run_M.expand(len(entries), -1), value_eM, "amax")
-        fires_eR = peak_eR > population.threshold_E[entries][:, None]
+    for entry_e in torch.arange(2 * population.n).split(BLOCK):
+        value_eM = population.entries("test", entry_e)
+        peak_eR = torch.full((len(entry_e), len(starts)), -torch.inf)
+        peak_eR.scatter_reduce_(1, run_M.expand(len(entry_e), -1), value_eM, "amax")
+        fires_eR = peak_eR > population.threshold_E[entry_e][:, None]
         order_eR = torch.where(fires_eR, peak_eR, -torch.inf).argsort(-1, descending=True)
-        scale_e1 = largest_E[entries].clamp_min(1e-12)[:, None]
+        scale_e1 = largest_E[entry_e].clamp_min(1e-12)[:, None]
         level_eM = (value_eM / scale_e1 * 255).round().clamp(0, 255).byte()
         for row, count in enumerate(fires_eR.sum(-1).tolist()):
             chosen = sorted({i * count // UNSEEN for i in range(UNSEEN)}) if count else []

@@ -1,11 +1,9 @@
 """What a description is measured against: other entries' words, other contexts of the same token, a table of tokens."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 
-from nlae.dictionary.score.population import Population, blocks
+from nlae.dictionary.score.population import BLOCK, Population
 from nlae.functional.randomness import generator
 from nlae.functional.scaling import unit
 
@@ -17,13 +15,12 @@ def nearest(reading_ED: Tensor, n: int, missing_E: Tensor, signed: bool) -> Tens
     barred_E = missing_E.clone()
     if not signed:
         barred_E[n:] = True
-    for part in blocks(len(unit_ED)):
-        cosine_eE = unit_ED[part] @ unit_ED.T
+    for entry_e in torch.arange(len(unit_ED)).split(BLOCK):
+        cosine_eE = unit_ED[entry_e] @ unit_ED.T
         cosine_eE[:, barred_E] = -torch.inf
-        place_e = torch.arange(part.start, part.stop)
-        for own in (place_e % n, place_e % n + n):
-            cosine_eE[torch.arange(len(place_e)), own] = -torch.inf
-        out_E[part] = cosine_eE.argmax(-1)
+        for own_e in (entry_e % n, entry_e % n + n):
+            cosine_eE[torch.arange(len(entry_e)), own_e] = -torch.inf
+        out_E[entry_e] = cosine_eE.argmax(-1)
     return out_E
 
 

@@ -4,8 +4,6 @@ The bar is the lowest AUROC, 0.7 at least, from which on mismatched descriptions
 and the bar's works. Left out: q-values; they would rest on an exchangeability that words do not have.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -7,7 +7,7 @@ show. Everything goes in blocks of columns, so that memory does not grow with th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nlae.functional.randomness import derive_seed, generator
 
-BLOCK = 512  # columns that are looked at at once
+BLOCK = 512  # columns or entries that are looked at at once
 SPARE = 4  # contexts looked at for each one that is kept, as some share a passage
 TRAINED, A, B = 0, 1, 2
 _TENTHS = 10
@@ -64,14 +64,13 @@ class Population:
         above = min(rows - 1, round((1 - quantile) * rows))
         wide = min(rows, max(above + 1, SPARE * count))
         found = cls(values, torch.empty(2 * n), torch.full((2 * n, count), -1), mix_nn)
-        for part in blocks(n):
-            value_nM = found.columns("train", torch.arange(part.start, part.stop))
-            for sign, side_nM in enumerate((value_nM, -value_nM)):
-                top = side_nM.topk(wide, dim=-1)
-                place = slice(sign * n + part.start, sign * n + part.stop)
+        for column_e in torch.arange(n).split(BLOCK):
+            value_eM = found.columns("train", column_e)
+            for entry_e, side_eM in ((column_e, value_eM), (column_e + n, -value_eM)):
+                top = side_eM.topk(wide, dim=-1)
                 kept = torch.where(top.values > 0, top.indices, -1)[:, : SPARE * count]
-                found.row_EK[place] = _one_per_passage(kept, document_M, count)
-                found.threshold_E[place] = top.values[:, above].clamp_min(0)
+                found.row_EK[entry_e] = _one_per_passage(kept, document_M, count)
+                found.threshold_E[entry_e] = top.values[:, above].clamp_min(0)
         return found
 
     def columns(self, role: str, column_e: Tensor) -> Tensor:
@@ -92,12 +91,6 @@ class Population:
 def rotation(n: int, seed: int, layer: int) -> Tensor:
     """A random orthogonal mix of n columns, float32 (n, n)."""
     return torch.linalg.qr(torch.randn(n, n, generator=generator(seed, "rotation", layer))).Q
-
-
-def blocks(n: int) -> Iterator[slice]:
-    """Slices of at most `BLOCK` columns or entries."""
-    for start in range(0, n, BLOCK):
-        yield slice(start, min(start + BLOCK, n))
 
 
 def splits(layer: int, n: int) -> Tensor:

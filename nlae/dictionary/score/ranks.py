@@ -3,8 +3,6 @@
 Shape suffixes: E entries, M contexts.
 """
 
-from __future__ import annotations
-
 import torch
 from scipy.stats import rankdata
 from torch import Tensor

@@ -104,7 +104,7 @@ def summarise(directions: Directions, input_Md: Tensor, panel: Panel, top: int) 
         float(directions.activations(input_Md[rows]).square().sum(dtype=torch.float64))
         for rows, _ in _few(panel, len(directions))
     )
-    threshold = streams.tensors["threshold"].fill_((square / (len(panel) * len(directions))) ** 0.5)
+    streams.tensors["threshold"].fill_((square / (len(panel) * len(directions))) ** 0.5)
     for rows, row_BT in _few(panel, len(directions)):
         padding_BT = row_BT < 0
         value_Mn = directions.activations(input_Md[rows])
@@ -118,7 +118,7 @@ def summarise(directions: Directions, input_Md: Tensor, panel: Panel, top: int) 
     row_2nk = (first_row_2nk + kept["position"]).clamp_min(0)
     position_2nk = torch.where(kept["document"] < 0, -1, torch.from_numpy(panel.position)[row_2nk]).int()
     exemplars = Exemplars(kept["value"], kept["document"], position_2nk)
-    return exemplars, moments(kept["power"], kept["count"], len(panel), float(threshold))
+    return exemplars, moments(kept["power"], kept["count"], len(panel))
 
 
 def _passages(panel: Panel) -> list[np.ndarray]:

@@ -4,8 +4,6 @@ Counting is one product of sparse matrices, so that its cost grows with contexts
 Shape suffixes: E entries, K contexts of an entry, M contexts, W words.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from scipy import sparse

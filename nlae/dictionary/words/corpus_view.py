@@ -1,7 +1,5 @@
 """The corpus as the dictionary looks at it: tokens as text, at a place and in passages, and how often each occurs."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from functools import cache, cached_property
 from typing import Any

@@ -19,7 +19,7 @@ from torch.nn.functional import pad
 
 from nlae.dictionary.builder import DictionaryBuilder
 from nlae.dictionary.score.clusters import group_rows, pair_threshold
-from nlae.dictionary.score.population import Population, blocks, packed
+from nlae.dictionary.score.population import BLOCK, Population, packed
 from nlae.dictionary.score.trials import Readings, Trials
 from nlae.dictionary.words.bags import SLOTS, Bags
 from nlae.dictionary.words.phrase import render
@@ -67,10 +67,10 @@ class Words:
         reading_SWD = torch.stack([pad(reader.words(slot, vocabulary), (0, 0, 0, 1)) for slot in SLOTS])
         cost_W, toll_W = pad(vocabulary.cost_W, (0, 1)), TOLL * pad(vocabulary.common_W.float(), (0, 1))
         said = []
-        for part in blocks(len(row_EK)):
-            place_eC = torch.where(word_EC[part] >= 0, word_EC[part], nothing)
+        for word_eC, vector_eD in zip(word_EC.split(BLOCK), vector_ED.split(BLOCK), strict=True):
+            place_eC = torch.where(word_eC >= 0, word_eC, nothing)
             offered = reading_SWD[slot_C, place_eC], place_eC < nothing, cost_W[place_eC], toll_W[place_eC]
-            said.append(pursue(*offered, -reader.mean_D, vector_ED[part], budget))
+            said.append(pursue(*offered, -reader.mean_D, vector_eD, budget))
         by_slot = torch.where(torch.cat(said), word_EC, -1).split(list(WIDE.values()), 1)
         return Candidate.of(vocabulary, Picked({s: packed(w_EC) for s, w_EC in zip(SLOTS, by_slot, strict=True)}))
 
@@ -78,7 +78,7 @@ class Words:
         """One phrase for each of the two largest groups of an entry's contexts, half as long each."""
         unit_MD, settings = unit(train_MD), self.settings
         threshold = pair_threshold(unit_MD, settings.group_quantile, settings.seed)
-        row_EGK = torch.cat([group_rows(unit_MD, row_EK[part], threshold) for part in blocks(len(row_EK))])
+        row_EGK = torch.cat([group_rows(unit_MD, row_eK, threshold) for row_eK in row_EK.split(BLOCK)])
         half = (settings.tokens - 1) // 2
         parts = [within(leading(self.bags, row_EK, HALF), self.vocabulary, half) for row_EK in row_EGK.unbind(1)]
         return Candidate.of(self.vocabulary, *parts)

@@ -5,8 +5,6 @@ that is shown is the text that is read: `parse` undoes `render`, and takes any o
 descriptions of one entry are joined by a semicolon.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from typing import NamedTuple

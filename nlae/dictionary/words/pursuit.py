@@ -4,8 +4,6 @@ Greedy, in the space of inner products, so that a step costs the square of the n
 Shape suffixes: E entries, C candidates, D width.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -5,8 +5,6 @@ weight. Fitted on entries of trained neurons alone; readings have their mean ove
 descriptions have in common says nothing. Shape suffixes: E entries, K words of a list, F features, D width.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ x = Σ^−½ (h/‖h‖ − μ) with Σ = (1 − s) · covariance + s · (mean e
 shrinkage. Shape suffixes: E entries, K contexts of an entry, M contexts, D width of the inputs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import cached_property
 

@@ -4,8 +4,6 @@ A teacher sees exemplars with their peak tokens marked, never an activation valu
 any other: it is chosen where it predicts better. Left out: a second question after a first answer, and counterexamples.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -5,8 +5,6 @@ breaks by their names, so that a phrase needs no quotation marks. Left out: toke
 parts of characters). Shape suffixes: V tokens, W words, D width of the embedding.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from functools import cached_property
