@@ -28,7 +28,7 @@ from nlae.config.build import build
 from nlae.config.compose import compose_plain
 from nlae.corpus import Corpus, build_corpus
 from nlae.dictionary.scan import scanning
-from nlae.dictionary.scan.windows import Window
+from nlae.dictionary.scan.plan import Window
 
 
 def peak_gigabytes() -> float:

@@ -7,14 +7,13 @@ milliseconds without loading the rest. Nothing here loads a model.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,7 +21,7 @@ import pyarrow.parquet as pq
 from nlae.dictionary.schema import ARROW, COMPAT, SCHEMA, SIGNS, VERSION, Entry
 from nlae.errors import NlaeError
 from nlae.files.arrow import read_table, replacing, write_table, write_text
-from nlae.files.foreign import parse_json, read_json
+from nlae.files.foreign import read_json
 
 __all__ = ["CONTEXTS", "FACTS", "FILE", "LAYERS", "Context", "Dictionary", "Entry", "Unseen", "write_dictionary"]
 
@@ -72,7 +71,7 @@ def write_dictionary(
     contexts: Iterable[Context],
     layers: Sequence[Mapping[str, Any]],
     facts: Mapping[str, Any],
-) -> int:
+) -> None:
     """Write the files of a dictionary, each whole or not at all.
 
     Args:
@@ -82,36 +81,25 @@ def write_dictionary(
         layers: summary per block.
         facts: target, layers and other things that hold for all entries.
 
-    Returns:
-        Number of entries.
-
     Raises:
         ValueError: parts that are out of order or lack a column.
     """
-    last, count = -1, 0
+    last = -1
     with (
         replacing(folder / FILE) as temporary,
         pq.ParquetWriter(temporary, ARROW, compression="zstd", use_dictionary=True) as out,
     ):
         for part in parts:
             frame = part.select(pl.col(name).cast(kind) for name, kind in SCHEMA.items())
-            keys = _keys(frame)
-            if len(keys) and (keys[0] <= last or (np.diff(keys) <= 0).any()):
+            layer, neuron = (frame[name].cast(pl.Int64).to_numpy() for name in ("layer", "neuron"))
+            keys = (layer << 40) + (neuron << 1) + (frame["sign"] == SIGNS[1]).to_numpy()
+            if (np.diff(keys, prepend=last) <= 0).any():
                 raise ValueError("entries must come sorted by layer, neuron and sign, each of them once")
-            last, count = int(keys[-1]) if len(keys) else last, count + len(keys)
+            last = int(keys[-1]) if len(keys) else last
             out.write_table(frame.to_arrow(compat_level=COMPAT).cast(ARROW), row_group_size=ROW_GROUP)
     write_table(folder / CONTEXTS, pa.Table.from_pylist([vars(item) for item in contexts], schema=_PASSAGES))
     for name, content in ((LAYERS, list(layers)), (FACTS, {"version": VERSION, **facts})):
         write_text(folder / name, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False))
-    return count
-
-
-def _keys(frame: pl.DataFrame) -> npt.NDArray[np.int64]:
-    """One ascending number per (layer, neuron, sign)."""
-    minus = (frame["sign"] == SIGNS[1]).cast(pl.Int64).to_numpy()
-    layer, neuron = (frame[name].cast(pl.Int64).to_numpy() for name in ("layer", "neuron"))
-    keys: npt.NDArray[np.int64] = (layer << 40) + (neuron << 1) + minus
-    return keys
 
 
 class Dictionary:
@@ -125,7 +113,7 @@ class Dictionary:
 
     def __init__(self, folder: Path, facts: dict[str, Any], layers: list[dict[str, Any]]) -> None:
         self.folder, self.facts, self.layers = folder, facts, layers
-        self._held: tuple[int, pa.Table] | None = None
+        self._entries = pl.scan_parquet(folder / FILE)  # one, so that what is known of the file is kept
 
     @classmethod
     def open(cls, folder: Path | str) -> Dictionary:
@@ -140,22 +128,20 @@ class Dictionary:
             pq.read_schema(folder / FILE)
             _check_form(facts, layers, pl.read_parquet_schema(folder / FILE))
         except FileNotFoundError as error:
-            raise NlaeError(
-                f"{folder}: no dictionary here ({Path(error.filename).name} is missing); {_REBUILD}"
-            ) from None
+            missing = Path(error.filename).name
+            raise NlaeError(f"{folder}: no dictionary here ({missing} is missing); {_REBUILD}") from None
         except (ValueError, pa.ArrowInvalid, OSError) as error:
             raise NlaeError(f"{folder}: its dictionary is damaged ({str(error).splitlines()[0]}); {_REBUILD}") from None
-        if facts.get("version", 0) < VERSION:
+        version = facts.get("version", 0)
+        if version < VERSION:
             raise NlaeError(f"{folder}: its dictionary was made by an older nlae: run `nlae dictionary` again")
-        if facts["version"] > VERSION:
-            raise NlaeError(
-                f"{folder}: its dictionary has format {facts['version']}, newer than this nlae; update nlae"
-            )
+        if version > VERSION:
+            raise NlaeError(f"{folder}: its dictionary has format {version}, newer than this nlae; update nlae")
         return cls(folder, facts, layers)
 
     def frame(self) -> pl.LazyFrame:
         """All entries, lazily; columns as in `schema.Entry`."""
-        return pl.scan_parquet(self.folder / FILE)
+        return self._entries
 
     @cached_property
     def overview(self) -> pl.DataFrame:
@@ -172,7 +158,7 @@ class Dictionary:
         """
         path = self.folder / METRICS
         try:
-            return {name: float(value) for name, value in parse_json(path.read_text(encoding="utf-8")).items()}
+            return {name: float(value) for name, value in read_json(path).items()}
         except FileNotFoundError:
             return {}
         except (ValueError, TypeError, AttributeError):
@@ -180,7 +166,12 @@ class Dictionary:
 
     def __len__(self) -> int:
         """Number of entries."""
-        return len(self._key)
+        return int(self._entries.select(pl.len()).collect().item())
+
+    def __iter__(self) -> Iterator[Entry]:
+        """All entries in the order of the file, some at a time."""
+        for start in range(0, len(self), ROW_GROUP):
+            yield from self._read(self._entries.slice(start, ROW_GROUP))
 
     def entry(self, layer: int, neuron: int, sign: str = "+") -> Entry:
         """One entry.
@@ -188,10 +179,14 @@ class Dictionary:
         Raises:
             NlaeError: the dictionary has no such entry.
         """
-        place = self._place(layer, neuron, sign)
-        if place is None:
-            raise NlaeError(f"{self.folder}: no entry for layer {layer}, neuron {neuron}, sign {sign}; {self._range()}")
-        return self.at(place)
+        for entry in self._signs(layer, neuron):
+            if entry.sign == sign:
+                return entry
+        known = ", ".join(f"{row['layer']} ({row['neurons']} neurons)" for row in self.layers[:8])
+        raise NlaeError(
+            f"{self.folder}: no entry for layer {layer}, neuron {neuron}, sign {sign}; it has layers {known}"
+            f"{', …' if len(self.layers) > 8 else ''}"
+        )
 
     def neuron(self, layer: int, neuron: int) -> tuple[Entry, ...]:
         """Both signs of a neuron, `+` first; that alone for a direction that is never negative.
@@ -199,23 +194,21 @@ class Dictionary:
         Raises:
             NlaeError: the dictionary has no such neuron.
         """
-        plus = self.entry(layer, neuron, "+")
-        behind = self._place(layer, neuron, "-")
-        return (plus,) if behind is None else (plus, self.at(behind))
-
-    def _place(self, layer: int, neuron: int, sign: str) -> int | None:
-        if sign not in SIGNS or not (0 <= layer < 1 << 20 and 0 <= neuron < 1 << 38):  # what a key can hold
-            return None
-        wanted = (int(layer) << 40) + (int(neuron) << 1) + int(sign == SIGNS[1])
-        place = int(np.searchsorted(self._key, wanted))
-        return place if place < len(self) and self._key[place] == wanted else None
+        self.entry(layer, neuron)
+        return self._signs(layer, neuron)
 
     def at(self, place: int) -> Entry:
         """The entry at a place in the order of the file."""
-        group = int(np.searchsorted(self._starts, place, side="right")) - 1
-        if self._held is None or self._held[0] != group:  # both signs of a neuron lie side by side
-            self._held = (group, self._file.read_row_group(group, columns=list(SCHEMA), use_threads=False))
-        return Entry(**self._held[1].slice(place - int(self._starts[group]), 1).to_pylist()[0])
+        (entry,) = self._read(self._entries.slice(place, 1))
+        return entry
+
+    def _signs(self, layer: int, neuron: int) -> tuple[Entry, ...]:
+        if not (0 <= layer < 1 << 31 and 0 <= neuron < 1 << 31):  # what a column can hold
+            return ()
+        return self._read(self._entries.filter(pl.col("layer") == layer, pl.col("neuron") == neuron))
+
+    def _read(self, rows: pl.LazyFrame) -> tuple[Entry, ...]:
+        return tuple(Entry(**row) for row in rows.collect().to_dicts())
 
     def context(self, document: int) -> Context:
         """The passage of this number.
@@ -239,7 +232,7 @@ class Dictionary:
         tokens = [context.tokens[start:] for context, start in zip(contexts, entry.unseen_start, strict=True)]
         levels, largest, found = list(entry.unseen_level), max(entry.exemplar_value, default=0.0), []
         # windows are equally long but where a passage ends earlier
-        fits = (n for n in range(len(levels) + 1) if sum(min(n, len(text)) for text in tokens) == len(levels))
+        fits = (n for n in range(len(levels) + 1) if sum(len(text[:n]) for text in tokens) == len(levels))
         longest = next(fits, None)
         if longest is None:
             raise NlaeError(f"{self.folder}: levels of {entry.name} do not fit its unseen passages; {_REBUILD}")
@@ -250,31 +243,12 @@ class Dictionary:
         return found
 
     @cached_property
-    def _file(self) -> pq.ParquetFile:
-        return pq.ParquetFile(self.folder / FILE)
-
-    @cached_property
-    def _starts(self) -> npt.NDArray[np.int64]:
-        """First row of every row group."""
-        data = self._file.metadata
-        sizes = [data.row_group(group).num_rows for group in range(data.num_row_groups)]
-        return np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64) if sizes else np.zeros(1, np.int64)
-
-    @cached_property
-    def _key(self) -> npt.NDArray[np.int64]:
-        return _keys(self.frame().select("layer", "neuron", "sign").collect())
-
-    @cached_property
     def _contexts(self) -> pa.Table:
         return read_table(self.folder / CONTEXTS, _REBUILD)
 
     @cached_property
     def _context_place(self) -> dict[int, int]:
         return {int(document): place for place, document in enumerate(self._contexts["document"].to_pylist())}
-
-    def _range(self) -> str:
-        known = ", ".join(f"{row['layer']} ({row['neurons']} neurons)" for row in self.layers[:8])
-        return f"it has layers {known}{', …' if len(self.layers) > 8 else ''}"
 
 
 def _check_form(facts: Any, layers: Any, columns: Mapping[str, Any]) -> None:

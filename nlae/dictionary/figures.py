@@ -74,13 +74,7 @@ class Reported:
 
 
 def figures(reported: Reported, bar: float, reader: str) -> dict[str, float]:
-    """All figures that AUROC and a bar give.
-
-    Args:
-        reported: AUROC of neurons B.
-        bar: lowest AUROC that passes.
-        reader: name that the figures of the words begin with.
-    """
+    """All figures that AUROC of neurons B and a bar give; those of the words begin with the reader's name."""
     named: dict[str, Figure] = {f"{reader}/pass_share": lambda of: share(of["auroc"], bar)}
     if "rotated" in reported.measured:
         named[f"{reader}/rotated_share"] = lambda of: share(of["rotated"], bar)

@@ -31,7 +31,7 @@ def export_neuronpedia(dictionary: Dictionary, folder: Path, *, model_id: str) -
     counts = dict.fromkeys(makers, 0)
     for name, make in makers.items():
         with replacing(folder / name) as temporary, temporary.open("w", encoding="utf-8") as out:
-            for entry in map(dictionary.at, range(len(dictionary))):
+            for entry in dictionary:
                 layer = f"{entry.layer}-{SET}-{SIDES[entry.sign]}"
                 for row in make(dictionary, entry):
                     row = {"modelId": model_id, "layer": layer, "index": str(entry.neuron), **row}

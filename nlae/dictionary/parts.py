@@ -25,9 +25,9 @@ from nlae.dictionary.score.frame import decided, frame
 from nlae.dictionary.score.passing import bar
 from nlae.dictionary.score.population import B
 from nlae.dictionary.subjects.neurons import Subjects
-from nlae.dictionary.words.bags import Bags
 from nlae.dictionary.words.corpus_view import CorpusView
 from nlae.dictionary.words.describing import Words
+from nlae.dictionary.words.picking import Bags
 from nlae.dictionary.words.vocabulary import Vocabulary
 from nlae.files.arrow import replacing, write_text
 from nlae.files.foreign import parse_json
@@ -45,15 +45,7 @@ _COUNTED = ("split", "specialised", *STRENGTHS)
 
 
 class Parts:
-    """Blocks on their way to one dictionary.
-
-    Args:
-        asked: what it is to be.
-        subjects: columns and their inputs.
-        view: of the corpus.
-        folder: of the dictionary.
-        layers: blocks, ascending.
-    """
+    """Blocks on their way to one dictionary."""
 
     def __init__(
         self, asked: DictionaryBuilder, subjects: Subjects, view: CorpusView, folder: Path, layers: Sequence[int]
@@ -97,25 +89,16 @@ class Parts:
 
     def _line(self, layer: int, scores: Scores) -> dict[str, Any]:
         """What is known of a block before the bar is."""
-        donors = {entry: donor for entry, donor in enumerate(scores.mismatched_E.tolist()) if donor >= 0}
-        texts = scores.described.texts
         return {
             "layer": layer,
             "neurons": scores.population.n,
             "specialised_rotated": scores.specialised_rotated,
             "chosen": dict(scores.described.chosen),
-            "mismatched": {str(entry): texts[donor] for entry, donor in donors.items()},
-            "token_lists": {str(entry): scores.token_lists[entry] for entry in donors},
+            **scores.others,
         }
 
     def finish(self, examiner: Examiner, facts: Mapping[str, Any], run: Run | None) -> dict[str, float]:
-        """Set the bar and write the dictionary; returns its flat metrics.
-
-        Args:
-            examiner: asks judges about finished words, where any are configured.
-            facts: of the target, to be written down.
-            run: gets a table of entries.
-        """
+        """Set the bar and write the dictionary, with what judges say where any are; returns its flat metrics."""
         asked, layers = self._asked, self._layers
         tensors = [load_file(self.path(layer, "safetensors")) for layer in layers]
         made = [parse_json(self.path(layer, "json").read_text(encoding="utf-8")) for layer in layers]

@@ -30,8 +30,9 @@ class Column(NamedTuple):
     about: str
 
 
+Score = float | None
 _KINDS: dict[Any, pl.DataType] = {str: pl.String(), float: pl.Float32(), int: pl.Int32(), bool: pl.Boolean()}
-_KINDS |= {float | None: pl.Float32(), list[str]: pl.List(pl.String())}
+_KINDS |= {Score: pl.Float32(), list[str]: pl.List(pl.String())}
 _KINDS |= {list[float]: pl.List(pl.Float32()), list[int]: pl.List(pl.Int32())}
 
 
@@ -56,37 +57,25 @@ class Entry:
     reason: Annotated[str, "Why not", "few contexts to be scored, an AUROC below 0.7, or one below the bar."]
     reader: Annotated[str, "Reader", "What turns the words into a direction; bag is a ridge over their tokens."]
     auroc: Annotated[
-        float | None,
+        Score,
         "AUROC",
         "How often the words rank a context in which it fires above one in which it does not, on works that chose "
         "nothing; 0.5 is chance.",
     ]
-    auroc_bar: Annotated[float | None, "AUROC, bar", "The same on the works that set the bar."]
-    mismatched: Annotated[float | None, "Mismatched", "AUROC of another entry's words, the best of as many."]
-    nearest: Annotated[float | None, "Nearest other", "AUROC of the words of the entry whose words are nearest."]
-    permuted: Annotated[
-        float | None, "Permuted", "AUROC of the words once contexts with equal last tokens trade places."
-    ]
-    last_token: Annotated[
-        float | None, "Last-token table", "AUROC of a table that knows only which token stands there."
-    ]
-    token_list: Annotated[
-        float | None, "Token list", "AUROC of a list of the tokens it fires on, read by the same reader."
-    ]
-    lens: Annotated[
-        float | None, "Unembedding", "AUROC of the words of the unembedding (logit lens), by the same reader."
-    ]
-    skyline: Annotated[float | None, "Skyline", "AUROC of the entry's own vector in place of words: what words aim at."]
-    spearman: Annotated[float | None, "Spearman", "Rank correlation of what the words predict and the activation."]
-    r2: Annotated[float | None, "R² through words", "Share of the activation's variance that the words predict."]
-    r2_linear: Annotated[float | None, "R² linear", "The same for the best linear reading of the MLP's input."]
-    embedding: Annotated[
-        float | None, "Embedding judge", "Detection by a sentence-embedding model that fitted nothing."
-    ]
-    detection: Annotated[float | None, "Detection", "AUROC of a judge that says which contexts fire."]
-    output_score: Annotated[
-        float | None, "Output score", "How far steering along it raises the tokens it is said to write."
-    ]
+    auroc_bar: Annotated[Score, "AUROC, bar", "The same on the works that set the bar."]
+    mismatched: Annotated[Score, "Mismatched", "AUROC of another entry's words, the best of as many."]
+    nearest: Annotated[Score, "Nearest other", "AUROC of the words of the entry whose words are nearest."]
+    permuted: Annotated[Score, "Permuted", "AUROC of the words once contexts with equal last tokens trade places."]
+    last_token: Annotated[Score, "Last-token table", "AUROC of a table that knows only which token stands there."]
+    token_list: Annotated[Score, "Token list", "AUROC of a list of the tokens it fires on, read by the same reader."]
+    lens: Annotated[Score, "Unembedding", "AUROC of the words of the unembedding (logit lens), by the same reader."]
+    skyline: Annotated[Score, "Skyline", "AUROC of the entry's own vector in place of words: what words aim at."]
+    spearman: Annotated[Score, "Spearman", "Rank correlation of what the words predict and the activation."]
+    r2: Annotated[Score, "R² through words", "Share of the activation's variance that the words predict."]
+    r2_linear: Annotated[Score, "R² linear", "The same for the best linear reading of the MLP's input."]
+    embedding: Annotated[Score, "Embedding judge", "Detection by a sentence-embedding model that fitted nothing."]
+    detection: Annotated[Score, "Detection", "AUROC of a judge that says which contexts fire."]
+    output_score: Annotated[Score, "Output score", "How far steering along it raises the tokens it is said to write."]
     frequency: Annotated[float, "Frequency", "Share of the training tokens on which it fires."]
     kurtosis: Annotated[float, "Kurtosis", "Excess kurtosis of the activation: large where it is mostly silent."]
     mean: Annotated[float, "Mean", "Mean of the raw activation over the training tokens, whichever the sign."]

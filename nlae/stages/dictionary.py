@@ -37,7 +37,7 @@ def run(context: StageContext) -> dict[str, float]:
     from nlae.corpus import Corpus
     from nlae.dictionary import Dictionary
     from nlae.dictionary.browse import write_overview
-    from nlae.dictionary.scan import Scan
+    from nlae.dictionary.scan.folder import Scan
 
     builder = context.build("dictionary")
     corpus, scan = Corpus.open(context.parents["corpus"]), Scan.open(context.parents["scan"])

@@ -17,7 +17,8 @@ import torch
 from torch.nn import functional as F
 
 from nlae.corpus import Corpus, CorpusSource, Document, build_corpus
-from nlae.dictionary.scan import Scan, Scanner
+from nlae.dictionary.scan import Scanner
+from nlae.dictionary.scan.folder import Scan
 from nlae.target import Target, TinyTarget
 from nlae.teacher.words import is_key
 

@@ -5,8 +5,6 @@ passages are float32, sums across blocks float64. Left out: quantile samples per
 and anything that needs to know a neuron's distribution before the pass.
 """
 
-import dataclasses
-
 import torch
 from torch import Tensor
 
@@ -14,33 +12,8 @@ from torch import Tensor
 _CPU_BLOCK, _GPU_BLOCK = 1 << 20, 1 << 27
 
 
-@dataclasses.dataclass(frozen=True)
-class Reading:
-    """Which tokens of a window count; positions before `min_position` are cut off.
-
-    Attributes:
-        padding_BT: whether a position is padding, on the device.
-        padded: whether a passage has any, on the host.
-        document_B: passage numbers, int32, on the device.
-        first: position in the passage of the first column.
-        tokens: positions that count.
-    """
-
-    padding_BT: Tensor
-    padded: tuple[bool, ...]
-    document_B: Tensor
-    first: int
-    tokens: int
-
-
 class Streams:
-    """What is accumulated over the training tokens.
-
-    Args:
-        layers: number of layers.
-        width: neurons per layer.
-        top: exemplars per neuron and sign.
-        device: where everything lives.
+    """What is accumulated over the training tokens: `top` exemplars per neuron and sign, counts and sums of powers.
 
     Attributes:
         tensors: the whole state by name; what `state` files hold.
@@ -60,26 +33,29 @@ class Streams:
         self.n = 0
         self._top = top
 
-    def update(self, layer: int, hidden_BTN: Tensor, reading: Reading) -> None:
+    def update(self, layer: int, hidden_BTN: Tensor, padding_BT: Tensor, document_B: Tensor) -> None:
         """Take in one layer's neurons over one window.
 
         Args:
             layer: its index in the state.
-            hidden_BTN: of the whole window, padding and early positions included, any float type.
-            reading: where its tokens are.
+            hidden_BTN: of the whole window, any float type.
+            padding_BT: which of its last T positions are padding, bool; the earlier ones do not count.
+            document_B: passage numbers, int32.
         """
-        hidden_BTN = hidden_BTN[:, reading.first :]
+        first = hidden_BTN.shape[1] - padding_BT.shape[1]
+        hidden_BTN = hidden_BTN[:, first:]
         size = _GPU_BLOCK if hidden_BTN.is_cuda else _CPU_BLOCK
         step = max(1, size // hidden_BTN[0].numel())
         found = []
         for start in range(0, len(hidden_BTN), step):
             block_bTN = hidden_BTN[start : start + step].float()
-            if any(reading.padded[start : start + step]):  # a zero adds nothing to any sum, and is no peak
-                block_bTN = block_bTN.masked_fill(reading.padding_BT[start : start + step, :, None], 0.0)
+            padding_bT = padding_BT[start : start + step]
+            if padding_bT.any():  # a zero adds nothing to any sum, and is no peak
+                block_bTN = block_bTN.masked_fill(padding_bT[..., None], 0.0)
             found.append(peaks(block_bTN))
             self._sums(layer, block_bTN)
         value_2BN, position_2BN = (torch.cat(pieces, dim=1) for pieces in zip(*found, strict=True))
-        self._merge(layer, value_2BN, position_2BN + reading.first, reading.document_B)
+        self._merge(layer, value_2BN, position_2BN + first, document_B)
 
     def _sums(self, layer: int, x_bTN: Tensor) -> None:
         power_4N, count_2N = self.tensors["power"][layer], self.tensors["count"][layer]

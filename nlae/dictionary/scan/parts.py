@@ -18,7 +18,7 @@ from torch import Tensor
 
 from nlae.dictionary.scan.exemplars import Streams
 from nlae.dictionary.scan.folder import ROLES, layer_file, panel_file
-from nlae.dictionary.scan.windows import Window
+from nlae.dictionary.scan.plan import Window
 from nlae.errors import NlaeError
 from nlae.files.arrow import replacing
 from nlae.files.foreign import parse_json

@@ -20,25 +20,16 @@ RUNS = {"train": 1, "select": 8, "bar": 8, "test": 32}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scanner:
-    """Reads a corpus once for all MLP neurons of a target.
+    """Reads a corpus once for all MLP neurons of a target."""
 
-    Attributes:
-        top: exemplars per neuron and sign.
-        min_position: earlier token positions are left out of everything (massive early activations).
-        window_tokens: tokens read at once, padding counted: memory and speed, and never the result.
-        panels: positions per role at most; those not named keep their default.
-        runs: consecutive positions that a panel takes together; those not named keep their default.
-        per_passage: positions that a panel takes from one passage at most, but always one run.
-        checkpoint_every: windows between two states from which a killed scan goes on.
-    """
-
-    top: int = 16
-    min_position: int = 8
-    window_tokens: int = 4096
+    top: int = 16  # exemplars per neuron and sign
+    min_position: int = 8  # earlier token positions are left out of everything (massive early activations)
+    window_tokens: int = 4096  # tokens read at once, padding counted: memory and speed, and never the result
+    # positions per role at most, and how many of them are consecutive; a role that is not named keeps its default
     panels: Mapping[str, int] = dataclasses.field(default_factory=dict)
     runs: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    per_passage: int = 8
-    checkpoint_every: int = 8
+    per_passage: int = 8  # positions that a panel takes from one passage at most, but always one run
+    checkpoint_every: int = 8  # windows between two states from which a killed scan goes on
 
     def __post_init__(self) -> None:
         """Refuse panels that there are not; the range of each number is the config's business (`config.ranges`)."""
@@ -58,17 +49,9 @@ class Scanner:
     def scan(
         self, target: Target, corpus: Corpus, folder: Path, *, seed: int = 0, run: Run | None = None
     ) -> dict[str, float]:
-        """Scan into `folder`, going on where a killed scan stopped.
+        """Scan into `folder` what `Scan.open` reads, going on where a killed scan stopped; returns counts.
 
-        Args:
-            target: the model.
-            corpus: its passages and splits.
-            folder: gets what `Scan.open` reads.
-            seed: of the panels.
-            run: receives progress, if given.
-
-        Returns:
-            Counts.
+        Panels are drawn with `seed`, and `run` receives progress.
 
         Raises:
             NlaeError: a split has too little text, an activation is not finite, or the disk is full.

@@ -19,10 +19,9 @@ from torch import Tensor
 from nlae.corpus import Corpus
 from nlae.dictionary.scan.exemplars import Streams
 from nlae.dictionary.scan.folder import FACTS, ROLES, Scan
-from nlae.dictionary.scan.panels import draw_panels
 from nlae.dictionary.scan.parts import RESUME, finish, read_state, shrunk, write_part, write_state
+from nlae.dictionary.scan.plan import Window, calibration_windows, digest, draw_panels, make_windows
 from nlae.dictionary.scan.scanner import Scanner
-from nlae.dictionary.scan.windows import Window, calibration_windows, digest, make_windows
 from nlae.errors import NlaeError
 from nlae.files.arrow import write_table, write_text
 from nlae.files.foreign import read_json
@@ -58,17 +57,7 @@ def scan(
 
 
 class Reader:
-    """Reads windows into streams and parts.
-
-    Args:
-        target: the model.
-        corpus: where the tokens are.
-        scanner: what is kept.
-        width: neurons per layer.
-
-    Attributes:
-        streams: what the training windows are added to.
-    """
+    """Reads windows into parts, those of the training split also into `streams`; `width` is that of a layer."""
 
     def __init__(self, target: Target, corpus: Corpus, scanner: Scanner, width: int) -> None:
         self._target, self._corpus, self._scanner = target, corpus, scanner
@@ -80,10 +69,10 @@ class Reader:
         square_L = torch.zeros(self._target.n_layers, dtype=torch.float64, device=device)
         count = 0
         for window in calibration_windows(self._corpus, self._scanner):
-            reading = window.reading(first, device)
-            count += reading.tokens
+            padding_BT = window.padding(first).to(device)
+            count += int((~padding_BT).sum())
 
-            def seen(layer: int, _kind: str, values_BTN: Tensor, padding_BT: Tensor = reading.padding_BT) -> None:
+            def seen(layer: int, _kind: str, values_BTN: Tensor, padding_BT: Tensor = padding_BT) -> None:
                 square_BTN = values_BTN[:, first:].to(device).float().pow(2)
                 square_BT = square_BTN.mean(-1, dtype=torch.float64)
                 square_L[layer] += square_BT.masked_fill(padding_BT, 0.0).sum()
@@ -93,9 +82,10 @@ class Reader:
 
     def read(self, window: Window) -> list[tuple[Tensor, Tensor]]:
         """Read one window; returns its panel rows, layer by layer, as `write_part` takes them."""
-        device = self._target.device
+        device, trains = self._target.device, window.role == "train"
         ids_BT = window.token_ids(self._corpus, self._target.pad_id)
-        reading = window.reading(self._scanner.min_position, device) if window.role == "train" else None
+        padding_BT = window.padding(self._scanner.min_position).to(device)
+        document_B = torch.tensor(window.documents, dtype=torch.int32).to(device)
         panel_m = torch.from_numpy(window.places[:, 0] * ids_BT.shape[1] + window.places[:, 1]).to(device)
         kept: list[tuple[Tensor, Tensor]] = []
 
@@ -103,25 +93,24 @@ class Reader:
             values_BTW = values_BTW.to(device)  # a target may be spread over several
             if kind == "mlp_in":
                 kept.append(shrunk(values_BTW.flatten(0, -2).index_select(0, panel_m)))
-            elif reading is not None:
-                self.streams.update(layer, values_BTW, reading)
+            else:
+                self.streams.update(layer, values_BTW, padding_BT, document_B)
 
-        wanted = {"mlp_in": len(panel_m) > 0, "mlp_neurons": reading is not None}
+        wanted = {"mlp_in": len(panel_m) > 0, "mlp_neurons": trains}
         run_blocks(self._target, ids_BT, [kind for kind, is_wanted in wanted.items() if is_wanted], seen)
-        if reading is not None:
-            self.streams.n += reading.tokens
+        self.streams.n += int((~padding_BT).sum()) if trains else 0
         return kept
 
 
 @torch.no_grad()
 def run_blocks(target: Target, ids_BT: Tensor, kinds: Sequence[str], seen: Seen) -> None:
-    """Run all blocks without the output head.
+    """Run all blocks without the output head, and call `seen(layer, kind, values_BTW)` in each of them.
 
     Args:
         target: the model.
         ids_BT: tokens, padded on the right.
-        kinds: `mlp_in`, `mlp_neurons`, both or none.
-        seen: called as `seen(layer, kind, values_BTW)` for each of them in every block.
+        kinds: what is shown: `mlp_in`, `mlp_neurons`, both or nothing.
+        seen: must copy what it keeps.
     """
     handles = []
     for layer in range(target.n_layers):

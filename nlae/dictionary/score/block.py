@@ -18,7 +18,7 @@ from nlae.dictionary.score.nulls import LastToken, nearest, same_token
 from nlae.dictionary.score.population import BLOCK, TRAINED, A, B, Population, rotation, splits
 from nlae.dictionary.score.trials import FIRING, OTHERS, Readings, Trials
 from nlae.dictionary.subjects.neurons import Subjects
-from nlae.dictionary.words.describing import COUNTED, PURSUED, Candidate, Described, Words, best, choose, describe, pick
+from nlae.dictionary.words.describing import Candidate, Described, Words, best, choose, describe, pick
 from nlae.dictionary.words.picking import Picked, as_words, leading
 from nlae.dictionary.words.space import Space
 from nlae.functional.bootstrap import ClusterBootstrap
@@ -37,11 +37,9 @@ class Scores:
     Attributes:
         population: the block's columns, with all their activations.
         described: their words.
-        split_E: split of each entry.
         columns: number of `dictionary.parquet` -> its value for every entry, NaN where it was not measured.
         nearest_E: entry whose words are nearest.
-        mismatched_E: entry whose words each one of neurons B was given, −1 for others.
-        token_lists: tokens that each entry fires on, as a text.
+        others: rival texts about entries of neurons B by their places: `mismatched` words, and `token_lists`.
         tensors: what the bar and the intervals need: `bar/own` and `bar/mismatched`, AUROC of neurons A on the bar's
             works; of neurons B on test works `measured/…`, AUROC, and `resampled/…`, the same under resampled works,
             float16 (entries of B, R).
@@ -50,11 +48,9 @@ class Scores:
 
     population: Population
     described: Described
-    split_E: Tensor
     columns: Mapping[str, Tensor]
     nearest_E: Tensor
-    mismatched_E: Tensor
-    token_lists: list[str]
+    others: Mapping[str, Mapping[int, str]]
     tensors: Mapping[str, Tensor]
     specialised_rotated: float | None
 
@@ -69,7 +65,7 @@ def score_block(
         subjects: columns and their inputs.
         layer: block.
         bootstrap: over the works of the test panel's contexts.
-        teach: descriptions by a teacher, by entry, given the block's population.
+        teach: population -> descriptions by a teacher, by entry.
     """
     block = _Block(words, subjects, layer, bootstrap)
     tensors, specialised_rotated = dict[str, Tensor](), None
@@ -119,11 +115,7 @@ class _Block:
         return dict(zip(("groups", "specialised"), found, strict=True))
 
     def scores(
-        self,
-        population: Population,
-        teach: Teach | None,
-        tensors: dict[str, Tensor],
-        specialised_rotated: float | None,
+        self, population: Population, teach: Teach | None, tensors: dict[str, Tensor], specialised_rotated: float | None
     ) -> Scores:
         """Of the columns themselves, beside all nulls but the rotation, whose results are given."""
         in_a, in_b, everything = self._in_a, self._in_b, torch.arange(len(self._split_E))
@@ -134,6 +126,8 @@ class _Block:
         ids, _ = self._subjects.promoted(self._layer, LISTED)
         lens = self._fired_on(as_words(ids[:, 0].flatten(0, 1), self._words.vocabulary))
         nearest_E = nearest(own_ED, population.n, missing_E, self._subjects.signed)
+        donor_b, stranger_b = self._mismatched(described, select, in_b, "test")
+        _, stranger_a = self._mismatched(described, select, in_a, "bar")
         read_as = {
             "auroc": own_ED,
             "nearest": own_ED[nearest_E],
@@ -142,48 +136,58 @@ class _Block:
             "skyline": described.vector_ED,
             "permuted": self._permuted(population, described, select),
         }
-        reading_XED, test_MD = torch.stack(list(read_as.values())), self._contexts(described, "test")
-        columns = dict(zip(read_as, test.auroc(Readings(reading_XED, test_MD)), strict=True))
-        table = LastToken(population, *(torch.from_numpy(self._subjects.panel(r).token_id) for r in ("train", "test")))
-        columns["last_token"] = test.auroc(table)
-        columns["auroc"] = torch.where(missing_E, torch.nan, columns["auroc"])
+        columns, resampled = self._tested(population, described, test, read_as, stranger_b)
         columns["lens"] = torch.where(lens.known_E, columns["lens"], torch.nan)
-
-        donor_b, stranger_b = self._mismatched(described, select, in_b, "test")
-        _, stranger_a = self._mismatched(described, select, in_a, "bar")
-        # without permuted words, of which no interval is told
-        names, of_b = [*read_as][:-1], test[in_b]
-        said_b = Readings(torch.cat([reading_XED[:-1, in_b], stranger_b[None]]), test_MD)
-        works = self._bootstrap.weight_RC, self._bootstrap.cluster_N
-        resampled = dict(zip([*names, "mismatched"], of_b.resampled(said_b, *works), strict=True))
-        resampled["last_token"] = of_b.resampled(lambda places, row_eK: table(in_b[places], row_eK), *works)
-        resampled["auroc"][missing_E[in_b]] = torch.nan
-        columns["mismatched"] = self._among_all(in_b, of_b.auroc(Readings(stranger_b, test_MD)))
-
         on_bar = Readings(torch.stack([own_ED[in_a], stranger_a]), self._contexts(described, "bar"))
         own_a, mismatched_a = self._trials(population, "bar", in_a).auroc(on_bar)
         own_a = torch.where(missing_E[in_a], torch.nan, own_a)
         tensors |= {"bar/own": own_a, "bar/mismatched": mismatched_a}
         tensors |= {f"measured/{name}": columns[name][in_b] for name in resampled}
-        tensors |= {f"resampled/{name}": area_ER.half().contiguous() for name, area_ER in resampled.items()}
-        train_MD, values = self._contexts(described, "train"), population.values
-        columns |= {
-            "auroc_bar": self._among_all(in_a, own_a),
-            **self._strength(population, described),
-            "r2_linear": linear_r2(train_MD, values["train"].T, test_MD, values["test"].T).repeat(2),
-            **self.groups(population),
-        }
+        tensors |= {f"resampled/{name}": area_ER.half() for name, area_ER in resampled.items()}
+        texts = described.texts
         return Scores(
             population=population,
             described=described,
-            split_E=self._split_E,
-            columns=columns,
+            columns={
+                **columns,
+                "auroc_bar": self._among_all(in_a, own_a),
+                **self._strength(population, described),
+                **self.groups(population),
+            },
             nearest_E=nearest_E,
-            mismatched_E=torch.full_like(nearest_E, -1).index_copy(0, in_b, donor_b),
-            token_lists=lists.texts,
+            others={
+                "mismatched": {e: texts[d] for e, d in zip(in_b.tolist(), donor_b.tolist(), strict=True)},
+                "token_lists": {entry: lists.texts[entry] for entry in in_b.tolist()},
+            },
             tensors=tensors,
             specialised_rotated=specialised_rotated,
         )
+
+    def _tested(
+        self,
+        population: Population,
+        described: Described,
+        test: Trials,
+        read_as: Mapping[str, Tensor],
+        stranger_b: Tensor,
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """AUROC of all readings, mismatched words and a last-token table: of all entries, and of B by resamples."""
+        missing_E, in_b, test_MD = described.kind_E < 0, self._in_b, self._contexts(described, "test")
+        reading_XED = torch.stack(list(read_as.values()))
+        columns = dict(zip(read_as, test.auroc(Readings(reading_XED, test_MD)), strict=True))
+        columns["auroc"] = torch.where(missing_E, torch.nan, columns["auroc"])
+        table = LastToken(population, *(torch.from_numpy(self._subjects.panel(r).token_id) for r in ("train", "test")))
+        columns["last_token"] = test.auroc(table)
+        of_b = test[in_b]
+        columns["mismatched"] = self._among_all(in_b, of_b.auroc(Readings(stranger_b, test_MD)))
+        # without permuted words, of which no interval is told
+        names, said_b = [*read_as][:-1], torch.cat([reading_XED[:-1, in_b], stranger_b[None]])
+        works = self._bootstrap.weight_RC, self._bootstrap.cluster_N
+        area_XER = of_b.resampled(Readings(said_b, test_MD), *works)
+        resampled = dict(zip([*names, "mismatched"], area_XER, strict=True))
+        resampled["auroc"][missing_E[in_b]] = torch.nan
+        resampled["last_token"] = of_b.resampled(lambda places, row_eK: table(in_b[places], row_eK), *works)
+        return columns, resampled
 
     def _trials(self, population: Population, role: str, entries: Tensor) -> Trials:
         settings, rows = self._settings, len(self._subjects.panel(role))
@@ -213,7 +217,7 @@ class _Block:
         step = torch.randint(1, max(2, self.n), places.shape, generator=source)
         sign = torch.randint(2 if self._subjects.signed else 1, places.shape, generator=source)
         donor = (places % self.n + step) % self.n + self.n * sign
-        known_PE = torch.stack([candidate.known_E[donor] for candidate in described.candidates.values()])
+        known_PE = torch.stack([candidate.known_E[donor] for candidate in described.candidates])
         given_PED = described.reading_PED[:, donor]
         area_PE = select[places].auroc(Readings(given_PED, self._contexts(described, "select")))
         return donor, pick(given_PED, best(known_PE, area_PE))
@@ -227,20 +231,21 @@ class _Block:
         row_EK = same_token(population.row_EK, token_M, self._settings.seed)
         vector_ED = self._space.vectors(self._space.sums(row_EK), described.chosen["shrinkage"])
         pursued = self._words.pursued(described.reader, row_EK, vector_ED)
-        candidates = {COUNTED: self._words.counted(row_EK), PURSUED: pursued}
+        candidates = [self._words.counted(row_EK), pursued]
         return pick(*choose(described.reader, candidates, select, self._contexts(described, "select")))
 
     def _strength(self, population: Population, described: Described) -> dict[str, Tensor]:
-        """How far the words tell how strongly entries fire: rank correlation and R², both (E,)."""
-        own_ED = described.reading_ED
+        """How far the words, and the best linear reading, tell how strongly entries fire: correlation and R², (E,)."""
+        own_ED, values = described.reading_ED, population.values
         found_2E = torch.full((2, len(own_ED)), torch.nan)
-        contexts = {role: self._contexts(described, role) for role in ("select", "test")}
+        contexts = {role: self._contexts(described, role) for role in ("train", "select", "test")}
         rows = {role: torch.linspace(0, len(x) - 1, min(SAMPLE, len(x))).long() for role, x in contexts.items()}
-        sampled = {role: x[rows[role]] for role, x in contexts.items()}
+        sampled = {role: contexts[role][rows[role]] for role in ("select", "test")}
         for entry_e in torch.arange(len(own_ED)).split(BLOCK):
             said = {role: own_ED[entry_e] @ x_mD.T for role, x_mD in sampled.items()}
-            true = {role: population.entries(role, entry_e)[:, rows[role]] for role in contexts}
+            true = {role: population.entries(role, entry_e)[:, rows[role]] for role in sampled}
             found_2E[0, entry_e] = spearman(said["test"], true["test"])
             found_2E[1, entry_e] = r2(said["test"], true["test"], said["select"], true["select"])
-        known_2E = torch.where(described.kind_E < 0, torch.nan, found_2E)
-        return dict(zip(("spearman", "r2"), known_2E, strict=True))
+        linear_n = linear_r2(contexts["train"], values["train"].T, contexts["test"], values["test"].T)
+        spearman_E, r2_E = torch.where(described.kind_E < 0, torch.nan, found_2E)
+        return {"spearman": spearman_E, "r2": r2_E, "r2_linear": linear_n.repeat(2)}

@@ -14,7 +14,7 @@ from nlae.dictionary.builder import DictionaryBuilder
 from nlae.dictionary.scan.folder import Panel
 from nlae.dictionary.schema import ARROW, GRADES, LABELS, MARGIN, REASONS, SCHEMA, SIGNS, SPLITS
 from nlae.dictionary.score.block import Scores
-from nlae.dictionary.score.population import BLOCK, Population
+from nlae.dictionary.score.population import BLOCK, Population, splits
 from nlae.dictionary.subjects.neurons import Subjects
 from nlae.dictionary.words.corpus_view import CorpusView
 from nlae.dictionary.words.phrase import listed
@@ -34,16 +34,7 @@ def frame(
     vocabulary: Vocabulary,
     settings: DictionaryBuilder,
 ) -> pl.DataFrame:
-    """The block's entries, by neuron, then sign, without what the bar decides.
-
-    Args:
-        scores: of the block.
-        subjects: columns.
-        layer: block.
-        view: of the corpus.
-        vocabulary: of its words.
-        settings: of the dictionary.
-    """
+    """The block's entries, by neuron, then sign, without what the bar decides and judges say."""
     population, n = scores.population, scores.population.n
     neuron_E, sign_E = np.tile(np.arange(n), 2), np.repeat(list(SIGNS), n)
     moments, exemplars = subjects.moments(layer), subjects.exemplars(layer)
@@ -59,7 +50,7 @@ def frame(
     columns: dict[str, Any] = {
         "neuron": neuron_E,
         "sign": sign_E,
-        "split": [SPLITS[split] for split in scores.split_E.tolist()],
+        "split": [SPLITS[split] for split in splits(layer, n).repeat(2).tolist()],
         "description": scores.described.texts,
         "writes": [_written(vocabulary, tokens) for tokens in promoted],
         "nearest_entry": [f"{layer}.{neuron_E[place]}{sign_E[place]}" for place in scores.nearest_E.tolist()],

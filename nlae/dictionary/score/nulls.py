@@ -38,10 +38,7 @@ def same_token(row_EK: Tensor, token_M: Tensor, seed: int) -> Tensor:
 class LastToken:
     """Mean training activation at each token, which knows nothing of the context; new tokens get the overall mean.
 
-    Args:
-        population: columns.
-        train_M, token_M: last token of each training context, and of those that are asked about, int64.
-        role: panel of the latter.
+    `train_M` and `token_M` are the last tokens of training contexts and of those that are asked about, int64.
     """
 
     def __init__(self, population: Population, train_M: Tensor, token_M: Tensor) -> None:

@@ -44,21 +44,11 @@ class Population:
 
     @classmethod
     def of(
-        cls,
-        values: Mapping[str, Tensor],
-        document_M: Tensor,
-        count: int,
-        quantile: float,
-        mix_nn: Tensor | None = None,
+        cls, values: Mapping[str, Tensor], document_M: Tensor, count: int, quantile: float, mix_nn: Tensor | None = None
     ) -> Population:
-        """Find thresholds and strongest contexts.
+        """Find the threshold of each entry, a quantile of its own training activations, and its strongest contexts.
 
-        Args:
-            values: activations by role.
-            document_M: passage of each training context, so that one passage cannot fill an entry's list.
-            count: contexts wanted of each entry.
-            quantile: of the entry's own training activations.
-            mix_nn: `rotation` of the columns, for the null.
+        Of these `count` are wanted, no two of one passage (`document_M`); `mix_nn` is a `rotation`, for the null.
         """
         n, rows = values["train"].shape
         above = min(rows - 1, round((1 - quantile) * rows))

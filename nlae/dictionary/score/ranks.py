@@ -16,10 +16,8 @@ def average_ranks(value_EM: Tensor) -> Tensor:
 def auroc_own(rank_EM: Tensor, label_EM: Tensor, min_active: int = 1) -> Tensor:
     """Area under the ROC curve where every entry has one prediction of its own, float32 (E,).
 
-    Args:
-        rank_EM: `average_ranks` of the predictions.
-        label_EM: true where the entry is active.
-        min_active: entries with fewer active (or no inactive) contexts get NaN.
+    `rank_EM` are `average_ranks` of the predictions, `label_EM` is true where the entry is active; entries with fewer
+    than `min_active` active contexts, or no other, get NaN.
     """
     label_EM = label_EM.float()
     active_E = label_EM.sum(-1)

@@ -108,11 +108,7 @@ class Trials:
         return torch.nonzero(enough_E & (self.other_EO >= 0).any(-1))[:, 0]
 
     def auroc(self, predict: Predict) -> Tensor:
-        """Of each prediction, float32 (…, E); NaN where an entry is not scored.
-
-        Args:
-            predict: places of entries e and contexts (e, K) -> predictions (…, e, K).
-        """
+        """Of each prediction, float32 (…, E); NaN where an entry is not scored."""
         parts = [
             _mean(_placements(said_XeF, said_XeO, other_eO >= 0), fires_eF >= 0)
             for fires_eF, other_eO, said_XeF, said_XeO in self._predicted(predict)
@@ -123,12 +119,8 @@ class Trials:
         """AUROC, and what each work adds to it when it is counted once more: float32 (…, E) and (…, E, S).
 
         The structural components of AUROC (DeLong et al. 1988), summed by work (Obuchowski 1997): under resampled works
-        AUROC moves by weights times these, up to second order, so that no resample has to be ranked again.
-
-        Args:
-            predict: as for `auroc`.
-            work_M: work of each context.
-            works: how many there are, S.
+        AUROC moves by weights times these, up to second order, so that no resample has to be ranked again. `work_M` is
+        the work of each context, 0 to S − 1.
         """
         areas, shares = [], []
         for fires_eF, other_eO, said_XeF, said_XeO in self._predicted(predict):
@@ -144,18 +136,12 @@ class Trials:
         return self._among_all(torch.cat(areas, -1), torch.nan), self._among_all(torch.cat(shares, -2), 0.0, -2)
 
     def resampled(self, predict: Predict, weight_RS: Tensor, work_M: Tensor) -> Tensor:
-        """AUROC of each prediction with every work counted as often as it was drawn, float32 (…, E, R).
-
-        Args:
-            predict: as for `auroc`.
-            weight_RS: how often each work was drawn.
-            work_M: work of each context.
-        """
+        """AUROC of each prediction with every work counted as often as `weight_RS` says, float32 (…, E, R)."""
         area_XE, share_XES = self.influence(predict, work_M, weight_RS.shape[1])
         return (area_XE[..., None] + share_XES @ (weight_RS.float() - 1).T).clamp(0, 1)
 
     def _predicted(self, predict: Predict) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        """Contexts of blocks of scored entries, (e, F) and (e, O), and what is said of them, (…, e, F) and (…, e, O)."""
+        """Contexts of blocks of scored entries, (e, F) and (e, O), and predictions of both, (…, e, F) and (…, e, O)."""
         for places in self.scored.split(_BLOCK):
             fires_eF, other_eO = self.fires_EF[places], self.other_EO[places]
             yield fires_eF, other_eO, predict(places, fires_eF), predict(places, other_eO)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from nlae.corpus import Corpus
-from nlae.dictionary.scan.exemplars import Reading, Streams
+from nlae.dictionary.scan.exemplars import Streams
 from nlae.dictionary.scan.folder import Exemplars, Moments, Panel, Scan, moments
 from nlae.dictionary.subjects.directions import Directions
 from nlae.dictionary.subjects.output_side import promoted_by
@@ -110,8 +110,7 @@ def summarise(directions: Directions, input_Md: Tensor, panel: Panel, top: int) 
         value_Mn = directions.activations(input_Md[rows])
         grid_BTn = value_Mn[(row_BT - int(rows[0])).clamp_min(0)]
         document_B = torch.from_numpy(panel.document)[row_BT[:, 0]].int()
-        reading = Reading(padding_BT, tuple(padding_BT.any(1).tolist()), document_B, 0, len(rows))
-        streams.update(0, grid_BTn, reading)
+        streams.update(0, grid_BTn, padding_BT, document_B)
     kept = {name: tensor[0] for name, tensor in streams.tensors.items()}
     # the streams count a passage's panel rows; where those stand in it the panel says
     first_row_2nk = torch.from_numpy(np.searchsorted(panel.document, kept["document"].numpy()))

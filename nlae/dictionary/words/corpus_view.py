@@ -12,16 +12,7 @@ from nlae.dictionary.entries import Context
 
 
 class CorpusView:
-    """Tokens and words of a corpus.
-
-    Args:
-        corpus: its passages.
-        tokenizer: of the target.
-
-    Attributes:
-        word: a token as text, spaces kept.
-        ids: the tokens of a passage.
-    """
+    """Tokens and words of a corpus: `word` is a token as text, spaces kept, `ids` are the tokens of a passage."""
 
     def __init__(self, corpus: Corpus, tokenizer: Any) -> None:
         self.corpus = corpus

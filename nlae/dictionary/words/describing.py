@@ -9,7 +9,7 @@ inputs, P candidates.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -21,9 +21,8 @@ from nlae.dictionary.builder import DictionaryBuilder
 from nlae.dictionary.score.clusters import group_rows, pair_threshold
 from nlae.dictionary.score.population import BLOCK, Population, packed
 from nlae.dictionary.score.trials import Readings, Trials
-from nlae.dictionary.words.bags import SLOTS, Bags
 from nlae.dictionary.words.phrase import render
-from nlae.dictionary.words.picking import Picked, leading, within
+from nlae.dictionary.words.picking import SLOTS, Bags, Picked, leading, within
 from nlae.dictionary.words.pursuit import pursue
 from nlae.dictionary.words.ridge import Bag, Ridge, features, text_features
 from nlae.dictionary.words.space import Space
@@ -35,18 +34,11 @@ MOST = {"peaks": 4, "before": 2, "near": 4}
 WIDE = {"peaks": 15, "before": 15, "near": 40}  # words that pursuit chooses among
 HALF = {"peaks": 2, "before": 1, "near": 2}  # of one of two phrases
 TOLL = 0.01  # cosine that one of the commonest words must bring more: such words predict and hardly describe
-COUNTED, PURSUED, GROUPED, TAUGHT = "counted", "pursued", "grouped", "taught"
 
 
 @dataclass(frozen=True)
 class Words:
-    """What all populations of a dictionary share.
-
-    Attributes:
-        vocabulary: words of the corpus.
-        bags: words of the training panel's contexts.
-        settings: of the dictionary.
-    """
+    """What all populations of a dictionary share: words of the corpus, those of the training panel's contexts."""
 
     vocabulary: Vocabulary
     bags: Bags
@@ -54,9 +46,8 @@ class Words:
 
     def counted(self, row_EK: Tensor) -> Candidate:
         """The commonest words of each entry's contexts."""
-        return Candidate.of(
-            self.vocabulary, within(leading(self.bags, row_EK, MOST), self.vocabulary, self.settings.tokens)
-        )
+        words = leading(self.bags, row_EK, MOST)
+        return Candidate.of(self.vocabulary, within(words, self.vocabulary, self.settings.tokens))
 
     def pursued(self, reader: Bag, row_EK: Tensor, vector_ED: Tensor) -> Candidate:
         """Words of the contexts whose reading comes nearest to each entry's vector."""
@@ -108,11 +99,8 @@ class Candidate(NamedTuple):
     @classmethod
     def written(cls, vocabulary: Vocabulary, texts: Mapping[int, str], entries: int) -> Candidate:
         """Of texts that somebody wrote for some of the entries, by their places."""
-        feature_EF = torch.zeros(entries, len(SLOTS) * vocabulary.width)
-        known_E = torch.zeros(entries, dtype=torch.bool)
-        places = torch.tensor(list(texts), dtype=torch.long)
-        feature_EF[places], known_E[places] = text_features(list(texts.values()), vocabulary), True
-        return cls(feature_EF, known_E, [texts.get(entry, "") for entry in range(entries)])
+        said = [texts.get(entry, "") for entry in range(entries)]
+        return cls(text_features(said, vocabulary), torch.tensor([entry in texts for entry in range(entries)]), said)
 
 
 @dataclass(frozen=True)
@@ -122,7 +110,7 @@ class Described:
     Attributes:
         reader: fitted to its trained neurons.
         vector_ED: unit vectors of the entries.
-        candidates: by kind.
+        candidates: counted, pursued and grouped words, and a teacher's where there is one.
         reading_PED: of all candidates, float32.
         kind_E: place of the chosen candidate; −1 where an entry has no words.
         chosen: what was chosen for the block: shrinkage, penalty, weights.
@@ -130,7 +118,7 @@ class Described:
 
     reader: Bag
     vector_ED: Tensor
-    candidates: Mapping[str, Candidate]
+    candidates: Sequence[Candidate]
     reading_PED: Tensor
     kind_E: Tensor
     chosen: Mapping[str, Any]
@@ -143,7 +131,7 @@ class Described:
     @property
     def texts(self) -> list[str]:
         """The chosen words of every entry, as they are shown and read; empty where it has none."""
-        said = [candidate.texts for candidate in self.candidates.values()]
+        said = [candidate.texts for candidate in self.candidates]
         return ["" if kind < 0 else said[kind][entry] for entry, kind in enumerate(self.kind_E.tolist())]
 
 
@@ -156,16 +144,10 @@ def describe(
     deciding_E: Tensor,
     taught: Mapping[int, str] | None = None,
 ) -> Described:
-    """Choose words for every entry, and fit the reader.
+    """Choose words for every entry by `trials` of all of them on `select`, and fit the reader.
 
-    Args:
-        words: vocabulary, bags and settings.
-        population: columns.
-        space: contexts of the block.
-        trials: of all entries on `select`.
-        fitted_E: entries of trained neurons.
-        deciding_E: entries of neurons A.
-        taught: descriptions by a teacher, by entry.
+    It is fitted on entries of trained neurons, `fitted_E`, and those of neurons A, `deciding_E`, decide on what is
+    tried; `taught` are descriptions by a teacher, by entry.
     """
     row_EK = population.row_EK
     known_E, places = fitted_E & (row_EK >= 0).any(-1), torch.nonzero(deciding_E)[:, 0]
@@ -178,20 +160,16 @@ def describe(
     pursued = words.pursued(first, row_EK, vector_ED)
     feature_EF = torch.cat([counted.feature_EF[known_E], pursued.feature_EF[known_E]])
     (reader,) = Ridge(feature_EF, vector_ED[known_E].repeat(2, 1)).fit(chosen["weights"], chosen["penalty"])
-    candidates = {COUNTED: counted, PURSUED: pursued}
-    candidates[GROUPED] = words.grouped(space.contexts("train", chosen["shrinkage"]), row_EK)
-    if taught:
-        candidates[TAUGHT] = Candidate.written(words.vocabulary, taught, len(row_EK))
+    candidates = [counted, pursued, words.grouped(space.contexts("train", chosen["shrinkage"]), row_EK)]
+    candidates += [Candidate.written(words.vocabulary, taught, len(row_EK))] if taught else []
     select_MD = space.contexts("select", chosen["shrinkage"])
     return Described(reader, vector_ED, candidates, *choose(reader, candidates, trials, select_MD), chosen)
 
 
-def choose(
-    reader: Bag, candidates: Mapping[str, Candidate], trials: Trials, select_MD: Tensor
-) -> tuple[Tensor, Tensor]:
+def choose(reader: Bag, candidates: Sequence[Candidate], trials: Trials, select_MD: Tensor) -> tuple[Tensor, Tensor]:
     """Readings of all candidates, float32 (P, E, D), and the place of each entry's `best` one, int64 (E,)."""
-    reading_PED = torch.stack([reader.read(candidate.feature_EF) for candidate in candidates.values()])
-    known_PE = torch.stack([candidate.known_E for candidate in candidates.values()])
+    reading_PED = torch.stack([reader.read(candidate.feature_EF) for candidate in candidates])
+    known_PE = torch.stack([candidate.known_E for candidate in candidates])
     return reading_PED, best(known_PE, trials.auroc(Readings(reading_PED, select_MD)))
 
 

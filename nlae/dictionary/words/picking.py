@@ -1,9 +1,9 @@
 """Words of an entry by counting: those far commoner at, before and near its peaks than elsewhere.
 
-The plainly commonest are function words, which stand at the peaks of most entries and describe few.
-
-A phrase has a budget of tokens; words are taken in turn from the three lists until it is spent. Shape suffixes:
-E entries, K words of a list, C words of all lists, W words of the vocabulary.
+The plainly commonest are function words, which stand at the peaks of most entries and describe few. Counting is one
+product of sparse matrices, so that its cost grows with contexts and not with entries × vocabulary. A phrase has a
+budget of tokens; words are taken in turn from the three lists until it is spent. Shape suffixes: E entries, K contexts
+of an entry or words of a list, M contexts, C words of all lists, W words of the vocabulary.
 """
 
 from __future__ import annotations
@@ -16,13 +16,57 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from nlae.dictionary.words.bags import SLOTS, Bags
+from nlae.corpus import Corpus
+from nlae.dictionary.scan.folder import Ints, Panel
 from nlae.dictionary.words.phrase import Phrase
 from nlae.dictionary.words.vocabulary import Vocabulary
 
+SLOTS = ("peaks", "before", "near")
+COMMON = 0.1  # share of contexts near which a word may stand
 # fewest contexts that hold a word, and what is taken off their number: a rare word that stands once is no find
 AT, NEARBY = (1, 0.5), (2, 0.0)
 TURNS = {"peaks": (0, 3, 6, 8), "before": (2, 7), "near": (1, 4, 5, 9)}  # place of each word in the order of taking
+
+
+class Bags:
+    """Words of a panel's contexts; what stands in the `window` tokens before one is near.
+
+    Attributes:
+        matrices: by slot, which context holds which word, (M, W).
+        rarity: by slot, logarithm of all contexts over those that hold a word, float32 (W,).
+    """
+
+    def __init__(self, corpus: Corpus, panel: Panel, vocabulary: Vocabulary, window: int) -> None:
+        rows, whole_W = len(panel), vocabulary.whole_W
+        before_M = np.full(rows, -1, dtype=np.int64)
+        near: list[Ints] = []
+        for document in np.unique(panel.document):
+            words = vocabulary.word_V[corpus.token_ids(int(document))]
+            first, after = np.searchsorted(panel.document, [document, document + 1])
+            for row in range(first, after):
+                position = int(panel.position[row])
+                before_M[row] = words[position - 1] if position else -1
+                around = np.unique(words[max(0, position - window) : position])
+                around = around[around >= 0]
+                near.append(around[whole_W[around]])
+        size = (rows, len(vocabulary))
+        self.matrices = {
+            "peaks": _one_each(vocabulary.word_V[panel.token_id], size),
+            "before": _one_each(before_M, size),
+            "near": _matrix(np.repeat(np.arange(rows), [len(words) for words in near]), np.concatenate(near), size),
+        }
+        held = {slot: np.asarray(matrix.sum(0)).ravel() for slot, matrix in self.matrices.items()}
+        # what stands near a tenth of all contexts describes none of them
+        kept = sparse.diags_array((held["near"] <= COMMON * rows).astype(np.float32))
+        self.matrices["near"] = sparse.csr_matrix(self.matrices["near"] @ kept)
+        self.matrices["near"].eliminate_zeros()
+        self.rarity = {slot: np.log((rows + 1) / (held_W + 1)).astype(np.float32) for slot, held_W in held.items()}
+
+    def counts(self, row_EK: Tensor, slot: str) -> sparse.csr_matrix:
+        """How many of each entry's contexts hold each word, (E, W); contexts of −1 count for nothing."""
+        entry, place = torch.nonzero(row_EK >= 0, as_tuple=True)
+        size = (len(row_EK), self.matrices[slot].shape[0])
+        return sparse.csr_matrix(_matrix(entry.numpy(), row_EK[entry, place].numpy(), size) @ self.matrices[slot])
 
 
 @dataclass(frozen=True)
@@ -55,13 +99,7 @@ class Picked:
 
 
 def leading(bags: Bags, row_EK: Tensor, most: Mapping[str, int]) -> Picked:
-    """The leading words of each slot, best first.
-
-    Args:
-        bags: of the contexts.
-        row_EK: contexts of each entry, −1 where it has fewer.
-        most: words wanted of each slot.
-    """
+    """The leading words of each slot, best first, at `most` so many; contexts `row_EK` are −1 where there are fewer."""
     found = {}
     for slot, count in most.items():
         # by chance a single context holds any word nearby; two that share one say something
@@ -100,3 +138,13 @@ def _top(count: sparse.csr_matrix, most: int, weight_W: np.ndarray, least: int, 
     out = np.full((count.shape[0], most), -1, dtype=np.int64)
     out[rows[rank < most], rank[rank < most]] = column[rank < most]
     return torch.from_numpy(out)
+
+
+def _one_each(word_M: Ints, size: tuple[int, int]) -> sparse.csr_matrix:
+    """One word of each context; none where it is −1."""
+    known = np.flatnonzero(word_M >= 0)
+    return _matrix(known, word_M[known], size)
+
+
+def _matrix(rows: Ints, columns: Ints, size: tuple[int, int]) -> sparse.csr_matrix:
+    return sparse.csr_matrix((np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=size)

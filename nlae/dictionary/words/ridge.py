@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nlae.dictionary.words.bags import SLOTS
 from nlae.dictionary.words.phrase import parse
-from nlae.dictionary.words.picking import Picked
+from nlae.dictionary.words.picking import SLOTS, Picked
 from nlae.dictionary.words.vocabulary import Vocabulary
 
 
@@ -57,11 +56,11 @@ class Bag:
 
 
 class Ridge:
-    """Fits readers of several penalties and weights to one set of descriptions, of one or several sets of vectors.
+    """Fits readers of several penalties and weights to one set of descriptions.
 
     Args:
         feature_EF: of the descriptions.
-        vectors: unit vectors of what is described, float32 (E, D) each.
+        vectors: one or several sets of unit vectors of what is described, float32 (E, D) each.
     """
 
     def __init__(self, feature_EF: Tensor, *vectors: Tensor) -> None:
@@ -72,12 +71,7 @@ class Ridge:
         self._many = len(vectors)
 
     def fit(self, weights: Sequence[float], penalty: float) -> list[Bag]:
-        """The reader of each set of vectors.
-
-        Args:
-            weights: of each slot.
-            penalty: λ.
-        """
+        """The reader of each set of vectors, with the weight of each slot and the penalty λ."""
         weight_F = torch.tensor(weights).repeat_interleave(len(self._mean_F) // len(SLOTS))
         damped_FF = self._gram_FF * weight_F * weight_F[:, None]
         damped_FF.diagonal().add_(penalty)

@@ -30,12 +30,7 @@ _INITIAL = ("Ġ", "▁")
 
 
 def shown(text: str, initial: bool) -> str:
-    """A token as a phrase shows it; empty for what cannot be shown.
-
-    Args:
-        text: the token, decoded.
-        initial: whether it begins a word.
-    """
+    """A decoded token, which may begin a word (`initial`), as a phrase shows it; empty for what cannot be shown."""
     body = text.strip(" ")
     if not body:
         return "indentation" if len(text) > 1 else ""
@@ -53,8 +48,7 @@ class Vocabulary:
     """Words of a corpus in the target's tokens.
 
     Args:
-        tokenizer: of the target.
-        embedding_VD: input embeddings of all tokens.
+        tokenizer, embedding_VD: of the target.
         count_V: occurrences of each token in the corpus; words that do not occur are left out.
 
     Attributes:

@@ -15,7 +15,8 @@ from experiments.benchmarks.made_up import make_up_dictionary
 from invented import Invented
 from nlae.corpus import Corpus, build_corpus
 from nlae.dictionary import Context, Dictionary, write_dictionary
-from nlae.dictionary.scan import Scan, Scanner
+from nlae.dictionary.scan import Scanner
+from nlae.dictionary.scan.folder import Scan
 from nlae.target import Target, TinyTarget
 
 SETTINGS = Scanner(

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from nlae.dictionary.words.bags import SLOTS
 from nlae.dictionary.words.phrase import render
-from nlae.dictionary.words.picking import Picked
+from nlae.dictionary.words.picking import SLOTS, Picked
 from nlae.dictionary.words.ridge import Ridge, features, text_features
 from nlae.dictionary.words.vocabulary import Vocabulary
 from nlae.target import TinyTarget

@@ -5,8 +5,8 @@ from collections import Counter
 import pytest
 import torch
 
-from nlae.dictionary.words.bags import COMMON, SLOTS, Bags
 from nlae.dictionary.words.corpus_view import CorpusView
+from nlae.dictionary.words.picking import COMMON, SLOTS, Bags
 from nlae.dictionary.words.vocabulary import Vocabulary
 
 WINDOW = 5

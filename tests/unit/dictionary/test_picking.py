@@ -6,9 +6,8 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from nlae.dictionary.words.bags import SLOTS
 from nlae.dictionary.words.phrase import Phrase
-from nlae.dictionary.words.picking import TURNS, Picked, leading, within
+from nlae.dictionary.words.picking import SLOTS, TURNS, Picked, leading, within
 
 NONE = -1
 

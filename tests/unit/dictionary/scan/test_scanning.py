@@ -7,12 +7,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from nlae.dictionary.scan import Scan, Scanner
+from nlae.dictionary.scan import Scanner
 from nlae.dictionary.scan.exemplars import Streams, peaks
-from nlae.dictionary.scan.folder import layer_file
-from nlae.dictionary.scan.panels import draw_panels, roles
+from nlae.dictionary.scan.folder import Scan, layer_file
+from nlae.dictionary.scan.plan import Window, calibration_windows, digest, draw_panels, make_windows, roles
 from nlae.dictionary.scan.scanning import Reader
-from nlae.dictionary.scan.windows import Window, calibration_windows, digest, make_windows
 from nlae.dictionary.subjects.neurons import neurons_of
 from nlae.errors import NlaeError
 from nlae.target import Site, TinyTarget, capture
@@ -160,7 +159,8 @@ def test_among_equals_the_passage_that_is_read_first_stays():
             documents = tuple(range(100 + start, min(100 + start + size, 124)))
             nothing = np.zeros(0, dtype=np.int64)
             window = Window("train", documents, (6,) * len(documents), nothing, nothing.reshape(0, 2))
-            streams.update(0, x_BTN[start : start + size], window.reading(2))
+            document_B = torch.tensor(documents, dtype=torch.int32)
+            streams.update(0, x_BTN[start : start + size], window.padding(2), document_B)
         kept.append(streams.tensors)
     for tensors in kept[1:]:
         for name in ("value", "document", "position", "count"):
@@ -172,12 +172,12 @@ def test_among_equals_the_passage_that_is_read_first_stays():
 def test_padding_counts_nowhere(invented):
     streams, lengths = Streams(1, 3, 2), (9, 6, 5)
     nothing = np.zeros(0, dtype=np.int64)
-    reading = Window("train", (1, 2, 3), lengths, nothing, nothing.reshape(0, 2)).reading(4)
+    padding_BT = Window("train", (1, 2, 3), lengths, nothing, nothing.reshape(0, 2)).padding(4)
     x_BTN = torch.full((3, 9, 3), 50.0)
     for index, length in enumerate(lengths):
         x_BTN[index, 4:length] = -1.0
-    streams.update(0, x_BTN, reading)
-    assert reading.tokens == 8
+    streams.update(0, x_BTN, padding_BT, torch.tensor([1, 2, 3], dtype=torch.int32))
+    assert int((~padding_BT).sum()) == 8
     assert streams.tensors["count"][0].tolist() == [[0, 0, 0], [8, 8, 8]]
     assert streams.tensors["power"][0].tolist() == [[-8.0] * 3, [8.0] * 3, [-8.0] * 3, [8.0] * 3]
     assert not streams.tensors["value"][0, 0].any()
