@@ -34,13 +34,7 @@ _REBUILD = "run `nlae dictionary` again with the same overrides"
 
 @dataclass(frozen=True)
 class Context:
-    """A passage that exemplars or unseen windows refer to.
-
-    Attributes:
-        document: its number in the corpus.
-        source: the source work.
-        tokens: its tokens as text, one string each.
-    """
+    """A passage that exemplars or unseen windows refer to: its number in the corpus, source work and tokens as text."""
 
     document: int
     source: str
@@ -216,11 +210,10 @@ class Dictionary:
         Raises:
             NlaeError: nothing refers to it.
         """
-        place = self._context_place.get(int(document))
-        if place is None:
+        table, place = self._passages
+        if document not in place:
             raise NlaeError(f"{self.folder}: no passage {document} in its {CONTEXTS}")
-        row = self._contexts.slice(place, 1).to_pylist()[0]
-        return Context(int(row["document"]), row["source"], row["tokens"])
+        return Context(**table.slice(place[document], 1).to_pylist()[0])
 
     def unseen(self, entry: Entry) -> list[Unseen]:
         """The windows of test works that are kept of an entry, strongest first.
@@ -243,12 +236,10 @@ class Dictionary:
         return found
 
     @cached_property
-    def _contexts(self) -> pa.Table:
-        return read_table(self.folder / CONTEXTS, _REBUILD)
-
-    @cached_property
-    def _context_place(self) -> dict[int, int]:
-        return {int(document): place for place, document in enumerate(self._contexts["document"].to_pylist())}
+    def _passages(self) -> tuple[pa.Table, dict[int, int]]:
+        """All passages, and the row of each of them."""
+        table = read_table(self.folder / CONTEXTS, _REBUILD)
+        return table, {document: row for row, document in enumerate(table["document"].to_pylist())}
 
 
 def _check_form(facts: Any, layers: Any, columns: Mapping[str, Any]) -> None:
@@ -259,8 +250,8 @@ def _check_form(facts: Any, layers: Any, columns: Mapping[str, Any]) -> None:
     """
     if not isinstance(facts, dict) or not isinstance(facts.get("version", 0), int):
         raise ValueError(f"{FACTS} holds no facts")
-    rows = [row if isinstance(row, dict) else {} for row in (layers if isinstance(layers, list) else [None])]
-    if not all(isinstance(row.get(key), int) for row in rows for key in ("layer", "neurons")):
+    rows = layers if isinstance(layers, list) else [None]
+    if not all(isinstance(row, dict) and isinstance(row.get(k), int) for row in rows for k in ("layer", "neurons")):
         raise ValueError(f"{LAYERS} holds no summaries of layers")
     if facts.get("version", 0) == VERSION:
         wrong = [name for name, kind in SCHEMA.items() if columns.get(name) != kind]

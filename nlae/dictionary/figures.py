@@ -19,7 +19,7 @@ from torch import Tensor
 from nlae.dictionary.schema import GRADES, LABELS, SPLITS
 from nlae.functional.bootstrap import MIN_CLUSTERS
 
-Figure = Callable[[Mapping[str, Tensor]], Tensor]  # AUROC by name -> a figure
+Figure = Callable[[Mapping[str, Tensor]], Tensor]  # AUROC by name, entries first -> a figure over them
 log = logging.getLogger(__name__)
 BASELINES = ("skyline", "last_token", "token_list", "lens", "nearest")
 STRENGTHS = ("spearman", "r2", "r2_linear")
@@ -55,10 +55,6 @@ class Reported:
 
         The interval is as wide as the resamples spread, around the figure: a resample adds its own noise to the AUROC
         of every entry, which carries more of them across a bar than it brings back.
-
-        Args:
-            of: AUROC by name, entries in the first dimension -> the figure, over that dimension.
-            name: of the figure.
         """
         value = float(of({key: value[:, None] for key, value in self.measured.items()})[0])
         if not math.isfinite(value):  # no entry was scored, or nothing passes to take a share of

@@ -40,7 +40,7 @@ from nlae.tracking import Run
 log = logging.getLogger(__name__)
 KEYS = ["layer", "neuron", "sign"]
 TABLE_ROWS = 64
-_SHOWN = ("layer", "neuron", "sign", "description", "grade", "label", "passes", "auroc", "nearest", "last_token")
+_SHOWN = [*KEYS, "description", "grade", "label", "passes", "auroc", "nearest", "last_token"]
 _COUNTED = ("split", "specialised", *STRENGTHS)
 
 
@@ -127,10 +127,8 @@ class Parts:
         write_dictionary(self._folder, frames(), contexts=contexts, layers=rows, facts={**facts, **self._facts(level)})
         table = pl.concat([found.select(*_SHOWN, *_COUNTED) for found in frames()])
         if run is not None:
-            few = [
-                rows.sample(min(TABLE_ROWS // 2, len(rows)), seed=asked.seed)
-                for rows in (table.filter("passes"), table)
-            ]
+            halves = (table.filter("passes"), table)
+            few = [rows.sample(min(TABLE_ROWS // 2, len(rows)), seed=asked.seed) for rows in halves]
             run.table("dictionary", _SHOWN, pl.concat(few).unique(maintain_order=True).select(_SHOWN).rows())
         flat = totals(table, level) | figures(Reported.of(tensors, works), level, reader)
         say(flat, reader)

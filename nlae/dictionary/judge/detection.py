@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from nlae.dictionary.score.ranks import auroc_own, average_ranks
+from nlae.dictionary.score.correlation import auroc_own, average_ranks
 from nlae.functional.randomness import generator
 
 SHARES, PER_SHARE = 5, 2

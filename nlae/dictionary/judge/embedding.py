@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nlae.dictionary.score.ranks import auroc_own, average_ranks
+from nlae.dictionary.score.correlation import auroc_own, average_ranks
 from nlae.errors import NlaeError
 from nlae.target.loading import CLOSED, placement, quiet_bars, quiet_report
 from nlae.target.wheel import installed_file, sha256_of

@@ -34,13 +34,9 @@ class Streams:
         self._top = top
 
     def update(self, layer: int, hidden_BTN: Tensor, padding_BT: Tensor, document_B: Tensor) -> None:
-        """Take in one layer's neurons over one window.
+        """Take in one layer's neurons over one window, any float type, and the int32 numbers of its passages.
 
-        Args:
-            layer: its index in the state.
-            hidden_BTN: of the whole window, any float type.
-            padding_BT: which of its last T positions are padding, bool; the earlier ones do not count.
-            document_B: passage numbers, int32.
+        `padding_BT` says which of its last T positions are padding, bool; the earlier ones do not count.
         """
         first = hidden_BTN.shape[1] - padding_BT.shape[1]
         hidden_BTN = hidden_BTN[:, first:]

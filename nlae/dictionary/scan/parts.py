@@ -41,12 +41,7 @@ def part_path(folder: Path, number: int) -> Path:
 
 
 def write_part(folder: Path, number: int, layers: Sequence[tuple[Tensor, Tensor]]) -> None:
-    """Write the panel rows of one window.
-
-    Args:
-        folder: of the scan.
-        number: of the window.
-        layers: MLP inputs, float16 [m, d_model], and scale of each layer.
+    """Write the panel rows of one window: `shrunk` MLP inputs, float16 [m, d_model], of each layer.
 
     Raises:
         NlaeError: a value is not finite.

@@ -104,13 +104,9 @@ class Reader:
 
 @torch.no_grad()
 def run_blocks(target: Target, ids_BT: Tensor, kinds: Sequence[str], seen: Seen) -> None:
-    """Run all blocks without the output head, and call `seen(layer, kind, values_BTW)` in each of them.
+    """Run all blocks without the output head on tokens that are padded on the right.
 
-    Args:
-        target: the model.
-        ids_BT: tokens, padded on the right.
-        kinds: what is shown: `mlp_in`, `mlp_neurons`, both or nothing.
-        seen: must copy what it keeps.
+    In each of them `seen(layer, kind, values_BTW)` is called for `kinds`: `mlp_in`, `mlp_neurons`, both or none.
     """
     handles = []
     for layer in range(target.n_layers):
@@ -164,11 +160,11 @@ def _read_all(
 
 def _facts(target: Target, scanner: Scanner, seed: int, read: str) -> dict[str, Any]:
     """All that identifies a scan; `digest` sums it up."""
-    widths = {site_width(target.model, Site("mlp_neurons", layer)) for layer in range(target.n_layers)}
+    widths = sorted({site_width(target.model, Site("mlp_neurons", layer)) for layer in range(target.n_layers)})
     if len(widths) != 1:
         raise NlaeError(
-            f"target {target.source_name}: its MLPs have several widths ({', '.join(map(str, sorted(widths)))}), which "
-            "the dictionary has no place for; choose another target"
+            f"target {target.source_name}: its MLPs have several widths ({', '.join(map(str, widths))}), which the "
+            "dictionary has no place for; choose another target"
         )
     facts: dict[str, Any] = {
         "version": VERSION,
@@ -176,7 +172,7 @@ def _facts(target: Target, scanner: Scanner, seed: int, read: str) -> dict[str, 
         "target_fingerprint": target.fingerprint,
         "dtype": str(target.dtype).removeprefix("torch."),
         "layers": list(range(target.n_layers)),
-        "width": widths.pop(),
+        "width": widths[0],
         "d_model": target.d_model,
         "top": scanner.top,
         "min_position": scanner.min_position,

@@ -122,9 +122,10 @@ class _Block:
         select, test = (self._trials(population, role, everything) for role in ("select", "test"))
         described = self._describe(population, select, None if teach is None else teach(population))
         own_ED, missing_E, reader = described.reading_ED, described.kind_E < 0, described.reader
-        lists = self._fired_on(leading(self._words.bags, population.row_EK, {"peaks": LISTED}).word["peaks"])
+        peaks_EK = leading(self._words.bags, population.row_EK, {"peaks": LISTED}).word["peaks"]
         ids, _ = self._subjects.promoted(self._layer, LISTED)
-        lens = self._fired_on(as_words(ids[:, 0].flatten(0, 1), self._words.vocabulary))
+        promoted_EK = as_words(ids[:, 0].flatten(0, 1), self._words.vocabulary)
+        lists, lens = (Candidate.of(self._words.vocabulary, Picked.fired_on(w)) for w in (peaks_EK, promoted_EK))
         nearest_E = nearest(own_ED, population.n, missing_E, self._subjects.signed)
         donor_b, stranger_b = self._mismatched(described, select, in_b, "test")
         _, stranger_a = self._mismatched(described, select, in_a, "bar")
@@ -203,9 +204,6 @@ class _Block:
     def _contexts(self, described: Described, role: str) -> Tensor:
         """A panel in the space that was chosen for a population."""
         return self._space.contexts(role, described.chosen["shrinkage"])
-
-    def _fired_on(self, word_EK: Tensor) -> Candidate:
-        return Candidate.of(self._words.vocabulary, Picked.fired_on(word_EK))
 
     def _among_all(self, places: Tensor, value: Tensor) -> Tensor:
         """Values of some entries in their places among all, NaN for the others."""

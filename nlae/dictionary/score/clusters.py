@@ -40,11 +40,7 @@ def components(unit_EKD: Tensor, keep_EK: Tensor, threshold: float) -> Tensor:
 
 
 def count_groups(first_EK: Tensor) -> tuple[Tensor, Tensor]:
-    """Groups of two or more, int64 (E,), and whether there is one alone that holds most contexts, bool (E,).
-
-    Args:
-        first_EK: what `components` returns.
-    """
+    """Groups of two or more among `components`, int64 (E,), and whether one alone holds most contexts, bool (E,)."""
     size_EK = _sizes(first_EK)
     count_E = (size_EK >= 2).sum(-1)
     share_E = size_EK.amax(-1) / size_EK.sum(-1).clamp_min(1)

@@ -11,13 +11,9 @@ MIN_AUROC, MAX_FALSE = 0.7, 0.05
 
 
 def bar(own_E: Tensor, mismatched_E: Tensor, least: float = MIN_AUROC, false: float = MAX_FALSE) -> float:
-    """The lowest AUROC at which passes are few enough mismatched ones; infinite where no AUROC does.
+    """The lowest AUROC, `least` or above, at which mismatched passes are at most the share `false` of own ones.
 
-    Args:
-        own_E: AUROC of the own words; NaN where an entry is not scored.
-        mismatched_E: of another entry's words, of the same entries.
-        least: lowest bar that is allowed.
-        false: share of mismatched passes over own ones.
+    Both are of the same entries, NaN where one is not scored; infinite where no AUROC does.
     """
     own, mismatched = (value[~value.isnan()].double().sort().values for value in (own_E, mismatched_E))
     level = torch.cat([torch.tensor([least], dtype=torch.float64), own[own >= least]]).unique()

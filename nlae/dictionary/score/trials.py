@@ -19,7 +19,7 @@ from nlae.functional.randomness import generator
 FIRING, OTHERS = 400, 2000  # contexts of an entry at most, unless said otherwise
 _BLOCK = 512
 _SHARED = 4  # contexts of a block of entries are read together when they are this many times those of one entry at most
-Fires = Callable[[Tensor], Tensor]
+Fires = Callable[[Tensor], Tensor]  # entries e -> where they fire, bool (e, M)
 Predict = Callable[[Tensor, Tensor], Tensor]  # places of entries e, contexts (e, K) -> what is said of them, (…, e, K)
 
 
@@ -70,15 +70,9 @@ class Trials:
     def draw(
         cls, fires: Fires, entries: Tensor, rows: int, least: int, seed: int, most: tuple[int, int] = (FIRING, OTHERS)
     ) -> Trials:
-        """Draw them in one random order of the panel, the same for all entries.
+        """Draw them in one random order of the panel of `rows` contexts, the same for all entries.
 
-        Args:
-            fires: entries e -> where they fire, bool (e, M).
-            entries: their numbers, int64 (E,).
-            rows: contexts of the panel, M.
-            least: firing contexts that an entry must have.
-            seed: of the order.
-            most: firing contexts and others of each entry at most.
+        Where entries fire `fires` says by their numbers, int64 (E,); of each there are `most` firing contexts and others.
         """
         order_M = torch.randperm(rows, generator=generator(seed, "trials", rows))
         parts = []

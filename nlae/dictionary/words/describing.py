@@ -174,11 +174,9 @@ def choose(reader: Bag, candidates: Sequence[Candidate], trials: Trials, select_
 
 
 def best(known_PE: Tensor, area_PE: Tensor) -> Tensor:
-    """Place of the candidate with the highest AUROC, int64 (E,); −1 where there is none.
+    """Place of the known candidate with the highest AUROC on the selection works, int64 (E,); −1 where there is none.
 
-    Args:
-        known_PE: which candidates there are.
-        area_PE: AUROC on the selection works; where an entry is not scored, the first one stands.
+    Where an entry is not scored, the first one stands.
     """
     top_E, kind_E = torch.where(known_PE, area_PE.nan_to_num(0.0), -1.0).max(0)
     return torch.where(top_E < 0, -1, kind_E)

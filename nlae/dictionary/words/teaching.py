@@ -45,12 +45,8 @@ def taught(
 ) -> list[str | None]:
     """A description of each entry by a teacher; None where it has no exemplars or the teacher gave up on it.
 
-    Args:
-        teacher: a language model, here or behind an API; the cost is told and agreed to before anything is asked.
-        exemplars: of each entry, strongest first; equal lists are asked about once.
-        cache: file of the answer cache: what it knows is not asked again.
-        max_tokens: length at which an answer is cut, after a whole word.
-        count: number of tokens of a text.
+    The cost is told and agreed to before anything is asked. Exemplars come strongest first; equal lists are asked about
+    once, and never what the file `cache` knows. Answers are cut to `max_tokens`, which `count` counts, at whole words.
 
     Raises:
         NlaeError: the teacher is no language model, nobody agreed to pay, access refused, or too many failures.

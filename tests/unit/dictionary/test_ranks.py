@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
-from nlae.dictionary.score.ranks import auroc_own, average_ranks
+from nlae.dictionary.score.correlation import auroc_own, average_ranks
 
 E, M = 7, 90
 
