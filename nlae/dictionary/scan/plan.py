@@ -64,10 +64,8 @@ def roles(corpus: Corpus) -> Strings:
     Raises:
         NlaeError: the test split has a single work.
     """
-    split = np.asarray(corpus.split, dtype=object)
-    works = sorted(
-        {corpus.source[i] for i in np.flatnonzero(split == "test")}, key=lambda w: (stable_hash("half", w), w)
-    )
+    tested = {source for source, split in zip(corpus.source, corpus.split, strict=True) if split == "test"}
+    works = sorted(tested, key=lambda work: (stable_hash("half", work), work))
     if len(works) < 2:
         raise NlaeError(
             "the corpus has one source work in its test split, but the bar is set on some works and entries are tested "
@@ -75,15 +73,10 @@ def roles(corpus: Corpus) -> Strings:
         )
     # by rank of the hash and not by its last bit, so that neither half is ever empty
     bar = set(works[::2])
-    halves = ["bar" if source in bar else "test" for source in corpus.source]
     named = {"train": "train", "val": "select"}
-    return np.asarray([named.get(s, half) for s, half in zip(split, halves, strict=True)], dtype=object)
-
-
-def token_lengths(corpus: Corpus) -> Ints:
-    """Tokens of every document, int64 [documents]."""
-    lengths: Ints = pc.list_value_length(corpus.documents["input_ids"]).to_numpy().astype(np.int64)
-    return lengths
+    each = zip(corpus.source, corpus.split, strict=True)
+    role = [named.get(split, "bar" if source in bar else "test") for source, split in each]
+    return np.asarray(role, dtype=object)
 
 
 def draw_panels(corpus: Corpus, scanner: Scanner, seed: int) -> dict[str, Panel]:
@@ -92,18 +85,16 @@ def draw_panels(corpus: Corpus, scanner: Scanner, seed: int) -> dict[str, Panel]
     Raises:
         NlaeError: a split has no position from `min_position` on.
     """
-    role, length = roles(corpus), token_lengths(corpus)
     drawn = {}
-    for name in ROLES:
-        documents = np.flatnonzero((role == name) & (length > scanner.min_position))
-        if not len(documents):
+    for role in ROLES:
+        lengths = _lengths(corpus, scanner, role)
+        if not lengths:
             raise NlaeError(
-                f"panel {name}: no passage of its split is longer than dictionary.scan.min_position="
+                f"panel {role}: no passage of its split is longer than dictionary.scan.min_position="
                 f"{scanner.min_position} tokens; give longer documents or lower it"
             )
-        rng = np.random.default_rng([seed, stable_hash("panel", name)])
-        runs = _draw(corpus, documents, length[documents], scanner, name, rng)
-        drawn[name] = _panel(corpus, runs)
+        rng = np.random.default_rng([seed, stable_hash("panel", role)])
+        drawn[role] = _panel(corpus, _draw(corpus, lengths, scanner, role, rng))
     return drawn
 
 
@@ -113,7 +104,7 @@ def make_windows(corpus: Corpus, panels: Mapping[str, Panel], scanner: Scanner) 
     for role in ROLES:
         panel = panels[role]
         if role == "train":
-            lengths = _training_lengths(corpus, scanner)
+            lengths = _lengths(corpus, scanner, "train")
         else:  # positions ascend, so the last of a passage stays
             lengths = dict(zip(panel.document.tolist(), (panel.position + 1).tolist(), strict=True))
         windows += _windows(role, lengths, panel.document, panel.position, scanner.window_tokens)
@@ -122,7 +113,7 @@ def make_windows(corpus: Corpus, panels: Mapping[str, Panel], scanner: Scanner) 
 
 def calibration_windows(corpus: Corpus, scanner: Scanner) -> list[Window]:
     """Some training passages, drawn by hash, over which thresholds are set; without panel rows."""
-    lengths = _training_lengths(corpus, scanner)
+    lengths = _lengths(corpus, scanner, "train")
     chosen: dict[int, int] = {}
     for document in _hashed(lengths):
         chosen[document] = lengths[document]
@@ -142,13 +133,12 @@ def digest(windows: list[Window], panels: Mapping[str, Panel]) -> str:
     return state.hexdigest()[:32]
 
 
-def _draw(
-    corpus: Corpus, documents: Ints, lengths: Ints, scanner: Scanner, role: str, rng: np.random.Generator
-) -> Ints:
+def _draw(corpus: Corpus, lengths: Mapping[int, int], scanner: Scanner, role: str, rng: np.random.Generator) -> Ints:
     """Runs of a panel as (document, first position, length), ascending, int64 [R, 3]."""
     size = min(scanner.run(role), scanner.rows(role))
     times = max(1, scanner.per_passage // size)
-    of_passage = [_runs(int(n) - scanner.min_position, size, times, rng) for n in lengths]
+    documents = np.asarray(list(lengths))
+    of_passage = [_runs(length - scanner.min_position, size, times, rng) for length in lengths.values()]
     source = corpus.sources_of(documents)
     taken: dict[str, int] = {}
     turn: list[int] = []
@@ -185,9 +175,10 @@ def _panel(corpus: Corpus, runs_R3: Ints) -> Panel:
     return Panel(document_M, position_M, token_M, run_M, source_R[run_M])
 
 
-def _training_lengths(corpus: Corpus, scanner: Scanner) -> dict[int, int]:
-    length = token_lengths(corpus)
-    documents = np.flatnonzero((roles(corpus) == "train") & (length > scanner.min_position))
+def _lengths(corpus: Corpus, scanner: Scanner, role: str) -> dict[int, int]:
+    """Tokens of each passage of a role that is longer than `min_position`."""
+    length = pc.list_value_length(corpus.documents["input_ids"]).to_numpy()
+    documents = np.flatnonzero((roles(corpus) == role) & (length > scanner.min_position))
     return dict(zip(documents.tolist(), length[documents].tolist(), strict=True))
 
 

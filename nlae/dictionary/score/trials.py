@@ -72,7 +72,7 @@ class Trials:
     ) -> Trials:
         """Draw them in one random order of the panel of `rows` contexts, the same for all entries.
 
-        Where entries fire `fires` says by their numbers, int64 (E,); of each there are `most` firing contexts and others.
+        `fires` says where `entries`, int64 (E,), fire; each has `most` firing contexts and others at most.
         """
         order_M = torch.randperm(rows, generator=generator(seed, "trials", rows))
         parts = []
@@ -109,29 +109,26 @@ class Trials:
         ]
         return self._among_all(torch.cat(parts, -1), torch.nan)
 
-    def influence(self, predict: Predict, work_M: Tensor, works: int) -> tuple[Tensor, Tensor]:
-        """AUROC, and what each work adds to it when it is counted once more: float32 (…, E) and (…, E, S).
+    def resampled(self, predict: Predict, weight_RS: Tensor, work_M: Tensor) -> Tensor:
+        """AUROC of each prediction with every work counted as often as `weight_RS` says, float32 (…, E, R).
 
-        The structural components of AUROC (DeLong et al. 1988), summed by work (Obuchowski 1997): under resampled works
-        AUROC moves by weights times these, up to second order, so that no resample has to be ranked again. `work_M` is
-        the work of each context, 0 to S − 1.
+        The structural components of AUROC (DeLong et al. 1988), summed by work (Obuchowski 1997), are what each work
+        adds when it is counted once more: under resampled works AUROC moves by weights times these, up to second order,
+        so that no resample has to be ranked again. `work_M` is the work of each context, 0 to S − 1.
         """
         areas, shares = [], []
         for fires_eF, other_eO, said_XeF, said_XeO in self._predicted(predict):
             won_XeF = _placements(said_XeF, said_XeO, other_eO >= 0)
             lost_XeO = 1 - _placements(said_XeO, said_XeF, fires_eF >= 0)
             areas.append(_mean(won_XeF, fires_eF >= 0))
-            share_XeS = torch.zeros(*areas[-1].shape, works)
+            share_XeS = torch.zeros(*areas[-1].shape, weight_RS.shape[1])
             for won, row in ((won_XeF, fires_eF), (lost_XeO, other_eO)):
                 there = row >= 0
                 moved = torch.where(there, won - areas[-1][..., None], 0.0) / there.sum(-1, keepdim=True).clamp_min(1)
                 share_XeS.scatter_add_(-1, work_M[row.clamp_min(0)].expand(moved.shape), moved)
             shares.append(share_XeS)
-        return self._among_all(torch.cat(areas, -1), torch.nan), self._among_all(torch.cat(shares, -2), 0.0, -2)
-
-    def resampled(self, predict: Predict, weight_RS: Tensor, work_M: Tensor) -> Tensor:
-        """AUROC of each prediction with every work counted as often as `weight_RS` says, float32 (…, E, R)."""
-        area_XE, share_XES = self.influence(predict, work_M, weight_RS.shape[1])
+        area_XE = self._among_all(torch.cat(areas, -1), torch.nan)
+        share_XES = self._among_all(torch.cat(shares, -2), 0.0, -2)
         return (area_XE[..., None] + share_XES @ (weight_RS.float() - 1).T).clamp(0, 1)
 
     def _predicted(self, predict: Predict) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:

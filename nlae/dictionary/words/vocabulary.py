@@ -63,9 +63,8 @@ class Vocabulary:
         used_V = torch.from_numpy(np.asarray(count_V[:size], dtype=np.float32))
         unit_VD = torch.nn.functional.normalize(embedding_VD[:size].float(), dim=-1)
         self._unit_VD = unit_VD - unit_VD[used_V > 0].mean(0)
-        special = set(tokenizer.all_special_ids)
-        texts = {number: self._shown(number) for number in np.flatnonzero(count_V[:size]).tolist()}
-        texts = {number: text for number, text in texts.items() if text and number not in special}
+        used = set(np.flatnonzero(count_V[:size]).tolist()) - set(tokenizer.all_special_ids)
+        texts = {number: text for number in sorted(used) if (text := self._shown(number))}
         self.words: list[str] = list(dict.fromkeys(texts.values()))
         self.place = {text: place for place, text in enumerate(self.words)}
         token_T, word_T = list(texts), torch.tensor([self.place[text] for text in texts.values()], dtype=torch.long)
@@ -88,8 +87,7 @@ class Vocabulary:
     @cached_property
     def whole_W(self) -> npt.NDArray[np.bool_]:
         """Which words are whole ones of three letters or more: those that are named as standing nearby."""
-        kept = [len(word) >= 3 and word.isalpha() and word not in _NAMES for word in self.words]
-        return np.asarray(kept, dtype=np.bool_)
+        return np.array([len(word) >= 3 and word.isalpha() and word not in _NAMES for word in self.words], dtype=bool)
 
     @cached_property
     def common_W(self) -> Tensor:

@@ -113,9 +113,10 @@ def test_resamples_move_as_ranking_anew_would(naive_auroc):
     assert float(area_R.std() / exact_R.std()) == pytest.approx(1, abs=0.1)
 
 
-def test_what_works_add_sums_to_nothing(fires_EM, said_EM):
-    _, share_ES = draw(fires_EM).influence(said(said_EM), torch.arange(M) % 6, 6)
-    torch.testing.assert_close(share_ES.sum(-1), torch.zeros(E), atol=1e-5, rtol=0)
+def test_works_that_are_all_counted_twice_change_nothing(fires_EM, said_EM):
+    trials = draw(fires_EM)
+    twice_E1 = trials.resampled(said(said_EM), torch.full((1, 6), 2.0), torch.arange(M) % 6)
+    torch.testing.assert_close(twice_E1[:5, 0], trials.auroc(said(said_EM))[:5], atol=1e-5, rtol=0)
 
 
 def test_readings_are_inner_products_whichever_way_they_are_worked_out(naive_auroc):
