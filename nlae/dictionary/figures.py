@@ -10,6 +10,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -80,7 +81,7 @@ def figures(reported: Reported, bar: float, reader: str) -> dict[str, float]:
     named[f"{reader}/beats_nearest"] = lambda of: beats(of["auroc"], of["nearest"])
     named[f"{reader}/median_auroc"] = lambda of: middle(of["auroc"])
     for name in ("mismatched", *BASELINES):
-        named[f"{name}/median_auroc"] = lambda of, name=name: middle(of[name])
+        named[f"{name}/median_auroc"] = partial(_middle_of, name)
     return {key: value for name, of in named.items() for key, value in reported.figure(of, name).items()}
 
 
@@ -98,6 +99,10 @@ def beats(own: Tensor, other: Tensor) -> Tensor:
 def middle(area: Tensor) -> Tensor:
     """Median over scored entries, over the first dimension."""
     return area.double().nanmedian(0).values
+
+
+def _middle_of(name: str, of: Mapping[str, Tensor]) -> Tensor:
+    return middle(of[name])
 
 
 def totals(table: pl.DataFrame, bar: float) -> dict[str, float]:

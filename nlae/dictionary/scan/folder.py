@@ -86,7 +86,8 @@ class Panel:
     @classmethod
     def of(cls, table: pa.Table) -> Panel:
         """What `table` was made of."""
-        return cls(*(table[name].to_numpy().astype(np.int64) for name in PLACES), strings(table["source"]))
+        columns = {name: table[name].to_numpy().astype(np.int64) for name in PLACES}
+        return cls(**columns, source=strings(table["source"]))
 
     def table(self) -> pa.Table:
         """As an Arrow table."""

@@ -80,9 +80,8 @@ class Trials:
             active_eM = fires(entry_e)[:, order_M]
             wanted = zip((active_eM, ~active_eM), most, strict=True)
             parts.append([_first(wanted_eM, order_M, count) for wanted_eM, count in wanted])
-        found = (torch.cat(side) for side in zip(*parts, strict=True))
-        # columns that hold anything, one at least
-        return cls(*(row_EK[:, : max(1, int((row_EK >= 0).any(0).sum()))] for row_EK in found), least)
+        fires_EF, other_EO = (_used(torch.cat(side)) for side in zip(*parts, strict=True))
+        return cls(fires_EF, other_EO, least)
 
     def __len__(self) -> int:
         return len(self.fires_EF)
@@ -92,8 +91,10 @@ class Trials:
 
     def spread(self, entries: Tensor, total: int) -> Trials:
         """The same among more entries, of which the others have no contexts and so no score."""
-        rows = (self.fires_EF, self.other_EO)
-        return Trials(*(torch.full((total, r.shape[1]), -1).index_copy(0, entries, r) for r in rows), self.least)
+        fires_EF, other_EO = (
+            torch.full((total, row.shape[1]), -1).index_copy(0, entries, row) for row in (self.fires_EF, self.other_EO)
+        )
+        return Trials(fires_EF, other_EO, self.least)
 
     @property
     def scored(self) -> Tensor:
@@ -167,3 +168,8 @@ def _first(wanted_eM: Tensor, order_M: Tensor, most: int) -> Tensor:
     out_eK = torch.full((len(wanted_eM), most), -1)
     out_eK[entry, rank_eM[entry, column] - 1] = order_M[column]
     return out_eK
+
+
+def _used(row_EK: Tensor) -> Tensor:
+    """The columns that hold anything, one at least."""
+    return row_EK[:, : max(1, int((row_EK >= 0).any(0).sum()))]

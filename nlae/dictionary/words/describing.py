@@ -200,17 +200,17 @@ def _tuned(
     """Shrinkage, penalty and weights by which most entries of neurons A reach the AUROC that passing takes."""
     vectors = [space.vectors(sum_ED[known_E], shrinkage) for shrinkage in settings.shrinkage]
     ridge = Ridge(counted.feature_EF[known_E], *vectors)
-    tried = [{"penalty": p, "weights": tuple(w)} for w in settings.weights for p in settings.penalty]
-    readers = [ridge.fit(**chosen) for chosen in tried]
+    pairs = [(tuple(weights), penalty) for weights in settings.weights for penalty in settings.penalty]
+    readers = [ridge.fit(weights, penalty) for weights, penalty in pairs]
     found: list[tuple[tuple[float, float], Bag, dict[str, Any]]] = []
     for column, shrinkage in enumerate(settings.shrinkage):
         of_this = [fitted[column] for fitted in readers]
         reading_XED = torch.stack([reader.read(counted.feature_EF[places]) for reader in of_this])
         area_XE = few.auroc(Readings(reading_XED, space.contexts("select", shrinkage)))
-        for reader, chosen, area_E in zip(of_this, tried, area_XE, strict=True):
+        for reader, (weights, penalty), area_E in zip(of_this, pairs, area_XE, strict=True):
             area_e = area_E[~area_E.isnan()]
             share = float((area_e >= settings.min_auroc).float().mean()) if len(area_e) else 0.0
             middle = float(area_e.median()) if len(area_e) else 0.0
-            found.append(((share, middle), reader, {"shrinkage": shrinkage, **chosen}))
+            found.append(((share, middle), reader, {"shrinkage": shrinkage, "penalty": penalty, "weights": weights}))
     _, first, chosen = max(found, key=lambda row: row[0])
     return first, chosen
