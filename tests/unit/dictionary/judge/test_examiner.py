@@ -128,7 +128,7 @@ def spoken(monkeypatch):
     subjects = Columns()
     words = [f"word{chr(97 + n // 26)}{chr(97 + n % 26)}" for n in range(40)]
     source = torch.Generator().manual_seed(5)
-    subjects.panels["test"] = panel("test", 300, 8)
+    subjects.panels["test"] = panel(300, 8)
     subjects.panels["test"].token_id[:] = torch.randint(40, (2400,), generator=source).numpy()
     token_M = torch.from_numpy(subjects.panels["test"].token_id)
     for layer in LAYERS:
