@@ -97,13 +97,7 @@ def write_dictionary(
 
 
 class Dictionary:
-    """A finished dictionary, read on demand.
-
-    Attributes:
-        folder: where it lies.
-        facts: what holds for all entries: target, thresholds of passing.
-        layers: one summary per layer, by layer.
-    """
+    """A finished dictionary, read on demand: `facts` hold for all entries, `layers` are one summary each."""
 
     def __init__(self, folder: Path, facts: dict[str, Any], layers: list[dict[str, Any]]) -> None:
         self.folder, self.facts, self.layers = folder, facts, layers
@@ -120,13 +114,22 @@ class Dictionary:
         try:
             facts, layers = read_json(folder / FACTS), read_json(folder / LAYERS)
             pq.read_schema(folder / FILE)
-            _check_form(facts, layers, pl.read_parquet_schema(folder / FILE))
+            columns = pl.read_parquet_schema(folder / FILE)
+            # a folder may come from elsewhere
+            if not isinstance(facts, dict) or not isinstance(facts.get("version", 0), int):
+                raise ValueError(f"{FACTS} holds no facts")
+            rows = [row if isinstance(row, dict) else {} for row in (layers if isinstance(layers, list) else [None])]
+            if not all(isinstance(row.get(key), int) for row in rows for key in ("layer", "neurons")):
+                raise ValueError(f"{LAYERS} holds no summaries of layers")
+            version = facts.get("version", 0)
+            wrong = [name for name, kind in SCHEMA.items() if columns.get(name) != kind]
+            if wrong and version == VERSION:
+                raise ValueError(f"{FILE} lacks or mistypes {', '.join(wrong[:3])}")
         except FileNotFoundError as error:
             missing = Path(error.filename).name
             raise NlaeError(f"{folder}: no dictionary here ({missing} is missing); {_REBUILD}") from None
         except (ValueError, pa.ArrowInvalid, OSError) as error:
             raise NlaeError(f"{folder}: its dictionary is damaged ({str(error).splitlines()[0]}); {_REBUILD}") from None
-        version = facts.get("version", 0)
         if version < VERSION:
             raise NlaeError(f"{folder}: its dictionary was made by an older nlae: run `nlae dictionary` again")
         if version > VERSION:
@@ -240,20 +243,3 @@ class Dictionary:
         """All passages, and the row of each of them."""
         table = read_table(self.folder / CONTEXTS, _REBUILD)
         return table, {document: row for row, document in enumerate(table["document"].to_pylist())}
-
-
-def _check_form(facts: Any, layers: Any, columns: Mapping[str, Any]) -> None:
-    """Whether a folder, which may come from elsewhere, holds what `write_dictionary` writes.
-
-    Raises:
-        ValueError: it does not.
-    """
-    if not isinstance(facts, dict) or not isinstance(facts.get("version", 0), int):
-        raise ValueError(f"{FACTS} holds no facts")
-    rows = layers if isinstance(layers, list) else [None]
-    if not all(isinstance(row, dict) and isinstance(row.get(k), int) for row in rows for k in ("layer", "neurons")):
-        raise ValueError(f"{LAYERS} holds no summaries of layers")
-    if facts.get("version", 0) == VERSION:
-        wrong = [name for name, kind in SCHEMA.items() if columns.get(name) != kind]
-        if wrong:
-            raise ValueError(f"{FILE} lacks or mistypes {', '.join(wrong[:3])}")

@@ -32,8 +32,7 @@ class Reported:
     """AUROC of neurons B on test works, by name: float32 (E,) as measured and (E, R) under resampled works.
 
     Attributes:
-        measured: `auroc`, `mismatched`, `nearest`, the baselines, and `rotated` where there are any.
-        resampled: the same.
+        measured, resampled: `auroc`, `mismatched`, `nearest`, the baselines, and `rotated` where there are any.
         works: source works of the test panel; with fewer than 30 there are no intervals.
     """
 

@@ -5,7 +5,7 @@ A killed build goes on with the first block that is not finished. Memory is that
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -110,7 +110,12 @@ class Parts:
         def part(layer: int) -> pl.DataFrame:
             return decided(pl.read_parquet(self.path(layer, "parquet")), level, asked.min_auroc)
 
-        extra, numbers = _examined(examiner, made, (part(layer) for layer in layers))
+        extra, numbers = None, dict[str, float]()
+        if examiner.wanted:
+            of_b = pl.concat([part(layer).filter(pl.col("split") == SPLITS[B]) for layer in layers])
+            kinds = [(line, kind) for line in made for kind in ("mismatched", "token_lists")]
+            others = {(line["layer"], int(entry), kind): t for line, kind in kinds for entry, t in line[kind].items()}
+            extra, numbers = examiner.examine(of_b, others)
 
         def frames() -> Iterator[pl.DataFrame]:
             for layer in layers:
@@ -144,18 +149,3 @@ class Parts:
             **{name: getattr(asked, name) for name in ("min_auroc", "active_quantile", "min_contexts")},
             "intervals": "95 %, bootstrap over source works of the test panel; neurons are held fixed",
         }
-
-
-def _examined(
-    examiner: Examiner, made: Sequence[Mapping[str, Any]], parts: Iterable[pl.DataFrame]
-) -> tuple[pl.DataFrame | None, dict[str, float]]:
-    """Columns and flat numbers of those who are asked about finished words of neurons B, if anybody is."""
-    if not examiner.wanted:
-        return None, {}
-    others = {
-        (line["layer"], int(entry), name): text
-        for line in made
-        for name in ("mismatched", "token_lists")
-        for entry, text in line[name].items()
-    }
-    return examiner.examine(pl.concat([part.filter(pl.col("split") == SPLITS[B]) for part in parts]), others)

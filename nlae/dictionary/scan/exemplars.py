@@ -13,11 +13,9 @@ _CPU_BLOCK, _GPU_BLOCK = 1 << 20, 1 << 27
 
 
 class Streams:
-    """What is accumulated over the training tokens: `top` exemplars per neuron and sign, counts and sums of powers.
+    """What is accumulated over `n` training tokens: `top` exemplars per neuron and sign, counts and sums of powers.
 
-    Attributes:
-        tensors: the whole state by name; what `state` files hold.
-        n: tokens counted so far.
+    The whole state but `n` lies in `tensors`, by name.
     """
 
     def __init__(self, layers: int, width: int, top: int, device: torch.device | str = "cpu") -> None:

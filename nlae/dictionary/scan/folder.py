@@ -96,12 +96,7 @@ class Panel:
 
 
 class Scan:
-    """A finished scan.
-
-    Args:
-        folder: what `scan` wrote.
-        facts: content of its `scan.json`.
-    """
+    """A finished scan: its folder, and what its `scan.json` says."""
 
     def __init__(self, folder: Path, facts: dict[str, Any]) -> None:
         self.folder, self.facts = folder, facts

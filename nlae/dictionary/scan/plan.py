@@ -33,9 +33,7 @@ class Window:
     """Passages that share one forward pass, longest first.
 
     Attributes:
-        role: of all of them.
-        documents: their numbers in the corpus.
-        lengths: tokens to read of each.
+        role, documents, lengths: of all of them; of each its number in the corpus, and the tokens to read.
         rows: panel rows that fall into them, in the order of `places`.
         places: (passage in the window, position) of each of `rows`, int64 [m, 2].
     """

@@ -33,10 +33,9 @@ class Scanner:
 
     def __post_init__(self) -> None:
         """Refuse panels that there are not; the range of each number is the config's business (`config.ranges`)."""
-        for name in ("panels", "runs"):
-            for role in getattr(self, name):
-                if role not in PANELS:
-                    raise NlaeError(f"dictionary.scan.{name}.{role}: unknown; choose among {', '.join(PANELS)}")
+        for name, counts in (("panels", self.panels), ("runs", self.runs)):
+            if unknown := sorted(set(counts) - set(PANELS)):
+                raise NlaeError(f"dictionary.scan.{name}.{unknown[0]}: unknown; choose among {', '.join(PANELS)}")
 
     def rows(self, role: str) -> int:
         """Positions wanted in one panel."""

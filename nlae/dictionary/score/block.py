@@ -27,7 +27,7 @@ from nlae.functional.randomness import generator
 LISTED = 8  # words of a token list, and of the unembedding
 TESTED, CHOSEN = (FIRING, OTHERS), (200, 1000)  # contexts in which an entry fires, and others, that it is scored on
 SAMPLE = 2000  # contexts that rank correlations are taken over
-Teach = Callable[[Population], Mapping[int, str]]
+Teach = Callable[[Population], Mapping[int, str]]  # a block's columns -> descriptions by a teacher, by entry
 
 
 @dataclass(frozen=True)
@@ -58,15 +58,7 @@ class Scores:
 def score_block(
     words: Words, subjects: Subjects, layer: int, bootstrap: ClusterBootstrap, teach: Teach | None = None
 ) -> Scores:
-    """Describe and score all entries of one block, and its nulls.
-
-    Args:
-        words: what all blocks share.
-        subjects: columns and their inputs.
-        layer: block.
-        bootstrap: over the works of the test panel's contexts.
-        teach: population -> descriptions by a teacher, by entry.
-    """
+    """Describe and score all entries of one block, and its nulls, with resamples of the test panel's works."""
     block = _Block(words, subjects, layer, bootstrap)
     tensors, specialised_rotated = dict[str, Tensor](), None
     if words.settings.rotated:

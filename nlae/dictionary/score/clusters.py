@@ -25,10 +25,7 @@ def pair_threshold(unit_MD: Tensor, quantile: float, seed: int) -> float:
 def components(unit_EKD: Tensor, keep_EK: Tensor, threshold: float) -> Tensor:
     """Place of the first context that each one hangs together with, int64 (E, K); K where it does not count.
 
-    Args:
-        unit_EKD: unit vectors of K contexts.
-        keep_EK: contexts that count (an entry may have fewer than K).
-        threshold: contexts with a cosine above it are joined.
+    Those of unit vectors that count (`keep_EK`, as an entry may have fewer) are joined above the cosine `threshold`.
     """
     places_K = torch.arange(unit_EKD.shape[1])
     both_EKK = keep_EK[:, None, :] & keep_EK[:, :, None]

@@ -25,12 +25,7 @@ Predict = Callable[[Tensor, Tensor], Tensor]  # places of entries e, contexts (e
 
 @dataclass(frozen=True)
 class Readings:
-    """Predictions of readings: their inner products with contexts.
-
-    Attributes:
-        reading_XED: of one or several descriptions of each entry, float32.
-        context_MD: in the same space.
-    """
+    """Predictions of one or several readings of each entry: their inner products with contexts, float32."""
 
     reading_XED: Tensor
     context_MD: Tensor

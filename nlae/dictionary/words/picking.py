@@ -71,11 +71,7 @@ class Bags:
 
 @dataclass(frozen=True)
 class Picked:
-    """Words of entries by slot.
-
-    Attributes:
-        word: slot -> words of each entry, int64 (E, K), −1 where it has fewer.
-    """
+    """Words of entries: slot -> words of each entry, int64 (E, K), −1 where it has fewer."""
 
     word: Mapping[str, Tensor]
 

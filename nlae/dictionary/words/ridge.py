@@ -56,12 +56,7 @@ class Bag:
 
 
 class Ridge:
-    """Fits readers of several penalties and weights to one set of descriptions.
-
-    Args:
-        feature_EF: of the descriptions.
-        vectors: one or several sets of unit vectors of what is described, float32 (E, D) each.
-    """
+    """Fits readers of several penalties and weights to descriptions, for each set of unit vectors, float32 (E, D)."""
 
     def __init__(self, feature_EF: Tensor, *vectors: Tensor) -> None:
         self._mean_F = feature_EF.mean(0)

@@ -18,10 +18,9 @@ _BLOCK = 512  # entries
 
 
 class Space:
-    """Contexts of one block in whitened spaces; of each panel those of the last shrinkage are kept.
+    """Contexts of one block in whitened spaces, from raw inputs by role; `train` gives mean and covariance.
 
-    Args:
-        inputs: raw inputs by role; `train` gives mean and covariance.
+    Of each panel those of the last shrinkage are kept.
     """
 
     def __init__(self, inputs: Mapping[str, Tensor]) -> None:

@@ -47,9 +47,7 @@ def shown(text: str, initial: bool) -> str:
 class Vocabulary:
     """Words of a corpus in the target's tokens.
 
-    Args:
-        tokenizer, embedding_VD: of the target.
-        count_V: occurrences of each token in the corpus; words that do not occur are left out.
+    Words that do not occur in it, by `count_V`, are left out.
 
     Attributes:
         words: as they are shown; place: of each of them.
