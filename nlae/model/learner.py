@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import pytorch_lightning as pl
@@ -97,6 +98,9 @@ class Learner(pl.LightningModule):
     def validate(self) -> dict[str, float]:
         """The held-out figures, now."""
         raise NotImplementedError
+
+    def conclude(self, folder: Path) -> None:
+        """Choose what a finished fit leaves; called once, whether its last update ran now or before a kill."""
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """One for each half."""

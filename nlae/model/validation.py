@@ -28,12 +28,20 @@ class ValidationSet:
         explanation: the teacher's text, or None where there is none.
         other_N: for each row, the index of a row of another document (the shuffled pairing).
         row_N: row numbers, which seed the samples.
+        context_ids: tokens up to and including each row's position, as far as the store keeps them.
+        rivals: raw training activations (9, D) that share a row's last token, by row; only rows that have as many.
     """
 
     activation_ND: Tensor
     explanation: list[str] | None
     other_N: Tensor
     row_N: list[int]
+    context_ids: list[list[int]] = dataclasses.field(default_factory=list)
+    rivals: Mapping[int, Tensor] = dataclasses.field(default_factory=dict)
+
+
+Also = Callable[["SiteAutoencoder", ValidationSet, list[str], Tensor, int], dict[str, float]]
+"""Further figures of the explanations and what was rebuilt from them; with the seed of the fit."""
 
 
 def of_verbalizer(verbalizer: SiteVerbalizer, held: ValidationSet) -> dict[str, float]:
@@ -55,8 +63,8 @@ def of_reconstructor(reconstructor: SiteReconstructor, held: ValidationSet) -> d
     return {"val/fve_teacher": float(fve(squared_error(rebuilt_ND, true_ND), spread_N))}
 
 
-def of_round_trip(view: SiteAutoencoder, held: ValidationSet, seed: int) -> dict[str, float]:
-    """The round trip at temperature 1, its shuffled pairing, and both halves on the teacher's text."""
+def of_round_trip(view: SiteAutoencoder, held: ValidationSet, seed: int, also: Also | None = None) -> dict[str, float]:
+    """The round trip at temperature 1, its shuffled pairing, what `also` finds, and both halves on the teacher's text."""
     true_ND = unit(held.activation_ND)
     spread_N = spread(true_ND, view.statistics.mean_D)
     written = view.verbalize(held.activation_ND, seeds=view.row_seeds(seed, "validate", held.row_N))
@@ -67,6 +75,8 @@ def of_round_trip(view: SiteAutoencoder, held: ValidationSet, seed: int) -> dict
         "val/closed_rate": sum(e.closed for e in written) / len(written),
         "val/tokens": sum(e.n_tokens for e in written) / len(written),
     }
+    if also is not None:
+        metrics |= also(view, held, [e.text for e in written], rebuilt_ND, seed)
     return metrics | of_reconstructor(view.reconstructor, held) | of_verbalizer(view.verbalizer, held)
 
 
@@ -79,7 +89,9 @@ def mean_over_sites(by_site: Mapping[str, Mapping[str, float]], headline: str) -
 
 
 @torch.no_grad()
-def validate(at: Callable[[str], SiteAutoencoder], held: Mapping[str, ValidationSet], seed: int) -> dict[str, float]:
+def validate(
+    at: Callable[[str], SiteAutoencoder], held: Mapping[str, ValidationSet], seed: int, also: Also | None = None
+) -> dict[str, float]:
     """`of_round_trip` of every held-out site's view, their means, and `val/fve/<site>` where there are several."""
-    by_site = {site: of_round_trip(at(site), rows, seed) for site, rows in held.items()}
+    by_site = {site: of_round_trip(at(site), rows, seed, also) for site, rows in held.items()}
     return mean_over_sites(by_site, "val/fve")

@@ -6,7 +6,7 @@ from nlae.errors import NlaeError
 from nlae.pipeline.context import StageContext
 from nlae.stages import training
 
-VERSION = 3
+VERSION = 4
 
 
 def check(config: dict[str, Any]) -> None:
@@ -26,7 +26,7 @@ def run(context: StageContext) -> dict[str, float]:
     """Train to the last update; returns the held-out figures at the end."""
     from nlae.activations import Descriptions
     from nlae.model.autoencoder import Autoencoder
-    from nlae.stages.training import final_metrics, keep, serve, show_samples, train, validation_sets
+    from nlae.stages.training import final_metrics, keep, open_stores, serve, show_samples, train, validation_sets
 
     autoencoder = Autoencoder.load(context.parents["warmstart"], device=context.device)
     autoencoder.engine = context.build("rollout")
@@ -46,9 +46,10 @@ def run(context: StageContext) -> dict[str, float]:
         batch_size=module.activations * (module.samples if supervised else 1),
         descriptions=context.parents["describe"] if supervised else None,
     )
-    module.validation = validation_sets(data, Descriptions.open(context.parents["describe"]))
+    module.validation = validation_sets(data, Descriptions.open(context.parents["describe"]), open_stores(context))
     train(context, module, data)
     updates = autoencoder.meta["training"]["updates"]
-    keep(context, autoencoder, "reinforce", {**updates, "reinforce": module.schedule.updates})
+    kept = int(module.metrics.get("kept_update", module.update))
+    keep(context, autoencoder, "reinforce", {**updates, "reinforce": kept})
     show_samples(context, autoencoder, data)
     return final_metrics(module)

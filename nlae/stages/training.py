@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,11 +112,16 @@ def serve(context: StageContext, updates: int, **how: Any) -> ActivationDataModu
     return data
 
 
-def validation_sets(data: ActivationDataModule, descriptions: Descriptions | None) -> dict[str, ValidationSet]:
-    """What curves are drawn on, by site."""
+def validation_sets(
+    data: ActivationDataModule,
+    descriptions: Descriptions | None,
+    stores: Mapping[str, ActivationStore] | None = None,
+) -> dict[str, ValidationSet]:
+    """What curves are drawn on, by site; with rivals for retrieval from the training rows of `stores`."""
     from nlae.training import validation_set
 
-    return {site: validation_set(rows, descriptions) for site, rows in data.validation.items()}
+    pools = {site: store.split("train", early=False) for site, store in (stores or {}).items()}
+    return {site: validation_set(rows, descriptions, pools.get(site)) for site, rows in data.validation.items()}
 
 
 def distractors(rows: ActivationRows) -> Tensor:
@@ -182,7 +187,8 @@ def write_lines(path: Path, lines: list[str]) -> None:
 
 def final_metrics(module: Learner) -> dict[str, float]:
     """The held-out figures of the last update."""
-    return {k: v for k, v in module.metrics.items() if k.startswith("val/")} | {"updates": float(module.update)}
+    held = {k: v for k, v in module.metrics.items() if k.startswith("val/") or k == "kept_update"}
+    return held | {"updates": float(module.update)}
 
 
 def show_samples(context: StageContext, autoencoder: Autoencoder, data: ActivationDataModule) -> None:

@@ -13,7 +13,7 @@ from nlae.tracking.run import Relayed, Run
 
 HISTORY = "history.jsonl"
 
-__all__ = ["HISTORY", "History", "Recorded", "Replayed"]
+__all__ = ["HISTORY", "History", "Recorded", "Replayed", "points_of"]
 
 
 class History:
@@ -36,7 +36,7 @@ class History:
         """Forget points after `update`, and a last line that a kill cut short."""
         if not self.path.exists():
             return
-        kept = [point for point in _points(self.path) if (point["update"] or 0) <= update]
+        kept = [point for point in points_of(self.path) if (point["update"] or 0) <= update]
         new = self.path.with_name(self.path.name + ".new")
         new.write_text("".join(json.dumps(point) + "\n" for point in kept), encoding="utf-8")
         new.replace(self.path)
@@ -97,14 +97,15 @@ class Replayed(Relayed):
         if not self._waiting:
             return
         self._waiting = False
-        for point in _points(self._path):
+        for point in points_of(self._path):
             update = int(point["update"] or 0)
             if before is None or update < before:
                 known = {name: value for name, value in point.items() if name != "update" and value is not None}
                 super().log(known, update)
 
 
-def _points(path: Path) -> list[dict[str, float | None]]:
+def points_of(path: Path) -> list[dict[str, float | None]]:
+    """All points of a history; a last line that a kill cut short is left out."""
     points = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:

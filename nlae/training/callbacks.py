@@ -70,6 +70,12 @@ class HistoryWriter(pl.Callback):
             logger.log_metrics(module.metrics, step=module.update)
 
 
+def folder_of(trainer: pl.Trainer) -> Path | None:
+    """The stage's folder: where the history is written; None where none is."""
+    writers = [callback for callback in trainer.callbacks if isinstance(callback, HistoryWriter)]  # type: ignore[attr-defined]
+    return writers[0].folder if writers else None
+
+
 class ProgressBar(pl.Callback):
     """One bar over the updates, with the time left and a few figures.
 
@@ -130,8 +136,8 @@ class Resume(pl.callbacks.Checkpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Find the stage's folder, where the history is written."""
-        writers = [callback for callback in trainer.callbacks if isinstance(callback, HistoryWriter)]  # type: ignore[attr-defined]
-        self._folder = writers[0].folder / "resume" if writers else None
+        folder = folder_of(trainer)
+        self._folder = None if folder is None else folder / "resume"
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Write when it is time, and after the last update; whole or not at all."""

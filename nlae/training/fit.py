@@ -26,6 +26,7 @@ from nlae.model.learner import Learner
 from nlae.tracking import Run
 from nlae.training.callbacks import HistoryWriter
 from nlae.training.resuming import checkpoint_in, load
+from nlae.training.stopping import stopped
 
 logger = logging.getLogger(__name__)
 for _name in ("pytorch_lightning", "lightning_fabric"):  # devices found and tips; importing Lightning reset the levels
@@ -107,8 +108,9 @@ def fit(
     given = dict(trainer.keywords) if isinstance(trainer, partial) else {}
     check_trainer(given)
     found = checkpoint_in(folder)
-    if found is not None and load(found)["counts"]["update"] >= module.schedule.updates:
+    if found is not None and (stopped(folder) or load(found)["counts"]["update"] >= module.schedule.updates):
         _finished(module, found)
+        module.conclude(folder)
         return
     made = _trainer(trainer, given, [HistoryWriter(folder, run), *callbacks], loggers)
     made.fit(module, datamodule=data, ckpt_path=found, weights_only=True)
@@ -122,6 +124,7 @@ def fit(
             f"{module.name}: trainer.max_time is over at update {module.update} of {module.last}; run the same command "
             "again: it goes on where it stopped"
         )
+    module.conclude(folder)
 
 
 def _trainer(

@@ -9,8 +9,10 @@ that stands still, `supervised` goes on with the teacher's text. A value network
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
@@ -28,9 +30,12 @@ from nlae.model.site_autoencoder import SiteAutoencoder
 from nlae.model.site_verbalizer import SiteVerbalizer
 from nlae.model.validation import validate
 from nlae.rollout import RolloutEngine, Rollouts
+from nlae.training.faithfulness import Faithfulness
+from nlae.training.keeping import KeepBest
 from nlae.training.policy import GRPO, PolicyLoss, Sampled
 from nlae.training.reading import Reading
 from nlae.training.reward import Record, Reward
+from nlae.training.stopping import StopUnfaithful
 
 CONTROLS = ("frozen", "supervised")
 
@@ -51,6 +56,9 @@ class Reinforce(Learner):
         policy_loss: how rewards move the policy; GRPO by default.
         control: `frozen` or `supervised` in place of reinforcement; None reinforces.
         reading: what of a rollout is read and rewarded; None reads it whole.
+        faithfulness: what is measured beside the round trip on validation rows; None measures the round trip alone.
+        keep: which validated weights the fit leaves; None leaves the last.
+        stop: ends the fit early; None never does.
         activations: per update.
         samples: explanations per activation.
         kl: weight of the k3 penalty to the warm-started policy.
@@ -72,6 +80,9 @@ class Reinforce(Learner):
         policy_loss: PolicyLoss | None = None,
         control: str | None = None,
         reading: Reading | None = None,
+        faithfulness: Faithfulness | None = None,
+        keep: KeepBest | None = None,
+        stop: StopUnfaithful | None = None,
         activations: int = 8,
         samples: int = 8,
         kl: float = 0.02,
@@ -104,6 +115,7 @@ class Reinforce(Learner):
         for half in (self.verbalizer, self.reconstructor):
             half.micro_tokens = micro_tokens
         self.engine, self.reward, self.control, self.reading = engine, reward, control, reading
+        self.faithfulness, self.keep, self.stop = faithfulness, keep, stop
         self.policy_loss = GRPO() if policy_loss is None else policy_loss
         self.activations, self.samples, self.kl = activations, samples, kl
         self.verbalizer_lr, self.reconstructor_lr = verbalizer_lr, reconstructor_lr
@@ -129,7 +141,16 @@ class Reinforce(Learner):
 
     def validate(self) -> dict[str, float]:
         """The round trip, and both halves on the teacher's text, on held-out rows."""
-        return validate(self.autoencoder.at, self.validation or {}, self.seed)
+        return validate(self.autoencoder.at, self.validation or {}, self.seed, self.faithfulness)
+
+    def configure_callbacks(self) -> list[pl.Callback]:
+        """What ends this fit, and what it leaves: parts of the objective, so that no half is trained anew for them."""
+        return [callback for callback in (self.keep, self.stop) if callback is not None]
+
+    def conclude(self, folder: Path) -> None:
+        """Bring back the weights that `keep` chooses."""
+        if self.keep is not None:
+            self.keep.conclude(self, folder)
 
     def training_step(self, batch: Batch, index: int) -> None:
         """One update on a `Batch` of one site (with the teacher's text for `supervised`)."""

@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 QUIET_GAP = 0.1
 TAIL_TOKENS = 4
+RIVALS = 9
 
 
 def other_documents(document_N: np.ndarray) -> torch.Tensor:
@@ -37,10 +38,36 @@ def other_documents(document_N: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(partner)
 
 
-def validation_set(rows: ActivationRows, descriptions: Descriptions | None) -> ValidationSet:
-    """All of `rows`, read into memory."""
+def validation_set(
+    rows: ActivationRows, descriptions: Descriptions | None, pool: ActivationRows | None = None
+) -> ValidationSet:
+    """All of `rows`, read into memory.
+
+    Args:
+        rows: held-out rows.
+        descriptions: the teacher's texts.
+        pool: training rows, of which nine that share its last token are each row's rivals.
+    """
     texts = None if descriptions is None else [descriptions.text(int(row)) for row in rows.row]
-    return ValidationSet(rows.all(), texts, other_documents(rows.document), [int(row) for row in rows.row])
+    return ValidationSet(
+        rows.all(),
+        texts,
+        other_documents(rows.document),
+        [int(row) for row in rows.row],
+        [rows.context_ids(i) for i in range(len(rows))],
+        {} if pool is None else _rivals(rows, pool),
+    )
+
+
+def _rivals(rows: ActivationRows, pool: ActivationRows) -> dict[int, torch.Tensor]:
+    """Of every row with enough training rows that end on its token: nine of them, spread evenly over all."""
+    found = {}
+    for i, token in enumerate(rows.token_id):
+        same = np.flatnonzero(pool.token_id == token)
+        if len(same) >= RIVALS:
+            places = np.linspace(0, len(same) - 1, RIVALS).astype(np.int64)
+            found[i] = pool.activations(same[places])
+    return found
 
 
 @torch.no_grad()
