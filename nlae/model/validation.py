@@ -64,7 +64,7 @@ def of_reconstructor(reconstructor: SiteReconstructor, held: ValidationSet) -> d
 
 
 def of_round_trip(view: SiteAutoencoder, held: ValidationSet, seed: int, also: Also | None = None) -> dict[str, float]:
-    """The round trip at temperature 1, its shuffled pairing, what `also` finds, and both halves on the teacher's text."""
+    """The round trip at temperature 1, its shuffled pairing, what `also` finds, both halves on the teacher's text."""
     true_ND = unit(held.activation_ND)
     spread_N = spread(true_ND, view.statistics.mean_D)
     written = view.verbalize(held.activation_ND, seeds=view.row_seeds(seed, "validate", held.row_N))
