@@ -7,16 +7,19 @@ that what all samples repeat is right; a habit of the verbalizer is repeated too
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 
 import torch
 from torch import Tensor
 
 from nlae.errors import NlaeError
 from nlae.evaluation import round_trip
+from nlae.evaluation.checkable import claims_in, facts_of
 from nlae.evaluation.record import EvaluationRecord
 from nlae.evaluation.round_trip import Sampling
 from nlae.functional.copying import words
 from nlae.functional.randomness import derive_seed
+from nlae.teacher.parse import parse
 from nlae.teacher.words import is_key, stem
 
 
@@ -25,6 +28,9 @@ class Consensus:
 
     * `consensus_fve`: FVE of the sample whose reconstruction has the highest mean cosine with those of the others; the
       activation is not looked at. `single_fve` is that of the first sample, `single_fve_gap` what choosing adds.
+    * `agreed_precision`: of the claims that more than half of the samples make, the share that the `context` teacher
+      makes too; `sampled_precision` is that of the first sample's claims, and `agreed_share` how many are agreed on for
+      each one that it makes. Only where the rows have that teacher's descriptions. `_null`: held against another row.
     * `agreement`: mean share of content words that two samples have in common (of those in either); `_null` is that of
       a row's samples with another row's.
 
@@ -55,6 +61,7 @@ class Consensus:
         board.add("claims/consensus_fve", consensus_N, keep_N)
         board.add_control("claims/single_fve", single_N, consensus_N, keep_N)
         partner_N = record.partners(keep_N)
+        _put_agreed(record, keep_N, texts)
         # places among the kept rows
         place_N = keep_N.cumsum(0) - 1
         null_K = None if partner_N is None else agreement(texts, place_N[partner_N[keep_N]].tolist())
@@ -92,6 +99,34 @@ def agreement(texts: list[list[str]], partner: list[int] | None = None) -> Tenso
         pairs = [(bags[s][k], bags[t][other]) for s, t in itertools.combinations(range(len(bags)), 2)]
         shares.append(sum(len(a & b) / max(1, len(a | b)) for a, b in pairs) / len(pairs))
     return torch.tensor(shares, dtype=torch.float64)
+
+
+def _put_agreed(record: EvaluationRecord, keep_N: Tensor, texts: list[list[str]]) -> None:
+    facts = {i: claims_in(parsed) for i, parsed in facts_of(record).items() if keep_N[i]}
+    if not facts:
+        return
+    described_N = torch.zeros_like(keep_N)
+    described_N[list(facts)] = True
+    partner_N = record.partners(described_N)
+    place_N = keep_N.cumsum(0) - 1
+    # claimed, true of this row, true of another; of those agreed on, then of the first sample's
+    counts_N23 = torch.zeros(len(keep_N), 2, 3, dtype=torch.float64)
+    for i, true in facts.items():
+        made = [claims_in(parse(sample[int(place_N[i])])) for sample in texts]
+        count = Counter(itertools.chain(*made))
+        other = set() if partner_N is None else facts[int(partner_N[i])]
+        agreed = {claim for claim, times in count.items() if 2 * times > len(made)}
+        for k, claimed in enumerate((agreed, made[0])):
+            numbers = (len(claimed), len(claimed & true), len(claimed & other))
+            counts_N23[i, k] = torch.tensor(numbers, dtype=torch.float64)
+    for k, name in enumerate(("agreed_precision", "sampled_precision")):
+        claimed_N, hit_N, chance_N = counts_N23[:, k].unbind(dim=1)
+        if (claimed_N > 0).any():
+            null_N = None if partner_N is None else claimed_N - chance_N
+            record.board.add_ratio(f"claims/{name}", claimed_N - hit_N, claimed_N, claimed_N > 0, null_N=null_N)
+    agreed_N, sampled_N = counts_N23[:, :, 0].unbind(dim=1)
+    if sampled_N.any():
+        record.board.add_ratio("claims/agreed_share", sampled_N - agreed_N, sampled_N, sampled_N > 0)
 
 
 def _error(record: EvaluationRecord, read_KD: Tensor, keep_N: Tensor) -> Tensor:

@@ -182,6 +182,27 @@ def test_half_of_the_topics_made_up(fakes: SimpleNamespace, store: ActivationSto
     assert "claims/next_precision" not in metrics
 
 
+def test_claims_that_samples_agree_on_are_the_true_ones(
+    fakes: SimpleNamespace, store: ActivationStore, tmp_path: Path
+) -> None:
+    """Each sample names the true topic and two of its own making; half of the time it misses the register."""
+    made_up = ["vessel", "harbour", "pollen", "orchard", "timetable", "fog", "bakery", "captain", "nectar", "quay"]
+
+    def say(row: int, seed: int) -> str:
+        first, second = np.random.default_rng(seed).choice(made_up, 2, replace=False)
+        return f"{'Dialogue' if seed % 2 else 'List'} about train, {first} and {second}."
+
+    descriptions = Descriptions({int(row): "Dialogue about train." for row in store.split("test").row})
+    made = Evaluation({"consensus": Consensus(samples=5, rows=100)}, resamples=50)
+    metrics = made(saying(fakes, store, say), store, tmp_path, descriptions=descriptions)
+    # of four claims the train is true, and the register every second time
+    assert metrics["claims/sampled_precision"] == pytest.approx(1.5 / 4, abs=0.05)
+    assert metrics["claims/agreed_precision"] > metrics["claims/sampled_precision_high"] + 0.2
+    assert 0.3 < metrics["claims/agreed_share"] < 0.8
+    # every row is described alike: what is true of one is true of all
+    assert metrics["claims/agreed_precision_gap"] == 0.0
+
+
 def test_other_teachers_texts_check_nothing(fakes: SimpleNamespace, store: ActivationStore, tmp_path: Path) -> None:
     prose = "The passage seems to come from a long letter, in which somebody complains. It may go on."
     metrics = checked(fakes, store, tmp_path, lambda row, seed: sentences(drawn(row)), lambda row: prose)
