@@ -32,15 +32,7 @@ KEYS = ["layer", "neuron", "sign"]
 
 
 class Examiner:
-    """Asks whoever is configured.
-
-    Args:
-        asked: of the dictionary: whom and how much.
-        subjects: columns and their inputs.
-        view: of the corpus.
-        target: the model itself.
-        folder: of the dictionary; gets answers of a judge or teacher that is slow or paid.
-    """
+    """Asks whoever the dictionary configures; answers that are slow or paid for are kept in its folder."""
 
     def __init__(
         self, asked: DictionaryBuilder, subjects: Subjects, view: CorpusView, target: Target, folder: Path

@@ -27,11 +27,7 @@ _VALUES = 1 << 24  # activations in memory at once
 class DirectionSubjects:
     """Directions at one site, as the columns of one layer; their inputs are what stands at the site. See `Subjects`.
 
-    Args:
-        scan: finished scan of the same corpus; gives the panels' places.
-        directions: with their site.
-        target: the model that was scanned.
-        corpus: its passages.
+    Of the scan of the same target and corpus they take the panels' places.
     """
 
     def __init__(self, scan: Scan, directions: Directions, target: Target, corpus: Corpus) -> None:

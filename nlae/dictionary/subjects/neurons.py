@@ -54,12 +54,7 @@ class Subjects(Protocol):
 
 
 class Neurons:
-    """The neurons of a scan's layers; their inputs are those of the MLP. See `Subjects`.
-
-    Args:
-        scan: finished scan.
-        target: the model that was scanned.
-    """
+    """The neurons of a finished scan of a target; their inputs are those of the MLP. See `Subjects`."""
 
     signed = True
 
