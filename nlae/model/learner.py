@@ -77,6 +77,7 @@ class Learner(pl.LightningModule):
         self.update = self.skipped = 0
         self.last = updates
         self.metrics: dict[str, float] = {}
+        self.validated = False  # whether these hold the held-out figures
 
     @property
     def halves(self) -> Mapping[str, tuple[Half[Any], float]]:
@@ -115,14 +116,21 @@ class Learner(pl.LightningModule):
     def on_train_start(self) -> None:
         """The first point of the held-out curves, unless this is a resume."""
         self.last = int(self.trainer.num_training_batches)
-        if self.validation is not None and self.update == 0:
-            self.metrics = self.validate()
+        if self.update == 0:
+            self.measure()
+
+    def measure(self) -> None:
+        """The held-out figures of the weights as they are, in place of what the last update measured."""
+        if self.validation is not None:
+            self.metrics, self.validated = self.validate(), True
 
     def finish_update(self, metrics: dict[str, float]) -> None:
         """Count the update, validate when it is time, publish the metrics."""
         self.update += 1
         metrics["skipped"] = float(self.skipped)
-        if self.validation is not None and (self.update == self.last or self.update % self.validate_every == 0):
+        due = self.update == self.last or self.update % self.validate_every == 0
+        self.validated = self.validation is not None and due
+        if self.validated:
             metrics |= self.validate()
         self.metrics = metrics
         if self._trainer is not None:  # for callbacks that monitor; loggers get it per update, not per optimizer step
@@ -163,12 +171,20 @@ class Learner(pl.LightningModule):
         kept = {key: state for key, state in checkpoint.get("callbacks", {}).items() if not key.startswith("Timer")}
         checkpoint["callbacks"] = kept
         checkpoint["counts"] = {"update": self.update, "skipped": self.skipped}
+        if self.trainer.should_stop and not out_of_time(self.trainer):  # a callback's word: this update is the last
+            checkpoint["counts"]["last"] = self.update
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on from what was kept."""
         self.load_trained_state(checkpoint["state_dict"])
         checkpoint["state_dict"] = {}  # its names are not those of modules
         self.update, self.skipped = checkpoint["counts"]["update"], checkpoint["counts"]["skipped"]
+
+
+def out_of_time(trainer: pl.Trainer) -> bool:
+    """Whether a time limit of this run is over."""
+    timers = [callback for callback in vars(trainer)["callbacks"] if isinstance(callback, pl.callbacks.Timer)]
+    return any((timer.time_remaining() or 0) <= 0 for timer in timers)
 
 
 class Half(Learner, Generic[Part]):

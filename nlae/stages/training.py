@@ -141,20 +141,33 @@ def train(context: StageContext, module: Learner, data: Any) -> None:
         half, _ = next(iter(module.halves.values()))  # both stand on one base
         half.backbone.recompute()
     callbacks = [callback for callback in context.build("callbacks").values() if callback is not None]
-    began = f"from_update_{resume_update(context.folder)}"  # what a killed fit wrote stays
-    loggers = []
-    for name, make in context.build("logger.lightning").items():
-        own = {"save_dir": str(context.folder), "name": name, "version": began}
-        loggers.append(make(**{key: value for key, value in own.items() if key not in make.keywords}))
+    loggers = loggers_of(context, f"from_update_{resume_update(context.folder)}")  # what a killed fit wrote stays
     trainer = context.build("trainer")
     fit(module, data, context.folder, run=context.run, trainer=trainer, callbacks=callbacks, loggers=loggers)
 
 
-def check(config: dict[str, Any]) -> None:
-    """What a fit refuses of Lightning's Trainer, before anything is made."""
-    from nlae.training.fit import check_trainer
+def loggers_of(context: StageContext, version: str) -> list[Any]:
+    """Lightning's loggers; one that is `_partial_` is told of `save_dir`, `name` and `version` what it takes."""
+    from inspect import signature
 
-    check_trainer(config.get("trainer") or {})
+    loggers = []
+    for name, made in (context.build("logger.lightning") or {}).items():
+        if hasattr(made, "keywords"):
+            takes = signature(made).parameters
+            own = {"save_dir": str(context.folder), "name": name, "version": version}
+            made = made(**{key: value for key, value in own.items() if key in takes and key not in made.keywords})
+        if made is not None:
+            loggers.append(made)
+    return loggers
+
+
+def check(config: dict[str, Any]) -> None:
+    """What a fit refuses of Lightning's Trainer and callbacks, before anything is made."""
+    from nlae.config.build import build
+    from nlae.training import fit
+
+    trainer, callbacks = build(config["trainer"], "trainer"), build(config["callbacks"], "callbacks")
+    fit.check(trainer, callbacks, config["logger"].get("lightning"))
 
 
 def keep(context: StageContext, autoencoder: Autoencoder, stage: str, updates: dict[str, int]) -> None:

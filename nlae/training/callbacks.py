@@ -15,7 +15,7 @@ from nlae.tracking import Run
 from nlae.tracking.history import History
 from nlae.training.resuming import NAME
 
-__all__ = ["HistoryWriter", "NonFiniteWatch", "ProgressBar", "Resume", "SamplerGapWatch", "Updating"]
+__all__ = ["CurveDrawn", "HistoryWriter", "NonFiniteWatch", "ProgressBar", "Resume", "SamplerGapWatch", "Updating"]
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +74,23 @@ def folder_of(trainer: pl.Trainer) -> Path | None:
     """The stage's folder: where the history is written; None where none is."""
     writers = [callback for callback in trainer.callbacks if isinstance(callback, HistoryWriter)]  # type: ignore[attr-defined]
     return writers[0].folder if writers else None
+
+
+class CurveDrawn(pl.Callback):
+    """Calls the other callbacks as Lightning's own validation would, after an update whose held-out figures are there.
+
+    Those that stop, or keep weights, by a held-out figure wait for it.
+    """
+
+    observes_only = True
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Pass on that a validation began and ended."""
+        if not pl_module.validated:
+            return
+        for hook in ("start", "epoch_start", "epoch_end", "end"):
+            for callback in trainer.callbacks:  # type: ignore[attr-defined]
+                getattr(callback, f"on_validation_{hook}")(trainer, pl_module)
 
 
 class ProgressBar(pl.Callback):

@@ -7,8 +7,8 @@ several are started by the pipeline as a process group of their own.
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,15 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-from pytorch_lightning.callbacks import Timer
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins import Precision
 from pytorch_lightning.strategies import SingleDeviceStrategy
 
 from nlae.errors import NlaeError
-from nlae.model.learner import Learner
+from nlae.model.learner import Learner, out_of_time
 from nlae.tracking import Run
-from nlae.training.callbacks import HistoryWriter
+from nlae.training.callbacks import CurveDrawn, HistoryWriter
 from nlae.training.resuming import checkpoint_in, load
 from nlae.training.stopping import stopped
 
@@ -54,6 +54,14 @@ REFUSED = {
     "logger": "it has a group of its own",
     "barebones": "it would leave nothing to resume from",
 }
+_TRIES = "it trains on trial before the fit, which would count as updates: "
+# callbacks of Lightning that a fit cannot have, and why
+REFUSED_CALLBACKS = {
+    "StochasticWeightAveraging": "it averages over epochs, and a fit is one: it would keep untrained weights",
+    "GradientAccumulationScheduler": REFUSED["accumulate_grad_batches"],
+    "BatchSizeFinder": _TRIES + "micro_tokens bounds memory and changes no number",
+    "LearningRateFinder": _TRIES + "sweep over lr",
+}
 
 
 class Staying(SingleDeviceStrategy):
@@ -74,11 +82,42 @@ class ByRole(Precision):
         self.precision = precision
 
 
-def check_trainer(given: dict[str, Any]) -> None:
-    """Raises: NlaeError, when Lightning's Trainer is given what a fit cannot have."""
+def check(trainer: Callable[..., pl.Trainer], callbacks: Mapping[str, object], loggers: object = True) -> None:
+    """Build what a fit will run under, so that nothing of it fails after hours of other work.
+
+    Args:
+        trainer: Lightning's, or a partial of it.
+        callbacks: by name; None leaves one out.
+        loggers: whether there are any of Lightning's.
+
+    Raises:
+        NlaeError: Lightning's Trainer is given what a fit cannot have, or a callback is none, or cannot work here.
+    """
+    for name, callback in callbacks.items():
+        kind, where = type(callback).__name__, f"callbacks.{name}"
+        if callback is None:
+            continue
+        if not isinstance(callback, pl.Callback):
+            raise NlaeError(f"{where} is a {kind}: it must be a pytorch_lightning.Callback")
+        if kind in REFUSED_CALLBACKS:
+            raise NlaeError(f"{where}: {kind} cannot be had ({REFUSED_CALLBACKS[kind]})")
+        if isinstance(callback, pl.callbacks.LearningRateMonitor | pl.callbacks.DeviceStatsMonitor) and not loggers:
+            raise NlaeError(
+                f"{where}: {kind} writes to loggers of Lightning alone, and there is none: take logger=csv, or one "
+                "beside W&B as conf/logger/csv.yaml says"
+            )
+    given = _given(trainer)
+    flags = {"deterministic": None, "benchmark": None}  # they set the process up, which is left to the fit
+    _trainer(trainer, {**given, **flags}, Path(), [], [])
+
+
+def _given(trainer: Callable[..., pl.Trainer]) -> dict[str, Any]:
+    """The arguments of a Trainer, none of which is refused."""
+    given = dict(trainer.keywords) if isinstance(trainer, partial) else {}
     for key, value in given.items():
         if key in REFUSED and value is not None:
             raise NlaeError(f"trainer.{key}={value}: {REFUSED[key]}")
+    return given
 
 
 def fit(
@@ -105,21 +144,22 @@ def fit(
     Raises:
         NlaeError: the device does not exist, an argument that a fit cannot have, or `max_time` is over.
     """
-    given = dict(trainer.keywords) if isinstance(trainer, partial) else {}
-    check_trainer(given)
+    given = _given(trainer)
     found = checkpoint_in(folder)
-    if found is not None and (stopped(folder) or load(found)["counts"]["update"] >= module.schedule.updates):
-        _finished(module, found)
+    if found is not None and (stopped(folder) or _is_last(found, module)):
+        module.on_load_checkpoint(load(found))
+        module.measure()  # the figures of the last update went with the killed process
         module.conclude(folder)
         return
-    made = _trainer(trainer, given, [HistoryWriter(folder, run), *callbacks], loggers)
-    made.fit(module, datamodule=data, ckpt_path=found, weights_only=True)
+    made = _trainer(trainer, given, folder, [HistoryWriter(folder, run), CurveDrawn(), *callbacks], loggers)
+    with _lightning_refusals(module.name):
+        made.fit(module, datamodule=data, ckpt_path=found, weights_only=True)
     if made.interrupted:
         raise KeyboardInterrupt
-    if not module.metrics:  # a limit of batches was reached before the kill: nothing was left to do
-        _measure(module)
-    timers = [callback for callback in vars(made)["callbacks"] if isinstance(callback, Timer)]
-    if module.update < module.last and any((timer.time_remaining() or 0) <= 0 for timer in timers):
+    over = module.update < module.last and out_of_time(made)
+    if not over and not module.validated:  # a callback has ended it, or a limit of batches before a kill
+        module.measure()
+    if over:
         raise NlaeError(
             f"{module.name}: trainer.max_time is over at update {module.update} of {module.last}; run the same command "
             "again: it goes on where it stopped"
@@ -127,8 +167,38 @@ def fit(
     module.conclude(folder)
 
 
+def _is_last(found: Path, module: Learner) -> bool:
+    """Whether what was kept is the end of the fit: its last update, or the one that a callback has ended it at."""
+    counts = load(found)["counts"]
+    return bool(counts["update"] >= counts.get("last", module.schedule.updates))
+
+
+@contextmanager
+def _lightning_refusals(where: str) -> Iterator[None]:
+    """Raises: NlaeError, in place of what Lightning says of settings that do not go together."""
+    try:
+        yield
+    except MisconfigurationException as error:
+        raise NlaeError(f"{where}: Lightning refuses these settings ({_one_line(error)})") from error
+    except RuntimeError as error:
+        if "conditioned on metric" not in str(error):
+            raise
+        raise NlaeError(
+            f"{where}: {_one_line(error)}; each fit logs metrics of its own, and strict=false passes over one that has "
+            "none of this name"
+        ) from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
 def _trainer(
-    make: Callable[..., pl.Trainer], given: dict[str, Any], callbacks: Sequence[pl.Callback], loggers: Sequence[Logger]
+    make: Callable[..., pl.Trainer],
+    given: dict[str, Any],
+    folder: Path,
+    callbacks: Sequence[pl.Callback],
+    loggers: Sequence[Logger],
 ) -> pl.Trainer:
     place = _place(given)
     own: dict[str, Any] = {
@@ -141,17 +211,21 @@ def _trainer(
         "enable_checkpointing": any(isinstance(callback, pl.callbacks.Checkpoint) for callback in callbacks),
         "num_sanity_val_steps": 0,
         "limit_val_batches": 0,
+        # a validation may come after any update: callbacks that monitor look then, not at the end of the epoch
+        "check_val_every_n_epoch": None,
+        "val_check_interval": 1,
         # nothing of a cluster is looked for: inside an allocation Lightning would count its tasks and take its signals
         "plugins": [LightningEnvironment(), ByRole(given.get("precision") or "32-true")],
-        # where SLURM's variables are set, fit loads the pickled `hpc_ckpt_N.ckpt` of this folder: none can lie here
-        "default_root_dir": os.devnull,
+        # what callbacks and profilers write; a folder of its own, as where SLURM's variables are set fit loads an
+        # `hpc_ckpt_N.ckpt` that lies there
+        "default_root_dir": folder / "lightning",
         "callbacks": list(callbacks),
     }
     quiet = {"enable_progress_bar": False, "enable_model_summary": False}
     try:
         return make(**{**quiet, **given, **own})
-    except (TypeError, ValueError) as error:  # Lightning's own refusals are ValueErrors of its kind
-        raise NlaeError(f"trainer: Lightning refuses these values ({' '.join(str(error).split())})") from error
+    except (TypeError, ValueError, MisconfigurationException) as error:
+        raise NlaeError(f"trainer: Lightning refuses these values ({_one_line(error)})") from error
 
 
 def _place(given: dict[str, Any]) -> torch.device:
@@ -162,15 +236,3 @@ def _place(given: dict[str, Any]) -> torch.device:
         raise NlaeError("trainer.accelerator=gpu, but torch sees no GPU here; use trainer=cpu")
     # weights say their number
     return torch.device("cuda", devices[0] if isinstance(devices, Sequence) else torch.cuda.current_device())
-
-
-def _finished(module: Learner, found: Path) -> None:
-    """All updates were done before a kill: load what they made."""
-    module.on_load_checkpoint(load(found))
-    _measure(module)
-
-
-def _measure(module: Learner) -> None:
-    """The figures of the last update went with the killed process; they follow from the weights alone."""
-    if module.validation is not None:
-        module.metrics = module.validate()

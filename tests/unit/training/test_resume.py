@@ -18,7 +18,7 @@ from nlae.tracking import NullRun
 from nlae.tracking.history import Replayed
 from nlae.tracking.superseding import remembered
 from nlae.training.callbacks import Resume
-from nlae.training.fit import REFUSED, fit
+from nlae.training.fit import REFUSED, REFUSED_CALLBACKS, check, fit
 from nlae.training.resuming import checkpoint_in, load, resume_update
 from offline_runs import of_kind, open_one, records
 
@@ -186,3 +186,88 @@ def test_every_refused_argument_is_one_of_lightnings():
 def test_nothing_saved_is_update_zero(tmp_path):
     assert checkpoint_in(tmp_path) is None
     assert resume_update(tmp_path) == 0
+
+
+class Watching(pl.Callback):
+    """Notes the updates after which a validation is said to have ended, and what can be monitored then."""
+
+    def __init__(self, stop_at: int = 10**9) -> None:
+        self.stop_at = stop_at
+        self.seen: list[tuple[int, bool]] = []
+
+    def on_validation_end(self, trainer, pl_module) -> None:
+        self.seen.append((pl_module.update, "val/nll" in trainer.callback_metrics))
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        trainer.should_stop = trainer.should_stop or pl_module.update == self.stop_at
+
+
+def test_callbacks_hear_of_every_validation_and_early_stopping_stops_there(fresh, half, serve, held_out, tmp_path):
+    module = half("verbalizer", fresh(), 9, validation=held_out)
+    module.validate_every = 3
+    early, watch = pl.callbacks.EarlyStopping("val/nll", min_delta=99.0, patience=1), Watching()
+    bar = pl.callbacks.TQDMProgressBar()
+    fit(
+        module, serve("verbalizer", 9), tmp_path, run=NullRun(), callbacks=[Resume(1), watch, early, bar],
+        trainer=partial(pl.Trainer, accelerator="cpu", enable_progress_bar=True),
+    )  # fmt: skip
+    assert watch.seen == [(3, True), (6, True)]
+    assert module.update == 6, "nothing improves by 99 nats"
+
+
+@pytest.mark.parametrize("at", [3, 4])
+def test_a_fit_that_a_callback_ended_has_held_out_figures_and_is_at_its_end(fresh, half, serve, held_out, tmp_path, at):
+    module = half("verbalizer", fresh(), 9, validation=held_out)
+    fit(module, serve("verbalizer", 9), tmp_path, run=NullRun(), callbacks=[Resume(2), Watching(stop_at=at)])
+    assert module.update == at
+    assert "val/nll" in module.metrics
+    again = half("verbalizer", fresh(), 9, validation=held_out)  # killed before the stage could write its manifest
+    fit(again, serve("verbalizer", 9, at), tmp_path, run=NullRun(), callbacks=[Resume(2)])
+    assert again.update == at
+    assert again.metrics == {name: value for name, value in module.metrics.items() if name.startswith("val/")}
+
+
+def test_a_checkpoint_of_lightnings_own_lies_in_the_folder_of_the_stage(fresh, half, serve, held_out, tmp_path):
+    module = half("verbalizer", fresh(), 3, validation=held_out)
+    kept = pl.callbacks.ModelCheckpoint(monitor="val/nll")
+    fit(module, serve("verbalizer", 3), tmp_path, run=NullRun(), callbacks=[kept])
+    assert Path(kept.best_model_path).is_relative_to(tmp_path)
+    assert load(Path(kept.best_model_path))["counts"]["update"] == 3
+
+
+def test_a_metric_that_nothing_logs_is_one_line(fresh, half, serve, held_out, tmp_path):
+    module = half("verbalizer", fresh(), 3, validation=held_out)
+    with pytest.raises(NlaeError, match=r"verbalizer: Early stopping conditioned on metric `nothing` .* strict=false"):
+        fit(module, serve("verbalizer", 3), tmp_path, run=NullRun(), callbacks=[pl.callbacks.EarlyStopping("nothing")])
+
+
+REFUSALS = {
+    r"callbacks.x is a dict: it must be a pytorch_lightning.Callback": ({}, {}),
+    r"callbacks.x: StochasticWeightAveraging cannot be had \(.*keep untrained": (
+        {}, pl.callbacks.StochasticWeightAveraging(0.1),
+    ),
+    r"callbacks.x: LearningRateMonitor writes to loggers .* logger=csv": ({}, pl.callbacks.LearningRateMonitor()),
+    r"trainer: Lightning refuses these values \(.*limit_train_batches": ({"limit_train_batches": -3}, None),
+    r"trainer: Lightning refuses these values \(.*duration": ({"max_time": "soon"}, None),
+    r"trainer: Lightning refuses these values \(.*profiler": ({"profiler": "nonsense"}, None),
+    r"trainer.gradient_clip_val=1: steps are manual": ({"gradient_clip_val": 1}, None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("told", REFUSALS)
+def test_what_no_fit_can_have_is_refused_before_anything_is_made(told):
+    given, callback = REFUSALS[told]
+    with pytest.raises(NlaeError, match=told):
+        check(partial(pl.Trainer, **given), {"x": callback, "none": None}, loggers={})
+
+
+def test_a_check_leaves_the_process_as_it_was(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given = partial(pl.Trainer, deterministic=True, max_time="00:00:00:01", profiler="simple")
+    check(given, {"lr": pl.callbacks.LearningRateMonitor()})
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_refused_callback_is_one_of_lightnings():
+    assert all(issubclass(getattr(pl.callbacks, name), pl.Callback) for name in REFUSED_CALLBACKS)
