@@ -9,6 +9,7 @@ import inspect
 import pkgutil
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import import_module
 from importlib.util import find_spec
@@ -141,7 +142,7 @@ def build(node: Any, where: str, **extra: Any) -> Any:
     callables = {path: locate(inner["_target_"], path) for path, inner in targets(node, where)}
     try:
         make = instantiate({"_convert_": "all", **verbatim(node), "_partial_": True})
-        return make if node.get("_partial_") else make(**extra)
+        made = make if node.get("_partial_") else make(**extra)
     except (InstantiationException, OmegaConfBaseException) as error:
         text = str(error)
         if error.__cause__ is None:
@@ -149,18 +150,33 @@ def build(node: Any, where: str, **extra: Any) -> Any:
         inner = re.search(r"^\s*full_key: (\S+)", text, re.MULTILINE)
         at = f"{where}.{inner[1]}" if inner else where
         raise _told(error.__cause__, at, callables) from error
-    except (TypeError, ValueError) as error:
-        raise _told(error, where, callables) from error
+    except NlaeError:
+        raise
+    except Exception as error:
+        told = _told(error, where, callables)
+        if told is error:
+            raise
+        raise told from error
+    if made is None:
+        raise NlaeError(f"{where}: {node['_target_']} returned nothing; it must make what the key stands for")
+    return made
 
 
 def _told(error: BaseException, where: str, callables: Mapping[str, Any]) -> BaseException:
-    """What a constructor said, in a line of ours where it speaks of values; as it is where it is something else."""
-    if not isinstance(error, TypeError | ValueError):
-        return error
+    """What a constructor said, in a line of ours where it speaks of values or is not ours; else as it is."""
     # Hydra writes the key of an item of a list without its brackets
     where = next((path for path in callables if _bare(path) == _bare(where)), where)
-    name = getattr(callables.get(where), "__name__", "its class")
-    return NlaeError(f"{where}: {name} refuses these values ({error}); see conf/README.md")
+    found = callables.get(where)
+    name = getattr(found, "__name__", "its class")
+    if isinstance(error, TypeError | ValueError):
+        return NlaeError(f"{where}: {name} refuses these values ({error}); see conf/README.md")
+    full = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # told with the key that helps
+    if full or not isinstance(error, Exception) or is_ours(getattr(found, "__module__", "nlae.")):
+        return error
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return NlaeError(
+        f"{where}: {name} could not be made ({type(error).__name__}: {error}; {last.filename}, line {last.lineno})"
+    )
 
 
 def _bare(path: str) -> str:

@@ -100,10 +100,10 @@ def compose_raw(overrides: Sequence[str]) -> DictConfig:
     refuse_moved(overrides)
     try:
         return compose("config", list(overrides), return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise NlaeError(explain_failure(error, overrides)) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise NlaeError(f"config: a file is no YAML ({_one_line(error)}); mend it") from None
+    except (HydraException, OmegaConfBaseException, ValueError) as error:  # `group=null` is Hydra's ValueError
+        raise NlaeError(explain_failure(error, overrides)) from None
 
 
 def typed_keys(overrides: Sequence[str]) -> tuple[str, ...]:

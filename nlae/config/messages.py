@@ -56,7 +56,7 @@ def _known(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
         for override in OverridesParser.create().parse_overrides(list(overrides))
         if override.key_or_group in groups and not override.is_sweep_override()
     ]
-    with contextlib.suppress(HydraException):  # one of them is what is wrong
+    with contextlib.suppress(HydraException, ValueError):  # one of them is what is wrong
         cfg = compose("config", [*_own(overrides), *chosen])
     plain = OmegaConf.to_container(cfg, resolve=False)
     return [key for key in _flat(plain) if not key.startswith("hydra.")], groups

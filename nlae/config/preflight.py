@@ -195,7 +195,10 @@ def preflight(config: Mapping[str, Any], conf: Path) -> None:
         problems += signature_problems(where, node)
     for name, node in config.items():
         if isinstance(node, Mapping) and (conf / name).is_dir():
-            problems += _key_problems(name, node, _shape(name, (conf,)))
+            shape = _shape(name, (conf,))
+            problems += _key_problems(name, node, shape)
+            if "_target_" in shape and "_target_" not in node:
+                problems.append(f"{name} is left out: choose an option of the group, or give it a _target_")
     problems += _without_class(config)
     wrong = " ".join(problems)
     problems += [problem for problem in number_problems(config) if f"{problem.partition('=')[0]}=" not in wrong]

@@ -125,11 +125,17 @@ def test_what_cannot_be_built_is_one_line_that_names_the_key(node, said):
     assert "\n" not in str(failure.value)
 
 
-def test_what_is_no_matter_of_values_is_not_hidden(own, tmp_path):
-    own(tmp_path, "class Broken:\n    def __init__(self):\n        raise RuntimeError('a bug')\n")
-    make_findable({"_target_": "nlae_own_module.Broken"}, [tmp_path])
-    with pytest.raises(RuntimeError, match="a bug"):
-        build({"_target_": KEEP, "a": {"_target_": "nlae_own_module.Broken"}}, "node")
+def test_a_bug_of_our_own_is_not_hidden(monkeypatch):
+    def broken(self):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("nlae.target.TinyTarget.__init__", broken)
+    for node in (
+        {"_target_": "nlae.target.TinyTarget"},
+        {"_target_": KEEP, "a": {"_target_": "nlae.target.TinyTarget"}},
+    ):
+        with pytest.raises(RuntimeError, match="a bug"):
+            build(node, "node")
 
 
 @pytest.mark.parametrize("where", ["here", "in the config folder", "beside it"])
@@ -210,3 +216,57 @@ def test_a_part_without_a_class_is_told(where, known):
     with pytest.raises(NlaeError, match=said) as failure:
         preflight(config, conf_dir())
     assert known not in str(failure.value)
+
+
+CONSTRUCTORS = """
+import abc
+
+class Fails:
+    def __init__(self):
+        raise KeyError("API_KEY")
+
+class Abstract(abc.ABC):
+    @abc.abstractmethod
+    def __call__(self): ...
+
+def nothing():
+    return None
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("Fails", r"node.part: Fails could not be made \(KeyError: 'API_KEY'; .*nlae_own_module.py, line 6\)"),
+        ("Abstract", r"node.part: Abstract refuses these values \(Can't instantiate abstract class"),
+        ("nothing", r"node.part: nlae_own_module.nothing returned nothing"),
+    ],
+)
+def test_what_a_constructor_of_the_users_does_wrong_is_one_line(own, tmp_path, monkeypatch, name, told):
+    own(tmp_path, CONSTRUCTORS)
+    monkeypatch.syspath_prepend(tmp_path)
+    part = {"_target_": f"nlae_own_module.{name}"}
+    with pytest.raises(NlaeError, match=told):
+        build({"part": part}, "node")
+    if name != "nothing":
+        with pytest.raises(NlaeError, match=told):
+            build({"_target_": KEEP, "part": part}, "node")
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("reward=null", r"reward=null: no such option \(there are: fidelity\)"),
+        ("trainer=3", r"trainer=3: no such option \(there are: cpu, gpu\)"),
+    ],
+)
+def test_a_group_that_is_null_is_told_its_options(word, told):
+    with pytest.raises(NlaeError, match=told):
+        compose_plain([word])
+
+
+@pytest.mark.parametrize("words", [["~objective"], ["~verbalizer", "debug=smoke"]])
+def test_a_group_that_is_taken_away_is_told(words):
+    config = compose_plain(["target=tiny", *words]).config
+    with pytest.raises(NlaeError, match=rf"config: {words[0][1:]} is left out: choose an option of the group"):
+        preflight(config, conf_dir())
