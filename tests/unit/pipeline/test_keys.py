@@ -42,10 +42,11 @@ CHANGES = {
     "ActivationDataModule": """store view seed stage max_updates sites start_update batch_size
         descriptions disjoint_documents validation_rows validation_sites
         reader_sites""",
-    "Reinforce": f"""{_TRAINING} {_GIVEN} autoencoder engine reward policy_loss control reading activations samples
-        kl
-        verbalizer_lr reconstructor_lr""",
+    "Reinforce": f"""{_TRAINING} {_GIVEN} autoencoder engine reward policy_loss control reading faithfulness keep stop
+        activations samples kl verbalizer_lr reconstructor_lr""",
     "Reading": "rewording share",
+    "Faithfulness": "rewordings run",
+    "KeepBest": "at_least metric near_best rows",
     "RandomTruncation": "shortest longest",
     "GRPO": "clip",
     "RLOO": "clip",
@@ -57,6 +58,12 @@ CHANGES = {
     "PlainRollout": "temperature",
     "VllmRollout": "temperature dtype model api",
     "Evaluation": "measures subject max_rows fit_rows resamples min_clusters sample_seed site_rows",
+    "Consensus": "rows samples",
+    "Continuation": "n rows tokens",
+    "Copying": "n price run",  # a measure and a reward
+    "Function": "rows",
+    "Retrieval": "quote_lengths rows",
+    "Sentences": "rows",
     "Kept": "rewordings",
     "KeptRefit": "rewordings rows updates batch_size lr fit_reader",
     "Cross": "rows updates batch_size lr lens_words other_base other_depth fit_reader",
