@@ -123,6 +123,16 @@ def test_a_foreign_pair_shows_cosines(tmp_path: Path, stages) -> None:
     assert "Shuffled pairing" in page
 
 
+def test_an_undefined_figure_is_a_dash_and_no_bar(stages, tmp_path: Path) -> None:
+    path = stages["evaluate"] / "metrics.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"kept/half": None, "control/half": None}))
+    page = page_of(stages, tmp_path)
+    assert "Kept, half" in page
+    metrics = gather(stages)["evaluate"].metrics
+    assert metrics["kept/half"] != metrics["kept/half"], "NaN for whoever computes with it"
+    assert "First half of the words" not in [bar.label for bar in numbers.bars(metrics)]
+
+
 def test_an_evaluation_alone_is_enough(stages, tmp_path: Path) -> None:
     evaluate = stages["evaluate"]
     for name in ("rows.parquet", "frontier.json", "notes.json", "config.yaml", "manifest.json"):
