@@ -85,7 +85,7 @@ NEVER_HASHED: dict[str, dict[str, str]] = {
     "DictionaryBuilder": {"directions": _PLACE},
     "Scanner": {"window_tokens": _MEMORY, "checkpoint_every": _KILL},
     "LocalJudge": _JUDGE,
-    "EmbeddingJudge": {"device": _DEVICE},
+    "SentenceEmbedder": {"device": _DEVICE},
     "OpenAIJudge": _REMOTE | _SERVER,
     "AnthropicJudge": _REMOTE | _SERVER,
 }

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from nlae.rewording.only_quotes import OnlyQuotes
     from nlae.rewording.openai import OpenAIParaphraser
     from nlae.rewording.paraphrase import Paraphrase
+    from nlae.rewording.sentence_embedding import SentenceEmbedder
     from nlae.rewording.sentence_shuffle import SentenceShuffle
     from nlae.rewording.synonyms import Synonyms
     from nlae.rewording.truncation import RandomTruncation, Truncation
@@ -35,6 +36,7 @@ __all__ = [
     "RandomTruncation",
     "Reworded",
     "Rewording",
+    "SentenceEmbedder",
     "SentenceShuffle",
     "Synonyms",
     "Truncation",
@@ -55,6 +57,7 @@ __getattr__ = lazily(
         "RandomTruncation": "truncation",
         "Reworded": "base",
         "Rewording": "base",
+        "SentenceEmbedder": "sentence_embedding",
         "SentenceShuffle": "sentence_shuffle",
         "Synonyms": "synonyms",
         "Truncation": "truncation",

@@ -50,7 +50,7 @@ class Paraphrase:
 
     Args:
         model: writes: any of `nlae.teacher` that follows instructions.
-        embedding: judges the meaning, e.g. `nlae.dictionary.judge.EmbeddingJudge`; None does not ask.
+        embedding: judges the meaning, e.g. `nlae.rewording.SentenceEmbedder`; None does not ask.
         drafts: of a text at most.
         copied: share of word 4-grams of the text above which a draft is none.
         least_cosine: below it a draft has lost the meaning.

@@ -2,9 +2,6 @@
 
 from nlae.files.lazy import lazily
 
-__all__ = ["AnthropicJudge", "EmbeddingJudge", "LocalJudge", "OpenAIJudge"]
+__all__ = ["AnthropicJudge", "LocalJudge", "OpenAIJudge"]
 
-__getattr__ = lazily(
-    __name__,
-    {"AnthropicJudge": "remote", "EmbeddingJudge": "embedding", "LocalJudge": "local", "OpenAIJudge": "remote"},
-)
+__getattr__ = lazily(__name__, {"AnthropicJudge": "remote", "LocalJudge": "local", "OpenAIJudge": "remote"})
