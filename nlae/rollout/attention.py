@@ -65,6 +65,33 @@ def shared_prefix_attention(
     """
     if others.get("s_aux") is not None or dropout:
         raise NlaeError("rollout=local knows no attention sinks and no dropout; choose rollout=plain for this target")
+    if query_BHSD.device.type != "cpu":
+        return _attend(query_BHSD, key, value, attention_mask, scaling, softcap, sliding_window), None
+    # autocast would narrow what is kept wide, all of it for every token
+    with torch.autocast("cpu", enabled=False):
+        query_wide_BHSD = query_BHSD.to(kept_in(query_BHSD))
+        out_BSHD = _attend(query_wide_BHSD, key, value, attention_mask, scaling, softcap, sliding_window)
+        return out_BSHD.to(query_BHSD.dtype), None
+
+
+def kept_in(tensor: Tensor) -> torch.dtype:
+    """The type that keys and values like this are kept and multiplied in.
+
+    At least float32 on CPUs: the few queries of a step and a row's own keys make small products. Of narrow types oneDNN
+    copies both sides of those first, which takes two to four times as long as the wide product itself.
+    """
+    return torch.promote_types(tensor.dtype, torch.float32) if tensor.device.type == "cpu" else tensor.dtype
+
+
+def _attend(
+    query_BHSD: Tensor,
+    key: Past,
+    value: Past,
+    attention_mask: Tensor,
+    scaling: float | None,
+    softcap: float | None,
+    sliding_window: int | None,
+) -> Tensor:
     batch, heads, length, width = query_BHSD.shape
     shared, n_prefix, _ = key.prefix_KPD.shape
     # query heads that share a key head lie side by side: fold them into the query axis
@@ -84,7 +111,7 @@ def shared_prefix_attention(
     out_BKQD = _rows_first(torch.bmm(weight_KMP, value.prefix_KPD), batch)
     own_NQT = weight_BKQJ[..., n_prefix:].flatten(0, 1)
     out_BKQD = out_BKQD + torch.bmm(own_NQT, value.own_NTD).unflatten(0, (batch, shared))
-    return out_BKQD.reshape(batch, heads, length, width).transpose(1, 2), None
+    return out_BKQD.reshape(batch, heads, length, width).transpose(1, 2)
 
 
 def _rows_first(of_heads_KMX: Tensor, batch: int) -> Tensor:

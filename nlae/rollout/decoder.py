@@ -19,7 +19,7 @@ from transformers import DynamicCache
 
 from nlae.errors import NlaeError
 from nlae.model.site_verbalizer import SiteVerbalizer
-from nlae.rollout.attention import NAME
+from nlae.rollout.attention import NAME, kept_in
 from nlae.rollout.cache import SharedPrefixCache
 from nlae.rollout.graphs import GraphedSteps
 from nlae.rollout.packing import PackedLinear, PackedSibling, packable, shell
@@ -95,6 +95,9 @@ class Decoder:
         fresh = DynamicCache()
         if self.n_prefix:
             read_on(self._plain, fresh, input_ids=self.verbalizer.on_device(self.verbalizer.ids.prefix_ids))
+        read: Any = fresh.layers
+        for layer in read:
+            layer.keys, layer.values = (entries.to(kept_in(entries)) for entries in (layer.keys, layer.values))
         kept = self._prefix = self._prefix or fresh
         layers: Any = zip(kept.layers, fresh.layers, strict=True)
         for old, new in layers if kept is not fresh else ():

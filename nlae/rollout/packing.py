@@ -2,10 +2,10 @@
 
 On x86 CPUs every map lies in the layout that oneDNN multiplies few rows with: in float32 two to three times the rate of
 the plain one at 32 rows, for a second copy of the weights. In float32 an adapter is merged into its map, W + αBA/r. A
-merged bfloat16 matrix would round the adapter away: there A lies below W in one matrix, and what B makes of A's answer
-is added, as training has it. Maps of one module that read the same input (queries, keys and values; gate and up) become
-one product: few rows are multiplied at the speed at which weights are read, and one long read is a tenth faster than
-three. In any other type or place the maps stay what they are.
+merged bfloat16 matrix would round the adapter away: there B lies beside W in one matrix, which reads A's answer beside
+the input, as exact as training has it. Maps of one module that read the same input (queries, keys and values; gate and
+up) become one product: few rows are multiplied at the speed at which weights are read, and one long read is a tenth
+faster than three. In any other type or place the maps stay what they are.
 """
 
 from __future__ import annotations
@@ -63,29 +63,27 @@ class PackedLinear(nn.Module):
 
     def __init__(self, *terms: Terms) -> None:
         super().__init__()
-        self._width = sum(len(one.weight_OI) for one in terms)
         self._dtype = terms[0].weight_OI.dtype
+        weight_OI = torch.cat([one.weight_OI for one in terms])
         downs = [one.down_RI for one in terms if one.down_RI is not None]
-        self._packed = pack(torch.cat([*(one.weight_OI for one in terms), *downs]))
-        self._bias_O: Tensor | None = None
-        self._up_RO: Tensor | None = None
-        if any(one.bias_O is not None for one in terms):
-            biases = [
-                one.weight_OI.new_zeros(len(one.weight_OI)) if one.bias_O is None else one.bias_O for one in terms
-            ]
-            self._bias_O = torch.cat([*biases, *(down_RI.new_zeros(len(down_RI)) for down_RI in downs)])
+        self._down: Tensor | None = None
         if downs:
             ups = [one.weight_OI.new_zeros(len(one.weight_OI), 0) if one.up_OR is None else one.up_OR for one in terms]
-            self._up_RO = torch.block_diag(*ups).t()
+            self._down = pack(torch.cat(downs))
+            weight_OI = torch.cat([weight_OI, torch.block_diag(*ups)], 1)
+        self._packed = pack(weight_OI)
+        self._bias_O: Tensor | None = None
+        if any(one.bias_O is not None for one in terms):
+            self._bias_O = torch.cat(
+                [one.weight_OI.new_zeros(len(one.weight_OI)) if one.bias_O is None else one.bias_O for one in terms]
+            )
 
     def forward(self, x_BI: Tensor) -> Tensor:
         """Shape (…, O)."""
-        made_BX = product(x_BI.to(self._dtype), self._packed, self._bias_O)
-        if self._up_RO is None:
-            return made_BX
-        rows_NX = made_BX.flatten(0, -2)
-        added_NO = torch.addmm(rows_NX[:, : self._width], rows_NX[:, self._width :].contiguous(), self._up_RO)
-        return added_NO.view(*made_BX.shape[:-1], self._width)
+        x_BI = x_BI.to(self._dtype)
+        if self._down is not None:
+            x_BI = torch.cat([x_BI, product(x_BI, self._down)], -1)
+        return product(x_BI, self._packed, self._bias_O)
 
 
 class _Siblings:

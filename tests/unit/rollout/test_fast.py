@@ -7,12 +7,14 @@ import weakref
 import pytest
 import torch
 from torch import nn
+from transformers import DynamicCache
 
 from nlae.functional.linear import available
 from nlae.model.autoencoder import Autoencoder
 from nlae.model.injection import InjectionSettings
 from nlae.rollout import LocalRollout, PlainRollout, local
 from nlae.rollout.attention import Past, shared_prefix_attention
+from nlae.rollout.cache import SharedPrefixCache
 from nlae.rollout.decoder import Decoder
 from nlae.rollout.packing import PackedLinear, PackedSibling, shell
 from nlae.target import Site, TinyTarget
@@ -205,6 +207,32 @@ def test_attention_equals_the_written_out_one(shared, softcap, window):
                 seen = (j <= at) & ((at - j < window) if window else True)
                 weight = score.masked_fill(~seen, float("-inf")).softmax(0)
                 torch.testing.assert_close(out[b, s, h], weight @ value, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_narrow_attention_on_a_cpu_rounds_its_ends_alone(mixed):
+    """Also under autocast, and whatever type the queries of a layer come in."""
+    torch.manual_seed(0)
+    query_BHSD = torch.randn(3, 4, 1, 8).to(torch.bfloat16)
+    prefix, own = [torch.randn(2, 6, 8) for _ in range(2)], [torch.randn(6, 4, 8) for _ in range(2)]
+    mask, position = torch.ones(3, 1, 1, 4, dtype=torch.bool), torch.full((3, 1), 9)
+    past = [Past(p, o, position, True) for p, o in zip(prefix, own, strict=True)]
+    expected, _ = shared_prefix_attention(None, query_BHSD.float(), *past, mask)
+    with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+        found, _ = shared_prefix_attention(None, query_BHSD, *past, mask)
+    assert torch.equal(found, expected.to(torch.bfloat16))
+
+
+def test_a_cache_on_a_cpu_keeps_narrow_entries_wide():
+    prefix, entries = DynamicCache(), torch.randn(1, 2, 3, 4).to(torch.bfloat16)
+    prefix.update(entries, entries, 0)
+    cache = SharedPrefixCache(prefix, 3, rows=5, room=7)
+    new_BKSD = torch.randn(2, 2, 1, 4).to(torch.bfloat16)
+    cache.aim(1, 2, torch.full((2, 1), 3), 1, 0)
+    for past in cache.update(new_BKSD, new_BKSD, 0):
+        assert past.prefix_KPD.dtype is past.own_NTD.dtype is torch.float32
+        assert torch.equal(past.prefix_KPD, entries[0].float())
+        assert torch.equal(past.own_NTD, new_BKSD.flatten(0, 1).float())
 
 
 def test_a_prompt_that_starts_at_its_slot(prompt, activations):

@@ -102,7 +102,9 @@ def test_the_engine_samples_what_training_multiplies(make_pair, activations, pre
         logp_BT = pair.at().verbalizer.logprobs(activations, said.token_BT).detach()
         gaps[engine.packed] = float(((logp_BT - said.logp_BT).abs() * said.mask_BT).sum() / said.mask_BT.sum())
     assert any(terms.down_RI is not None for terms in made), "otherwise this tests nothing"
-    assert gaps[True] < 1.3 * gaps[False]
+    # plain maps round where training's do, packed ones once and elsewhere
+    assert gaps[True] < 1.7 * gaps[False]
+    assert gaps[True] < 0.02
 
 
 def test_what_this_machine_cannot_multiply_is_left_to_torch(monkeypatch):
