@@ -258,6 +258,7 @@ class SweepJob:
 
 
 def _sweep(line: CommandLine, overrides: list[str]) -> int:
+    from nlae.config.moved import refuse_moved
     from nlae.pipeline.fingerprint import digest
     from nlae.pipeline.sweep import probe, read_statuses, run_sweep, write_status
     from nlae.terminal.plain import plain
@@ -265,6 +266,7 @@ def _sweep(line: CommandLine, overrides: list[str]) -> int:
 
     if "WANDB_SWEEP_ID" in os.environ:
         raise NlaeError("-m under a W&B agent: each of its trials is one job; leave -m and lists of values out")
+    refuse_moved(overrides)
     shared = probe(overrides)
     learn(shared.config)
     devices = [word for word in overrides if word.startswith("trainer.devices=")] or shared.config["trainer"]

@@ -218,3 +218,11 @@ def test_unexpected_errors_keep_their_traceback(monkeypatch):
 def test_one_line():
     assert cli.one_line(NlaeError("a\n  b")) == "a b"
     assert cli.one_line(ValueError()) == "ValueError"
+
+
+@pytest.mark.parametrize("word", ["trainer.device=cpu,cuda", "trainer.precision=fp32,bf16-base"])
+def test_what_has_moved_is_refused_before_a_sweep_begins(word, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["reinforce", "target=tiny", "-m", word]) == 2
+    assert "has moved: write " in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
