@@ -144,14 +144,10 @@ def to_plain(cfg: DictConfig, hydra: Any) -> Composed:
 def _choose_site(config: dict[str, Any], typed: Sequence[str]) -> dict[str, Any]:
     """Layer or depth: the typed one replaces the default of the other; both typed stay, and are refused later.
 
-    An experiment's default for one site means nothing to several.
+    A default for one site means nothing to several, which have layers of their own.
     """
     site = config.get("site", {})
-    if "layers" in site:
-        for name in ("layer", "depth"):
-            if f"site.{name}" not in typed:
-                site.pop(name, None)
-    if "kinds" in site:  # several sites have layers of their own; a default for one is not meant for them
+    if "layers" in site or "kinds" in site:
         for key in ("layer", "depth"):
             if f"site.{key}" not in typed:
                 site.pop(key, None)

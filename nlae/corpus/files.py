@@ -252,9 +252,5 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, Any]]:
         raise NlaeError(f"{path} is no readable parquet file: check it or leave it out") from problem
     if not file.metadata.num_rows:
         raise NlaeError(f"{path} is empty: leave it out of corpus.paths")
-    number = 0
     with _readable(path):
-        for batch in file.iter_batches():
-            for record in batch.to_pylist():
-                number += 1
-                yield number, record
+        yield from enumerate((record for batch in file.iter_batches() for record in batch.to_pylist()), 1)

@@ -18,8 +18,6 @@ import pyarrow as pa
 
 from nlae.errors import NlaeError
 
-_CHUNK = 1 << 22
-
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -102,11 +100,8 @@ def strings(column: pa.ChunkedArray) -> npt.NDArray[np.object_]:
 
 def checksum(path: Path) -> str:
     """SHA-256 of a file's bytes, in hex."""
-    digest = hashlib.sha256()
     with path.open("rb") as handle:
-        while block := handle.read(_CHUNK):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _sync_folder(folder: Path) -> None:

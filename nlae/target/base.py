@@ -21,27 +21,21 @@ class TargetSource(Protocol):
     @property
     def name(self) -> str:
         """Name of the target in configs and reports."""
-        ...
 
     def fingerprint(self) -> str:
         """Identifies weights and tokenizer without loading them."""
-        ...
 
     def load_config(self) -> "PretrainedConfig":
         """The config of the text model."""
-        ...
 
     def load_tokenizer(self) -> "PreTrainedTokenizerBase":
         """The tokenizer."""
-        ...
 
     def load(self, dtype: str = "float32", device: str = "cpu") -> "Target":
         """The frozen model with its tokenizer."""
-        ...
 
     def describe(self) -> dict[str, Any]:
         """Plain data from which `source_from_description` builds the same source."""
-        ...
 
 
 def source_from_description(description: Mapping[str, Any]) -> TargetSource:

@@ -25,7 +25,6 @@ class Rendered(Protocol):
 
     def render_verbalizer(self, tokenizer: Any) -> Any:
         """The verbalizer's prompt with its `slot_id`."""
-        ...
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ usual, since at the usual one the blocks of a random model hardly change the emb
 
 import hashlib
 import json
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from nlae.errors import NlaeError
@@ -43,10 +44,11 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+@dataclass(eq=False)
 class TinyTarget:
     """A random model of a given family.
 
-    Args:
+    Attributes:
         name: Name of the target.
         family: One of `FAMILIES`.
         layers: Number of blocks.
@@ -59,35 +61,29 @@ class TinyTarget:
         dtype: What the pipeline loads the frozen weights in; of a source itself it says nothing.
     """
 
-    def __init__(
-        self,
-        name: str = "tiny",
-        family: str = "llama",
-        layers: int = 4,
-        width: int = 64,
-        heads: int = 2,
-        vocabulary: int = 1024,
-        context: int = 1024,
-        chat: bool = True,
-        weights_seed: int = 0,
-        dtype: str = "auto",
-    ) -> None:
-        self.dtype = dtype
-        if family not in FAMILIES:
-            raise NlaeError(f"target.family={family}: unknown; choose one of {', '.join(FAMILIES)}")
-        if width % heads:
-            raise NlaeError(f"target.width={width} is not a multiple of target.heads={heads}; change one of them")
-        self.name = name
-        self.settings: dict[str, Any] = {
-            "family": family,
-            "layers": layers,
-            "width": width,
-            "heads": heads,
-            "vocabulary": vocabulary,
-            "context": context,
-            "chat": chat,
-            "weights_seed": weights_seed,
-        }
+    name: str = "tiny"
+    family: str = "llama"
+    layers: int = 4
+    width: int = 64
+    heads: int = 2
+    vocabulary: int = 1024
+    context: int = 1024
+    chat: bool = True
+    weights_seed: int = 0
+    dtype: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.family not in FAMILIES:
+            raise NlaeError(f"target.family={self.family}: unknown; choose one of {', '.join(FAMILIES)}")
+        if self.width % self.heads:
+            raise NlaeError(
+                f"target.width={self.width} is not a multiple of target.heads={self.heads}; change one of them"
+            )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that the weights and the tokenizer follow from."""
+        return {key.name: getattr(self, key.name) for key in fields(self) if key.name not in ("name", "dtype")}
 
     def describe(self) -> dict[str, Any]:
         """Plain data from which the same source can be built."""
@@ -107,7 +103,7 @@ class TinyTarget:
         bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         bpe.decoder = decoders.ByteLevel()
         trainer = trainers.BpeTrainer(
-            vocab_size=self.settings["vocabulary"] - 1,
+            vocab_size=self.vocabulary - 1,
             min_frequency=1,
             special_tokens=list(SPECIALS),
             initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
@@ -123,33 +119,29 @@ class TinyTarget:
             bos_token=bos,
             eos_token=SPECIALS[3],
             additional_special_tokens=[SPECIALS[2]],
-            chat_template=TEMPLATE if self.settings["chat"] else None,
-            model_max_length=self.settings["context"],
+            chat_template=TEMPLATE if self.chat else None,
+            model_max_length=self.context,
         )
 
     def load_config(self) -> "PretrainedConfig":
         """The config of the family at this size."""
         from transformers import AutoConfig
 
-        s = self.settings
-        kind, extra = FAMILIES[s["family"]]
+        kind, extra = FAMILIES[self.family]
         shape = {
             "vocab_size": len(self.load_tokenizer()),
-            "hidden_size": s["width"],
-            "num_hidden_layers": s["layers"],
-            "num_attention_heads": s["heads"],
-            "max_position_embeddings": s["context"],
+            "hidden_size": self.width,
+            "num_hidden_layers": self.layers,
+            "num_attention_heads": self.heads,
+            "max_position_embeddings": self.context,
             "pad_token_id": 0,
             "bos_token_id": 1,
             "eos_token_id": 3,
             "tie_word_embeddings": False,
         }
-        if kind == "gpt2":
-            shape["n_inner"] = 3 * s["width"]
-        else:
-            shape["intermediate_size"] = 3 * s["width"]
+        shape["n_inner" if kind == "gpt2" else "intermediate_size"] = 3 * self.width
         if kind not in ("gpt2", "gpt_neox"):
-            shape |= {"num_key_value_heads": max(1, s["heads"] // 2), "head_dim": s["width"] // s["heads"]}
+            shape |= {"num_key_value_heads": max(1, self.heads // 2), "head_dim": self.width // self.heads}
         config: PretrainedConfig = AutoConfig.for_model(kind, **shape, **extra)
         return config
 
@@ -161,7 +153,7 @@ class TinyTarget:
 
         config = self.load_config()
         model: Any = AutoModelForCausalLM.from_config(config)
-        _initialise(model, self.settings["weights_seed"])
+        _initialise(model, self.weights_seed)
         model = model.to(device=device, dtype=torch_dtype(dtype))
         return Target(model, self.load_tokenizer(), self.name, self.fingerprint())
 

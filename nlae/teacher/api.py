@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import httpx
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, sleep_using_event, stop_after_attempt
 
 from nlae.errors import NlaeError
 from nlae.files.foreign import parse_json
@@ -231,15 +231,12 @@ class ApiTeacher(abc.ABC):
         problem: BaseException | None = None
         message = self.compose(context.text[-self.max_prefix_chars :])
 
-        def nap(seconds: float) -> None:
-            stop.wait(seconds)
-
         try:
             retrying = Retrying(
                 stop=stop_after_attempt(self.attempts),
                 wait=self._wait,
                 retry=retry_if_exception_type(RetryableError),
-                sleep=nap,
+                sleep=sleep_using_event(stop),
                 reraise=True,
             )
             text = retrying(self._attempt, client, key, message, stop)

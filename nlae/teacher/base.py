@@ -65,25 +65,19 @@ class Teacher(Protocol):
     @property
     def name(self) -> str:
         """What messages and caches call it."""
-        ...
 
     @property
     def paid(self) -> bool:
         """True if calls may cost money, so that the user must agree first."""
-        ...
 
     def identity(self) -> dict[str, Any]:
         """What the text depends on, as plain data: hashed into the cache key; never holds a secret."""
-        ...
 
     def prepare(self, material: Material) -> None:
         """Take what is needed for describing; called once, before `estimate` and `describe`."""
-        ...
 
     def estimate(self, contexts: Sequence[TeacherContext]) -> Estimate:
         """Expected cost of describing `contexts`."""
-        ...
 
     def describe(self, contexts: Sequence[TeacherContext], on_result: OnResult) -> None:
         """Describe every context, reporting each text as soon as it exists."""
-        ...

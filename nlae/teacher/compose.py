@@ -12,36 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from nlae.teacher.ending import Ending
+from nlae.teacher.lexicon import word_set
 
-TEMPLATE_WORDS = (
-    *(
-        "sentence",
-        "about",
-        "brings",
-        "mentions",
-        "touches",
-        "after",
-        "before",
-        "inside",
-        "like",
-        "akin",
-        "word",
-        "lately",
-    ),
-    *(
-        "closes",
-        "makes",
-        "pause",
-        "stops",
-        "breaks",
-        "stands",
-        "ends",
-        "surely",
-        "probably",
-        "perhaps",
-        "completed",
-        "comes",
-    ),
+TEMPLATE_WORDS = word_set(
+    "sentence about brings mentions touches after before inside like akin word lately "
+    "closes makes pause stops breaks stands ends surely probably perhaps completed comes"
 )
 """What the sentences are built of, so that no key word repeats one."""
 ANY_WORD = "a word"

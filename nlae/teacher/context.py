@@ -7,7 +7,8 @@ fidelity says nothing. Left out: entity linking and syntax, which would need mod
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from nlae.errors import NlaeError
 from nlae.teacher.base import Estimate, Material, OnResult, TeacherContext
@@ -26,42 +27,38 @@ _PASSING = frozenset({"adverb", "preterite verb", "verb", "bare verb", "adjectiv
 _EXPECTED_MARKS = (".", ",", ":", ";", "(", ")", '"', "-", "\n", "=")
 
 
+@dataclass(kw_only=True, eq=False)
 class ContextTeacher:
-    """Describes a prefix by topics, register, kind of ending and likely continuation; deterministic."""
+    """Describes a prefix by topics, register, kind of ending and likely continuation; deterministic.
 
-    name = "context"
-    paid = False
-    asks_target = True
+    `tail`: how the end is given. `max_words` and the counts default to what the prompt's style asks for.
+    """
 
-    def __init__(
-        self,
-        *,
-        tail: str = "described",
-        quote_tokens: int = 8,
-        max_words: int | None = None,
-        topics: int | None = None,
-        continuations: int | None = None,
-        relatives: int | None = None,
-        batch_tokens: int = 2048,
-    ) -> None:
-        """`tail`: how the end is given. `max_words` and the counts default to what the prompt's style asks for."""
-        if tail not in TAILS:
-            raise NlaeError(f"teacher.tail={tail!r} is unknown; use one of {', '.join(TAILS)}")
-        if quote_tokens < 1:
+    name: ClassVar[str] = "context"
+    paid: ClassVar[bool] = False
+    asks_target: ClassVar[bool] = True
+
+    tail: str = "described"
+    quote_tokens: int = 8
+    max_words: int | None = None
+    topics: int | None = None
+    continuations: int | None = None
+    relatives: int | None = None
+    batch_tokens: int = 2048
+    _style: Mapping[str, Any] = field(default_factory=dict, init=False, repr=False)
+    _max_tokens: int = field(default=10**6, init=False, repr=False)
+    _predictor: Predictor | None = field(default=None, init=False, repr=False)
+    _frequencies: DocumentFrequencies = field(
+        default_factory=lambda: DocumentFrequencies(0, {}, {}), init=False, repr=False
+    )
+
+    def __post_init__(self) -> None:
+        if self.tail not in TAILS:
+            raise NlaeError(f"teacher.tail={self.tail!r} is unknown; use one of {', '.join(TAILS)}")
+        if self.quote_tokens < 1:
             raise NlaeError(
-                f"teacher.quote_tokens={quote_tokens} must be at least 1; use teacher.tail=described for no quote"
+                f"teacher.quote_tokens={self.quote_tokens} must be at least 1; use teacher.tail=described for no quote"
             )
-        self.tail = tail
-        self.quote_tokens = quote_tokens
-        self.max_words = max_words
-        self.topics = topics
-        self.continuations = continuations
-        self.relatives = relatives
-        self.batch_tokens = batch_tokens
-        self._style: Mapping[str, Any] = {}
-        self._max_tokens = 10**6
-        self._predictor: Predictor | None = None
-        self._frequencies = DocumentFrequencies(0, {}, {})
 
     def identity(self) -> dict[str, Any]:
         """Settings that change the text."""

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 from nlae.errors import NlaeError
 from nlae.target.hub import HubTarget
@@ -19,41 +20,30 @@ from nlae.teacher.base import Estimate, Material, OnResult, TeacherContext
 logger = logging.getLogger(__name__)
 
 
+@dataclass(kw_only=True, eq=False)
 class LocalTeacher:
-    """An instruct model in this process; free, greedy by default."""
+    """An instruct model in this process; free, greedy by default.
 
-    name = "local"
-    paid = False
+    `model` is a hub id or a folder; `tags_required=false` suits small models that forget the tags.
+    """
 
-    def __init__(
-        self,
-        *,
-        model: str,
-        revision: str | None = None,
-        device: str = "cpu",
-        dtype: str = "float32",
-        batch_size: int = 8,
-        max_tokens: int = 160,
-        temperature: float = 0.0,
-        seed: int = 0,
-        max_prefix_tokens: int = 1500,
-        max_failed_share: float = 0.5,
-        tags_required: bool = False,
-    ) -> None:
-        """`model` is a hub id or a folder; `tags_required=false` suits small models that forget the tags."""
-        self.model = model
-        self.revision = revision
-        self.device = device
-        self.dtype = dtype
-        self.batch_size = batch_size
-        self.max_tokens = max_tokens
-        self.temperature = temperature
-        self.seed = seed
-        self.max_prefix_tokens = max_prefix_tokens
-        self.max_failed_share = max_failed_share
-        self.tags_required = tags_required
-        self._instructions, self._min_letters = "", MIN_LETTERS
-        self._loaded: tuple[Any, Any] | None = None
+    name: ClassVar[str] = "local"
+    paid: ClassVar[bool] = False
+
+    model: str
+    revision: str | None = None
+    device: str = "cpu"
+    dtype: str = "float32"
+    batch_size: int = 8
+    max_tokens: int = 160
+    temperature: float = 0.0
+    seed: int = 0
+    max_prefix_tokens: int = 1500
+    max_failed_share: float = 0.5
+    tags_required: bool = False
+    _instructions: str = field(default="", init=False, repr=False)
+    _min_letters: int = field(default=MIN_LETTERS, init=False, repr=False)
+    _loaded: tuple[Any, Any] | None = field(default=None, init=False, repr=False)
 
     @cached_property
     def _source(self) -> HubTarget:

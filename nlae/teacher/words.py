@@ -17,23 +17,9 @@ from nlae.teacher.lexicon import EMPTY_WORDS, FUNCTION_WORDS, SEMANTIC
 
 WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
 _SUFFIXES = (
-    "ations",
-    "ation",
-    "ingly",
-    "ments",
-    "ment",
-    "ings",
-    "ing",
-    "edly",
-    "ies",
-    "ied",
-    "ers",
-    "ed",
-    "es",
-    "er",
-    "ly",
-    "s",
-)
+    "ations", "ation", "ingly", "ments", "ment", "ings", "ing", "edly",
+    "ies", "ied", "ers", "ed", "es", "er", "ly", "s",
+)  # fmt: skip
 _MIN_KEY = 3
 _MAX_KEY = 16
 

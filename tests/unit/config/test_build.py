@@ -256,7 +256,7 @@ def test_what_a_constructor_of_the_users_does_wrong_is_one_line(own, tmp_path, m
 @pytest.mark.parametrize(
     ("word", "told"),
     [
-        ("reward=null", r"reward=null: no such option \(there are: fidelity\)"),
+        ("reward=null", r"reward=null: no such option \(there are: faithful, fidelity\)"),
         ("trainer=3", r"trainer=3: no such option \(there are: cpu, gpu\)"),
     ],
 )
