@@ -10,7 +10,7 @@ from nlae.files.lazy import lazily
 if TYPE_CHECKING:
     from nlae.corpus.base import CorpusSource, Document
     from nlae.corpus.build import build_corpus
-    from nlae.corpus.corpus import Corpus, RowColumns
+    from nlae.corpus.corpus import Corpus
     from nlae.corpus.files import FilesCorpus
     from nlae.corpus.hub import HubCorpus
     from nlae.corpus.stdlib import StdlibCorpus
@@ -21,7 +21,6 @@ __all__ = [
     "Document",
     "FilesCorpus",
     "HubCorpus",
-    "RowColumns",
     "StdlibCorpus",
     "build_corpus",
 ]
@@ -34,7 +33,6 @@ __getattr__ = lazily(
         "Document": "base",
         "FilesCorpus": "files",
         "HubCorpus": "hub",
-        "RowColumns": "corpus",
         "StdlibCorpus": "stdlib",
         "build_corpus": "build",
     },

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nlae.explain.tokens import Passage
+from nlae.files.arrow import replacing
 from nlae.model.prompt import CLOSE_TAG
 from nlae.page import framed, write
 
@@ -163,14 +164,8 @@ class Reading:
         import pyarrow.parquet as pq
 
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.part")
-        table = pa.Table.from_pylist(self.to_dicts(), schema=_schema())
-        try:
-            pq.write_table(table, part)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        with replacing(path) as part:
+            pq.write_table(pa.Table.from_pylist(self.to_dicts(), schema=_schema()), part)
         return path
 
     def to_html(self, path: Path | str | None = None, *, title: str | None = None) -> str:

@@ -16,19 +16,9 @@ from nlae.report.meanings import label, meaning, order
 
 SUFFIXES = ("_low", "_high", "_gap", "_gap_low", "_gap_high", "_null")
 CONTROLS = (
-    "teacher",
-    "last_token",
-    "pca_1",
-    "pca_4",
-    "pca_16",
-    "pca_64",
-    "mean",
-    "empty",
-    "no_injection",
-    "word_shuffle",
-    "no_quotes",
-    "shuffled",
-)
+    "teacher", "last_token", "pca_1", "pca_4", "pca_16", "pca_64", "mean", "empty", "no_injection", "word_shuffle",
+    "no_quotes", "shuffled",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

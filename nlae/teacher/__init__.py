@@ -11,14 +11,13 @@ if TYPE_CHECKING:
     from nlae.teacher.anthropic import AnthropicTeacher
     from nlae.teacher.base import Estimate, Material, Teacher, TeacherContext
     from nlae.teacher.context import ContextTeacher
-    from nlae.teacher.describe import Descriptions, describe_corpus
+    from nlae.teacher.describe import describe_corpus
     from nlae.teacher.local import LocalTeacher
     from nlae.teacher.openai import OpenAITeacher
 
 __all__ = [
     "AnthropicTeacher",
     "ContextTeacher",
-    "Descriptions",
     "Estimate",
     "LocalTeacher",
     "Material",
@@ -33,7 +32,6 @@ __getattr__ = lazily(
     {
         "AnthropicTeacher": "anthropic",
         "ContextTeacher": "context",
-        "Descriptions": "describe",
         "Estimate": "base",
         "LocalTeacher": "local",
         "Material": "base",

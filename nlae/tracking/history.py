@@ -5,9 +5,11 @@ and resumed stage leaves the same file as one that ran through; its last W&B run
 """
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
+from nlae.files.arrow import write_text
 from nlae.files.foreign import parse_json
 from nlae.tracking.run import Relayed, Run
 
@@ -37,9 +39,7 @@ class History:
         if not self.path.exists():
             return
         kept = [point for point in points_of(self.path) if (point["update"] or 0) <= update]
-        new = self.path.with_name(self.path.name + ".new")
-        new.write_text("".join(json.dumps(point) + "\n" for point in kept), encoding="utf-8")
-        new.replace(self.path)
+        write_text(self.path, "".join(json.dumps(point) + "\n" for point in kept))
 
 
 class Recorded(Relayed):
@@ -116,5 +116,4 @@ def points_of(path: Path) -> list[dict[str, float | None]]:
 
 
 def _finite(value: float) -> float | None:
-    number = float(value)
-    return number if abs(number) != float("inf") and number == number else None
+    return float(value) if math.isfinite(value) else None

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from nlae.errors import NlaeError
+from nlae.files.arrow import checksum
 from nlae.rewording import sentence_embedding as embedding
 from nlae.rewording.sentence_embedding import FILES, SentenceEmbedder, find_model
-from nlae.target.wheel import installed_file, sha256_of
+from nlae.target.wheel import installed_file
 
 TEXTS = ["boats in the old harbour", "rain", "boats in the old harbour", "he signed it and then left for good", ""]
 needs_model = pytest.mark.skipif(
@@ -38,7 +39,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     torch.manual_seed(0)
     shape = {"hidden_size": 384, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 32}
     BertModel(BertConfig(vocab_size=len(special + words), **shape)).save_pretrained(folder)
-    monkeypatch.setattr(embedding, "FILES", {name: sha256_of(folder / name) for name in FILES})
+    monkeypatch.setattr(embedding, "FILES", {name: checksum(folder / name) for name in FILES})
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     return folder
 

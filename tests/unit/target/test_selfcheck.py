@@ -7,7 +7,7 @@ from nlae.errors import NlaeError
 from nlae.model.prompt import Prompt
 from nlae.target import Site, Target, TinyTarget, capture, self_check, selfcheck
 from nlae.target.scales import LogitShape
-from nlae.target.selfcheck import check_probe, probe
+from nlae.target.selfcheck import check_probes, probes
 from nlae.target.site import KINDS
 
 PROMPT = Prompt("p", "Say what it holds: <concept>{slot}</concept>", "{explanation}\nNext:", "describe")
@@ -74,9 +74,9 @@ def test_marker_beyond_the_embedding_is_refused():
 
 
 def test_probe_knows_the_layer_and_the_weights(llama):
-    stored = probe(llama, Site(layer=2))
-    check_probe(llama, Site(layer=2), stored)
-    check_probe(TinyTarget().load(dtype="bfloat16"), Site(layer=2), stored)
+    (stored,) = probes(llama, [Site(layer=2)]).values()
+    check_probes(llama, [Site(layer=2)], {"resid.2": stored})
+    check_probes(TinyTarget().load(dtype="bfloat16"), [Site(layer=2)], {"resid.2": stored})
     for other, layer in ((llama, 1), (llama, 3), (TinyTarget(weights_seed=1).load(), 2)):
         with pytest.raises(NlaeError, match="activations that the checkpoint was trained on"):
-            check_probe(other, Site(layer=layer), stored)
+            check_probes(other, [Site(layer=layer)], {f"resid.{layer}": stored})
