@@ -49,6 +49,7 @@ class Plan:
         self.config = dict(config)
         self.checkpoint = checkpoint
         self._artifacts: dict[str, Artifact] = {}
+        self._outside: dict[str, str] = {}
         self._resolve_site()
         if self.config.get("trainer"):
             precision, dtype = resolve_numbers(self.config)
@@ -59,10 +60,6 @@ class Plan:
     def source(self) -> Any:
         """The target's source; no weights."""
         return build(self.config["target"], "target")
-
-    @cached_property
-    def _outside(self) -> dict[str, str]:
-        return {}
 
     def outside(self, name: str) -> str:
         """Fingerprint of something that comes from elsewhere.

@@ -115,7 +115,7 @@ def run_stage(plan: Plan, artifact: Artifact, group: str, command: str = "") -> 
             context = StageContext(plan.config, artifact.folder, folders, run, artifact.fingerprint, group, command)
             metrics = stage_module(artifact.stage).run(context)
             run.summary(metrics)
-        extra = {"target": plan.outside("target"), "tracking": tracked(run.directory)}
+        extra = {"target": plan.outside("target"), "tracking": run.directory and str(run.directory)}
         artifact.seal(metrics, started, extra | memory.device_peak(plan.config))
         artifact.drop_resume()
     log.info("%s %s: done in %.1f s", artifact.stage, artifact.fingerprint, time.time() - started)
@@ -155,11 +155,6 @@ def job_run(plan: Plan, goal: str, group: str, *, in_sweep: bool) -> Iterator[Ru
 def logger_settings(config: dict[str, Any]) -> dict[str, Any]:
     """The `logger` node as tracking takes it; Lightning's loggers are a fit's."""
     return {key: value for key, value in config["logger"].items() if key != "lightning"}
-
-
-def tracked(directory: Path | None) -> str | None:
-    """Folder of the W&B run, for the manifest."""
-    return None if directory is None else str(directory)
 
 
 def write_config(folder: Path, config: dict[str, Any]) -> None:
