@@ -8,10 +8,10 @@ usual, since at the usual one the blocks of a random model hardly change the emb
 import hashlib
 import json
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nlae.errors import NlaeError
-from nlae.target.tiny_text import SENTENCES
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from nlae.target.model import Target
 
 VERSION = 1
+# what the tokenizer is learned from: words that explanations and technical prose use most; a change raises VERSION
+SENTENCES = Path(__file__).with_name("tiny.txt").read_text(encoding="utf-8").strip()
 MARKER = "㊗"
 SPECIALS = ("<|pad|>", "<|bos|>", "<|im_start|>", "<|im_end|>")
 TEMPLATE = (
