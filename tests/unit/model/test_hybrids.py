@@ -96,7 +96,7 @@ def test_gradient_reaches_every_adapter_and_equals_a_plain_forward(family, make_
     shared = gradients(pair)
     of_verbalizer = len(pair.verbalizer.trainable())
     for one, other in zip(reference[:of_verbalizer], shared[:of_verbalizer], strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-3, atol=2e-4)
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=5e-4)  # a sum over tokens, in another order
         assert one.abs().max() > 0
     rebuilt_BD, _ = pair.at().reconstructor(["a river", "the old town"])
     (rebuilt_BD - unit(vector_GD)).square().sum().backward()
