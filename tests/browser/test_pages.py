@@ -156,8 +156,8 @@ def report() -> str:
     values = dict.fromkeys(("own", "learning", "commit", "command", "template_tokens"))
     values |= {"extras": [], "notes": [], "curves": [], "rows": [], "prompt": [], "lineage": [], "verdict": ["V"]}
     example = {
-        "before": "<script>alert(1)</script>", "token": " end", "explanation": [(SAID, False)], "closed": True, "fve": 0.5,
-        "rank": 3.0, "teacher": SAID,
+        "before": "<script>alert(1)</script>", "token": " end", "explanation": [(SAID, False)], "closed": True,
+        "fve": 0.5, "rank": 3.0, "teacher": SAID,
     }  # fmt: skip
     return render(
         "report.html.j2", TEMPLATES, title="t", site="s", smoke=True, lede="l", versions={}, config="",
