@@ -142,6 +142,7 @@ def build(node: Any, where: str, **extra: Any) -> Any:
     callables = {path: locate(inner["_target_"], path) for path, inner in targets(node, where)}
     try:
         make = instantiate({"_convert_": "all", **verbatim(node), "_partial_": True})
+        _refuse_nothing(node, make.keywords, where)
         made = make if node.get("_partial_") else make(**extra)
     except (InstantiationException, OmegaConfBaseException) as error:
         text = str(error)
@@ -160,6 +161,22 @@ def build(node: Any, where: str, **extra: Any) -> Any:
     if made is None:
         raise NlaeError(f"{where}: {node['_target_']} returned nothing; it must make what the key stands for")
     return made
+
+
+def _refuse_nothing(node: Mapping[str, Any], built: Mapping[str, Any], where: str) -> None:
+    """A part whose factory returned nothing would pass for one that is left out by null.
+
+    Raises:
+        NlaeError: naming its key.
+    """
+    for key, value in node.items():
+        if not isinstance(value, Mapping) or key not in built:
+            continue
+        at = f"{where}.{key}"
+        if "_target_" not in value:
+            _refuse_nothing(value, built[key], at)
+        elif built[key] is None:
+            raise NlaeError(f"{at}: {value['_target_']} returned nothing; it must make what the key stands for")
 
 
 def _told(error: BaseException, where: str, callables: Mapping[str, Any]) -> BaseException:

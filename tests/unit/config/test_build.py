@@ -248,9 +248,10 @@ def test_what_a_constructor_of_the_users_does_wrong_is_one_line(own, tmp_path, m
     part = {"_target_": f"nlae_own_module.{name}"}
     with pytest.raises(NlaeError, match=told):
         build({"part": part}, "node")
-    if name != "nothing":
-        with pytest.raises(NlaeError, match=told):
-            build({"_target_": KEEP, "part": part}, "node")
+    with pytest.raises(NlaeError, match=told):
+        build({"_target_": KEEP, "part": part}, "node")
+    with pytest.raises(NlaeError, match=told.replace("node.part", "node.terms.part")):
+        build({"_target_": KEEP, "terms": {"part": part, "left_out": None}}, "node")
 
 
 @pytest.mark.parametrize(
