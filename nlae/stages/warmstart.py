@@ -3,7 +3,8 @@
 from nlae.files.foreign import parse_json
 from nlae.pipeline.context import StageContext
 
-VERSION = 4
+VERSION = 5
+HALVES = ("verbalizer", "reconstructor")
 
 
 def run(context: StageContext) -> dict[str, float]:
@@ -11,7 +12,8 @@ def run(context: StageContext) -> dict[str, float]:
     from nlae.model.validation import validate
     from nlae.stages.training import join, keep, serve, show_samples, validation_sets
 
-    halves = {name: context.node(name)["updates"] for name in ("verbalizer", "reconstructor")}
+    found = {name: parse_json((context.parents[name] / "metrics.json").read_text("utf-8")) for name in HALVES}
+    halves = {name: int(metrics["updates"]) for name, metrics in found.items()}  # a limit or a callback may end a fit
     autoencoder = join(context)
     data = serve(
         context,
@@ -24,5 +26,4 @@ def run(context: StageContext) -> dict[str, float]:
     metrics = validate(autoencoder.at, held, context.seed)
     keep(context, autoencoder, "warmstart", {"warmstart": halves["reconstructor"], "reinforce": 0})
     show_samples(context, autoencoder, data)
-    begun = parse_json((context.parents["verbalizer"] / "metrics.json").read_text(encoding="utf-8"))
-    return {**metrics, "updates": float(halves["verbalizer"]), "probe/gap": begun["probe/gap"]}
+    return {**metrics, "updates": float(halves["verbalizer"]), "probe/gap": found["verbalizer"]["probe/gap"]}

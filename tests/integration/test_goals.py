@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from nlae.cli import main
 from nlae.pipeline.table import STAGES
@@ -95,6 +96,14 @@ def test_a_dictionary_ends_with_its_folder_and_answers(tmp_path, capsys):
     status, out, err = nlae(capsys, "dictionary", "query=1.5", *words)
     assert status == 0
     assert "1.5" in "\n".join(out)
+
+
+def test_a_checkpoint_says_how_many_updates_its_halves_really_had(tmp_path):
+    words = ["warmstart", *SMOKE, "trainer.limit_train_batches=2", f"paths.artifacts={tmp_path}"]
+    assert main(words) == 0
+    (sidecar,) = (tmp_path / "warmstart").glob("*/nla_meta.yaml")
+    assert yaml.safe_load(sidecar.read_text())["training"]["updates"]["warmstart"] == 2
+    assert metrics_of(tmp_path, "warmstart")["updates"] == 2
 
 
 def test_evaluation_holds_every_promised_number(artifacts):
