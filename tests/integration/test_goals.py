@@ -99,7 +99,7 @@ def test_a_dictionary_ends_with_its_folder_and_answers(tmp_path, capsys):
 
 
 def test_a_checkpoint_says_how_many_updates_its_halves_really_had(tmp_path):
-    words = ["warmstart", *SMOKE, "trainer.limit_train_batches=2", f"paths.artifacts={tmp_path}"]
+    words = ["warmstart", *SMOKE, "+trainer.limit_train_batches=2", f"paths.artifacts={tmp_path}"]
     assert main(words) == 0
     (sidecar,) = (tmp_path / "warmstart").glob("*/nla_meta.yaml")
     assert yaml.safe_load(sidecar.read_text())["training"]["updates"]["warmstart"] == 2
